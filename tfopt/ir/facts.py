@@ -1,0 +1,148 @@
+"""What is known of ops. An op that is not listed here is opaque: carried, never merged, folded or moved.
+
+Source: TensorFlow's op registry (tensorflow/core/ops/*.cc); a test holds the purity facts against it.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from tfopt.ir.graph import Graph, Node
+from tfopt.ir.types import Shape
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+#: One input, one output, the same value at every place (for inference).
+IDENTITIES = _names(
+    """
+    Identity StopGradient PreventGradient Snapshot
+    """
+)
+
+#: Elementwise functions of one tensor: shape and layout of the output are those of the input.
+UNARY = _names(
+    """
+    Abs Acos Acosh Asin Asinh Atan Atanh Ceil Conj Cos Cosh Elu Erf Erfc Exp Expm1 Floor Inv IsFinite IsInf
+    IsNan LeakyRelu Lgamma Log Log1p LogicalNot Neg Reciprocal Relu Relu6 Rint Round Rsqrt Selu Sigmoid Sign Sin
+    Sinh Softplus Softsign Sqrt Square Tan Tanh
+    """
+)
+
+#: Elementwise functions of two tensors that broadcast.
+BINARY = _names(
+    """
+    Add AddV2 Atan2 BitwiseAnd BitwiseOr BitwiseXor Div DivNoNan Equal FloorDiv FloorMod Greater GreaterEqual
+    Less LessEqual LogicalAnd LogicalOr Maximum Minimum Mod Mul MulNoNan NotEqual Pow RealDiv SquaredDifference
+    Sub TruncateDiv TruncateMod Xdivy Xlogy
+    """
+)
+
+COMMUTATIVE = _names(
+    """
+    Add AddV2 Mul Maximum Minimum Equal NotEqual LogicalAnd LogicalOr SquaredDifference
+    """
+)
+
+_REDUCTIONS = _names(
+    """
+    All Any ArgMax ArgMin Cumprod Cumsum EuclideanNorm Max Mean Min Prod Sum
+    """
+)
+
+_LINEAR = _names(
+    """
+    BatchMatMul BatchMatMulV2 BiasAdd BiasAddV1 Conv1D Conv2D Conv2DBackpropInput Conv3D DepthwiseConv2dNative
+    Einsum FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 MatMul
+    """
+)
+
+_STRUCTURAL = _names(
+    """
+    AddN BatchToSpaceND BroadcastArgs BroadcastTo Cast ClipByValue Concat ConcatV2 Const DepthToSpace Diag
+    DynamicPartition DynamicStitch EnsureShape ExpandDims Fill Gather GatherNd GatherV2 IdentityN InTopK
+    InTopKV2 InvertPermutation L2Loss LinSpace MatrixBandPart MatrixDiag MirrorPad OneHot OnesLike Pack Pad
+    PadV2 ParallelDynamicStitch Range Rank Reshape ResizeBicubic ResizeBilinear ResizeNearestNeighbor Reverse
+    ReverseSequence ReverseV2 ScatterNd Select SelectV2 Shape ShapeN Size Slice SpaceToBatchND SpaceToDepth
+    Split SplitV Squeeze StridedSlice TensorScatterAdd TensorScatterUpdate Tile TopK TopKV2 Transpose Unique
+    Unpack UnravelIndex Where ZerosLike Bitcast Complex Real Imag
+    """
+)
+
+_NEURAL = _names(
+    """
+    AvgPool AvgPool3D FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel LRN
+    LogSoftmax MaxPool MaxPool3D MaxPoolV2 Softmax SparseSoftmaxCrossEntropyWithLogits
+    """
+)
+
+_STRINGS = _names(
+    """
+    AsString DecodeBase64 DecodeRaw EncodeBase64 ReduceJoin RegexFullMatch RegexReplace StaticRegexFullMatch
+    StaticRegexReplace StringJoin StringLength StringLower StringSplit StringSplitV2 StringStrip
+    StringToHashBucketFast StringToHashBucketStrong StringToNumber StringUpper Substr UnicodeDecode
+    """
+)
+
+#: Same inputs, same outputs, no other effect: may be merged with an equal node, dropped when unread, moved.
+PURE = IDENTITIES | UNARY | BINARY | _REDUCTIONS | _LINEAR | _STRUCTURAL | _NEURAL | _STRINGS
+
+#: Would touch files, sockets or foreign code when served. The reader refuses a model in which a signature or the
+#: initialiser reaches one of these. (Table initialisers that read an asset are checked separately.)
+UNSAFE = _names(
+    """
+    ReadFile WriteFile MatchingFiles Save SaveV2 SaveSlices Restore RestoreV2 RestoreSlice MergeV2Checkpoints
+    ShardedFilename PyFunc PyFuncStateless EagerPyFunc TextLineReader TextLineReaderV2 TFRecordReader
+    TFRecordReaderV2 FixedLengthRecordReader FixedLengthRecordReaderV2 WholeFileReader WholeFileReaderV2
+    LMDBReader IdentityReader IdentityReaderV2 TextLineDataset TFRecordDataset TFRecordDatasetV2
+    FixedLengthRecordDataset FixedLengthRecordDatasetV2 SqlDataset LMDBDataset CacheDataset CacheDatasetV2
+    SaveDataset SaveDatasetV2 LoadDataset SnapshotDataset SnapshotDatasetV2 PrintV2 CreateSummaryFileWriter
+    CreateSummaryDbWriter WriteSummary WriteGraphSummary SummaryWriter DebugIdentity DebugIdentityV2
+    DebugIdentityV3 DebugNumericSummary RemoteCall RpcCall RpcClient RpcServer DataServiceDataset
+    DataServiceDatasetV2 GenerateVocabRemapping LoadAndRemapMatrix ImmutableConst
+    """
+)
+
+#: Change a variable: a signature that reaches one of these is stateful.
+VARIABLE_WRITES = _names(
+    """
+    Assign AssignAdd AssignSub AssignVariableOp AssignAddVariableOp AssignSubVariableOp ResourceScatterAdd
+    ResourceScatterUpdate ResourceScatterNdUpdate ResourceScatterNdAdd ResourceScatterSub ResourceScatterMul
+    ResourceStridedSliceAssign ScatterUpdate ScatterAdd CountUpTo ResourceCountUpTo ResourceApplyGradientDescent
+    ResourceApplyAdam ResourceApplyMomentum
+    """
+)
+
+
+def is_pure(node: Node) -> bool:
+    return node.op in PURE
+
+
+def macs(graph: Graph, node: Node) -> int:
+    """Multiply-accumulates of one inference, unknown dimensions counted as 1 (so: of one example).
+
+    Linear layers only, the convention of the pruning literature; everything else counts 0.
+    """
+    if node.op in ("Conv2D", "Conv3D"):
+        return _size(node.outputs[0].shape) * prod(_dims(graph, node, 1)[:-1])
+    if node.op == "Conv2DBackpropInput":
+        return _size(graph.type_of(node.inputs[2]).shape) * prod(_dims(graph, node, 1)[:-1])
+    if node.op == "DepthwiseConv2dNative":
+        return _size(node.outputs[0].shape) * prod(_dims(graph, node, 1)[:2])
+    if node.op in ("MatMul", "BatchMatMul", "BatchMatMulV2"):
+        flag = "transpose_a" if node.op == "MatMul" else "adj_x"
+        left = _dims(graph, node, 0)
+        return _size(node.outputs[0].shape) * (left[-2] if node.attrs.get(flag) else left[-1])
+    return 0
+
+
+def _size(shape: Shape) -> int:
+    return 0 if shape.dims is None else prod(1 if d is None else d for d in shape.dims)
+
+
+def _dims(graph: Graph, node: Node, index: int) -> tuple[int, ...]:
+    dims = graph.type_of(node.inputs[index]).shape.dims
+    # An unknown rank leaves nothing to count by.
+    return (0, 0) if dims is None else tuple(1 if d is None else d for d in dims)

@@ -1,0 +1,136 @@
+"""What a recipe step is. Name, summary, options and help all come from one typed function.
+
+    @graph_pass
+    def fold_constants(graph: Graph, *, max_bytes: int = 10_000_000) -> Graph | Outcome:
+        '''Compute what depends on constants only.'''
+
+Options are keyword-only, typed and defaulted: bool, int, float, str, Literal of str, tuple[str, ...], or one of
+them with None.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Union, overload
+
+from tfopt.ir.graph import Graph
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a pass saw at a node: done, or left alone and why."""
+
+    node: str
+    done: bool
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A pass's result with what it has to say."""
+
+    graph: Graph
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRequest:
+    """A step that asks for one more artifact of the model as it stands at this step."""
+
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of a step: `type` as written in the signature, `choices` when it is a Literal."""
+
+    name: str
+    type: Any
+    default: Any
+    choices: tuple[str, ...] = ()
+
+    @property
+    def type_name(self) -> str:
+        if self.choices:
+            return " | ".join(self.choices)
+        return self.type.__name__ if isinstance(self.type, type) else str(self.type).replace("typing.", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A recipe step: a graph pass (exact or lossy) or a target."""
+
+    name: str
+    kind: Literal["pass", "target"]
+    exact: bool
+    function: Callable[..., Any]
+    options: Mapping[str, Option]
+
+    @property
+    def doc(self) -> str:
+        return inspect.getdoc(self.function) or ""
+
+    @property
+    def summary(self) -> str:
+        return self.doc.partition("\n")[0].rstrip(".")
+
+    def run(self, graph: Graph, options: Mapping[str, Any] | None = None) -> Outcome:
+        """Run a graph pass. Raises TypeError for a target."""
+        if self.kind != "pass":
+            raise TypeError(f"{self.name} is a target, not a graph pass")
+        result = self.function(graph, **(options or {}))
+        return result if isinstance(result, Outcome) else Outcome(result)
+
+    def request(self, options: Mapping[str, Any] | None = None) -> TargetRequest:
+        """What a target step asks for, its defaults filled in. Raises TypeError for a graph pass."""
+        if self.kind != "target":
+            raise TypeError(f"{self.name} is a graph pass, not a target")
+        filled = {name: option.default for name, option in self.options.items()} | dict(options or {})
+        self.function(**filled)
+        return TargetRequest(self.name, filled)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+
+@overload
+def graph_pass(function: Callable[..., Graph | Outcome]) -> Step: ...
+@overload
+def graph_pass(*, exact: bool) -> Callable[[Callable[..., Graph | Outcome]], Step]: ...
+def graph_pass(function: Callable[..., Any] | None = None, *, exact: bool = True) -> Any:
+    """Make a recipe step of a function from graph to graph. `exact=False` marks one that changes the outputs."""
+    if function is None:
+        return lambda f: _pass_step(f, exact)
+    return _pass_step(function, exact)
+
+
+def _pass_step(function: Callable[..., Any], exact: bool) -> Step:
+    return Step(function.__name__, "pass", exact, function, _options(function))
+
+
+def target_step(function: Callable[..., None]) -> Step:
+    """Make a recipe step of a function that takes a target's options and raises when they do not fit together."""
+    return Step(function.__name__, "target", False, function, _options(function))
+
+
+def _options(function: Callable[..., Any]) -> Mapping[str, Option]:
+    hints = typing.get_type_hints(function)
+    found = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            continue
+        if parameter.default is inspect.Parameter.empty:
+            raise TypeError(f"{function.__name__}: the option {name} needs a default")
+        found[name] = Option(name, hints[name], parameter.default, _choices(hints[name]))
+    return found
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        return tuple(choice for part in typing.get_args(hint) for choice in _choices(part))
+    return tuple(typing.get_args(hint)) if typing.get_origin(hint) is Literal else ()

@@ -1,0 +1,61 @@
+"""Every recipe step by name: the built-in ones, and third parties' from the entry point group `tfopt.passes`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+
+from tfopt.errors import UsageError
+from tfopt.passes.base import Step
+
+#: One module each, which defines a step of its own name. In the order in which they are usually run.
+BUILTIN = (
+    "fold_constants",
+    "remove_identities",
+    "remove_dropout",
+    "merge_duplicates",
+    "fold_batch_norm",
+    "remove_dead",
+    "prune_magnitude",
+    "tflite",
+)
+
+ENTRY_POINT_GROUP = "tfopt.passes"
+
+
+@cache
+def steps() -> Mapping[str, Step]:
+    """All steps. Raises UsageError when two packages give one name, or one gives something that is no step."""
+    found = {name: _builtin(name) for name in BUILTIN}
+    origin = dict.fromkeys(BUILTIN, "tfopt")
+    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda e: (e.name, e.value)):
+        if entry.name in found:
+            raise UsageError(
+                f"two packages define the pass {entry.name}: {origin[entry.name]} and {_package(entry)}",
+                hint="uninstall one of them, or ask its authors to rename the pass",
+            )
+        found[entry.name] = _plugin(entry)
+        origin[entry.name] = _package(entry)
+    return found
+
+
+def _builtin(name: str) -> Step:
+    step = getattr(import_module(f"tfopt.passes.{name}"), name)
+    assert isinstance(step, Step)
+    return step
+
+
+def _plugin(entry: EntryPoint) -> Step:
+    step = entry.load()
+    if not isinstance(step, Step) or step.name != entry.name:
+        raise UsageError(
+            f"the entry point {entry.name} of {_package(entry)} is no pass of that name",
+            hint="decorate the function with tfopt.passes.base.graph_pass",
+        )
+    return step
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else entry.value

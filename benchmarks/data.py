@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zlib
 from pathlib import Path
 from typing import Final, Literal
 
@@ -54,7 +55,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
             where=str(path),
             hint="apt-get install dataset-fashion-mnist (Debian, Ubuntu), or put the four IDX files there",
         ) from error
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InvalidSamples("not a whole gzip file", where=str(path)) from error
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UNSIGNED_BYTE:
         raise InvalidSamples("not an IDX file of unsigned bytes", where=str(path))

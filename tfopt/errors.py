@@ -6,6 +6,8 @@ and a process exit code (used by the command line, listed in docs/reference/exit
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from enum import Enum
 from typing import ClassVar
 
@@ -166,3 +168,12 @@ class RequestError(TfoptError):
 
 
 INTERRUPTED_EXIT_CODE = 130
+
+
+def nearest(wrong: str, known: Iterable[str]) -> str:
+    """A hint for a name that does not exist: the nearest right one, or all there are."""
+    names = sorted(known)
+    close = get_close_matches(wrong, names, n=1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"there are {', '.join(names)}" if names else "there are none"

@@ -1,0 +1,90 @@
+"""The command line's frame: registers the commands, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from tfopt import __version__
+from tfopt.cli import bench, compress, demo, inspect, passes, predict, publish, recipes, serve, versions
+from tfopt.errors import INTERRUPTED_EXIT_CODE, TfoptError
+
+#: What click calls its usage errors; typer exports only their subclass.
+_ClickException = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    name="tfopt",
+    help="Make a trained TensorFlow model smaller and faster, prove it is still the same, publish and serve it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 2 usage, 3-16 see docs/reference/exit-codes.md, 130 interrupted.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tfopt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error. Works anywhere.")] = False,
+) -> None:
+    """Options before the command."""
+
+
+for _module in (inspect, compress, bench, publish, serve, predict, passes, recipes, demo):
+    _name = _module.__name__.rpartition(".")[2]
+    app.command(_name)(getattr(_module, _name))
+app.add_typer(versions.app, name="versions")
+
+
+def run() -> None:
+    """The `tfopt` program. One rim for all errors: nothing above prints a traceback unless `--debug` asks for it."""
+    debug = "--debug" in sys.argv[1:]
+    sys.exit(main([argument for argument in sys.argv[1:] if argument != "--debug"], debug=debug))
+
+
+def main(arguments: list[str], *, debug: bool = False) -> int:
+    """Run one command and give its exit code."""
+    try:
+        status = app(arguments, prog_name="tfopt", standalone_mode=False)
+        sys.stdout.flush()
+    except TfoptError as error:
+        return _fail(error, str(error), error.exit_code, debug)
+    except _ClickException as error:
+        return _fail(error, _usage(error), 2, debug)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        return _fail(error, "interrupted", INTERRUPTED_EXIT_CODE, debug)
+    except BrokenPipeError:
+        # The reader of a pipe went away (`| head`): point stdout elsewhere, so that the exit does not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        hint = "this is a bug in tfopt; run again with --debug and report what it prints"
+        return _fail(error, f"{type(error).__name__}: {error}; {hint}", 1, debug)
+    return status if isinstance(status, int) else 0
+
+
+def _usage(error: BaseException) -> str:
+    message = " ".join(str(getattr(error, "format_message", lambda: error)()).split())
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "tfopt"
+    return f"{message.rstrip('.')}; see `{command} --help`"
+
+
+def _fail(error: BaseException, message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    print(f"tfopt: {' '.join(message.split())}", file=sys.stderr)
+    return code

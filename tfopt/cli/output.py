@@ -1,0 +1,50 @@
+"""stdout is data, stderr is talk."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: Called with what is being done now.
+Tell = Callable[[str], None]
+
+
+def emit_json(value: Any) -> None:
+    """Print a JSON document on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str))
+
+
+def out() -> Console:
+    """The console for tables on stdout: as wide as needed when no terminal limits it. Respects NO_COLOR."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200, highlight=False)
+
+
+def say(message: str) -> None:
+    """One line of talk on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress() -> Iterator[Tell]:
+    """Show what long work is doing: a spinner with seconds on a terminal, a line per step elsewhere."""
+    if not sys.stderr.isatty():
+        start = time.monotonic()
+        yield lambda text: say(f"[{time.monotonic() - start:6.1f} s] {text}")
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting")
+        yield lambda text: bar.update(task, description=text)

@@ -61,6 +61,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         raise InvalidSamples("not an IDX file of unsigned bytes", where=str(path))
     rank = content[3]
     start = 4 + 4 * rank
+    if len(content) < start:
+        raise InvalidSamples("the IDX file is cut off", where=str(path))
     shape = struct.unpack_from(f">{rank}I", content, 4)
     if len(content) - start != int(np.prod(shape)):
         raise InvalidSamples(f"an IDX file of shape {shape} holds {len(content) - start} bytes", where=str(path))

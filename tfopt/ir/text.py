@@ -9,9 +9,9 @@
     }
 
 A tensor is written `dtype[shape] literal`, where the literal is a nested list, `splat(v)`, `range(start, step)` or
-`random(seed)` (standard normal), or for strings a list of quoted strings. The printer writes lists up to `limit`
-elements and `elided(sha256 prefix)` beyond, which the parser refuses. Control inputs are written `^name`,
-`%name:1` is a node's second output, `@name` a function.
+`random(seed)` (standard normal), or for strings a list of quoted strings; a complex number is a pair. The printer
+writes lists up to `limit` elements and `elided(sha256 prefix)` beyond, which the parser refuses. Control inputs are
+written `^name`, `%name:1` is a node's second output, `@name` a function (`@'name'` where it has odd characters).
 """
 
 from __future__ import annotations
@@ -45,9 +45,13 @@ def _roots(word: str, names: list[str]) -> list[str]:
 
 def _node(node: Node, limit: int | None) -> str:
     inputs = ", ".join([*map(str, node.inputs), *(f"^{name}" for name in node.controls)])
-    attrs = ", ".join(f"{key}: {_attr(value, limit)}" for key, value in sorted(node.attrs.items()))
+    attrs = ", ".join(f"{_key(key)}: {_attr(value, limit)}" for key, value in sorted(node.attrs.items()))
     outputs = f" -> {', '.join(map(str, node.outputs))}" if node.outputs else ""
     return f"%{node.name} = {node.op}({inputs})" + (f" {{{attrs}}}" if attrs else "") + outputs
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key) else _quoted(key)
 
 
 def _attr(value: AttrValue, limit: int | None) -> str:
@@ -60,7 +64,7 @@ def _attr(value: AttrValue, limit: int | None) -> str:
     if isinstance(value, Tensor):
         return f"{value.type} {_literal(value, limit)}"
     if isinstance(value, FunctionRef):
-        return f"@{value.name}"
+        return f"@{value.name}" if _FUNCTION_NAME.fullmatch(value.name) else f"@{_quoted(value.name)}"
     return repr(value) if isinstance(value, (int, float)) else str(value)
 
 
@@ -69,26 +73,36 @@ def _literal(tensor: Tensor, limit: int | None) -> str:
     if limit is not None and array.size > limit:
         raw = repr(array.tolist()).encode() if tensor.dtype is DType.STRING else np.ascontiguousarray(array).tobytes()
         return f"elided({hashlib.sha256(raw).hexdigest()[:12]})"
+    if tensor.dtype in _COMPLEX_PART:
+        array = np.stack([array.real, array.imag], axis=-1)
     if tensor.dtype is DType.BFLOAT16:
         array = array.astype(np.float32)
-    return _quoted(array.tolist()) if tensor.dtype is DType.STRING else repr(array.tolist())
+    return _listed(array.tolist())
 
 
-def _quoted(value: Any) -> str:
+def _listed(value: Any) -> str:
     if isinstance(value, list):
-        return f"[{', '.join(map(_quoted, value))}]"
-    return repr(value if isinstance(value, bytes) else str(value).encode())[1:]
+        return f"[{', '.join(map(_listed, value))}]"
+    return _quoted(value) if isinstance(value, (bytes, str)) else _attr(value, None)
 
+
+def _quoted(value: bytes | str) -> str:
+    return repr(value if isinstance(value, bytes) else value.encode())[1:]
+
+
+_COMPLEX_PART = {DType.COMPLEX64: np.float32, DType.COMPLEX128: np.float64}
+
+_FUNCTION_NAME = re.compile(r"[A-Za-z0-9_.\\/>-]+")
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<comment>\#[^\n]*)
     |(?P<value>%[A-Za-z0-9_.\\/>-]+?(?::\d+)?(?=[\s,)}]|$))
     |(?P<control>\^[A-Za-z0-9_.\\/>-]+)
-    |(?P<function>@[A-Za-z0-9_.\\/>-]+)
+    |(?P<function>@(?:[A-Za-z0-9_.\\/>-]+|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"))
     |(?P<arrow>->)
     |(?P<string>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")
-    |(?P<number>[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+|inf|nan))
-    |(?P<word>[A-Za-z_][A-Za-z0-9_]*)
+    |(?P<number>[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+|(?:inf|nan)\b))
+    |(?P<word>[A-Za-z_][A-Za-z0-9_>]*)
     |(?P<mark>[=(){}\[\],:?*]))""",
     re.VERBOSE,
 )
@@ -186,11 +200,15 @@ class _Parser:
         found: dict[str, AttrValue] = {}
         self._take("{")
         while not self._maybe("}"):
-            key = self._take("word")
+            key = self._key()
             self._take(":")
             found[key] = self._attr()
             self._maybe(",")
         return found
+
+    def _key(self) -> str:
+        quoted = self.at < len(self.tokens) and self.tokens[self.at][0] == "string"
+        return _unquoted(self._take("string")).decode() if quoted else self._take("word")
 
     def _attr(self) -> AttrValue:
         if not self._maybe("("):
@@ -207,10 +225,11 @@ class _Parser:
         if token == "[":
             return self._shape()
         if kind == "string":
-            return bytes(ast.literal_eval("b" + self._take("string")))
+            return _unquoted(self._take("string"))
         if kind == "function":
-            return FunctionRef(self._take("function")[1:])
-        if kind == "number" or token in ("inf", "nan"):
+            name = self._take("function")[1:]
+            return FunctionRef(_unquoted(name).decode() if name[0] in "'\"" else name)
+        if kind == "number":
             self.at += 1
             return int(token) if re.fullmatch(r"[-+]?\d+", token) else float(token)
         if token in ("true", "false"):
@@ -249,19 +268,18 @@ class _Parser:
         if not shape.is_static:
             raise self._error(f"holds a tensor of unknown shape {shape}", place)
         dims = tuple(int(d or 0) for d in shape.dims or ())
-        if self.tokens[self.at][0] == "word" and self._peek() not in ("true", "false"):
-            return Tensor(self._generated(dims).astype(numpy_dtype(dtype)), dtype)
-        literal = self._list()
-        array = np.empty(dims, object) if dtype is DType.STRING else np.array(literal, numpy_dtype(dtype))
-        if dtype is DType.STRING:
-            array[...] = np.array(literal, object)
-        if array.shape != dims:
-            raise self._error(f"holds {array.shape} where {shape} is said", place)
-        return Tensor(array, dtype)
+        generated = self.tokens[self.at][0] == "word" and self._peek() not in ("true", "false")
+        literal = self._generated(dims) if generated else self._list()
+        try:
+            return Tensor(_array(literal, dims, dtype), dtype)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise self._error(f"holds no {dtype}{shape}: {error}", place) from error
 
     def _generated(self, dims: tuple[int, ...]) -> NDArray[Any]:
         place = self.tokens[self.at][2]
         word = self._take("word")
+        if word not in ("splat", "range", "random"):
+            raise self._error(f"holds {word}(...), which has no data to read", place)
         self._take("(")
         numbers = []
         while not self._maybe(")"):
@@ -271,9 +289,7 @@ class _Parser:
             return np.full(dims, numbers[0])
         if word == "range":
             return (numbers[0] + numbers[1] * np.arange(int(np.prod(dims, dtype=np.int64)))).reshape(dims)
-        if word == "random":
-            return np.random.default_rng(int(numbers[0])).standard_normal(dims)
-        raise self._error(f"holds {word}(...), which has no data to read", place)
+        return np.random.default_rng(int(numbers[0])).standard_normal(dims)
 
     def _list(self) -> Any:
         if not self._maybe("["):
@@ -283,6 +299,26 @@ class _Parser:
             items.append(self._list())
             self._maybe(",")
         return items
+
+
+def _array(literal: Any, dims: tuple[int, ...], dtype: DType) -> NDArray[Any]:
+    part = _COMPLEX_PART.get(dtype)
+    if part is not None:
+        return np.ascontiguousarray(_array_of(literal, (*dims, 2), np.dtype(part))).view(dtype.value)[..., 0]
+    return _array_of(literal, dims, numpy_dtype(dtype))
+
+
+def _array_of(literal: Any, dims: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    array = np.asarray(literal).astype(dtype) if isinstance(literal, np.ndarray) else np.array(literal, dtype)
+    if array.size == 0 and 0 in dims:
+        return array.reshape(dims)
+    if array.shape != dims:
+        raise ValueError(f"the literal's shape is {array.shape}")
+    return array
+
+
+def _unquoted(token: str) -> bytes:
+    return bytes(ast.literal_eval("b" + token))
 
 
 def _value(token: str) -> Value:

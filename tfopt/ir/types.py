@@ -38,6 +38,9 @@ class DType(str, Enum):
     def __str__(self) -> str:
         return self.value
 
+    # Enum's hash is a Python function; dtypes are hashed by the thousand when nodes are compared.
+    __hash__ = str.__hash__
+
     @property
     def is_floating(self) -> bool:
         return self in _FLOATING
@@ -144,7 +147,8 @@ def dtype_of(array: NDArray[Any]) -> DType:
 
 
 def numpy_dtype(dtype: DType) -> np.dtype[Any]:
-    """The numpy dtype that carries `dtype`. Raises TypeError for those that numpy alone lacks (bfloat16, resource)."""
+    """The numpy dtype that carries `dtype`. Raises TypeError for those that numpy lacks: resource, variant, and
+    bfloat16 as long as nobody has imported ml_dtypes (TensorFlow does)."""
     carrier: np.dtype[Any] = np.dtype(object if dtype is DType.STRING else _CARRIER.get(dtype, dtype.value))
     return carrier
 

@@ -1,0 +1,172 @@
+"""GraphDef in and out, bit for bit, held against TensorFlow's own reading of the result."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.framework import graph_pb2, tensor_pb2
+
+from tfopt.errors import InvalidModel, UnsupportedModel
+from tfopt.formats.graph_def import from_graph_def, to_graph_def
+from tfopt.formats.numpy_types import array_dtype
+from tfopt.formats.tensor_proto import tensor_from_proto, tensor_to_proto
+from tfopt.ir import DType, Graph, Node, Shape, Tensor, TensorType, Value
+from tfopt.ir.text import parse, to_text
+from tfopt.ir.verify import verify
+
+
+@pytest.fixture(scope="module")
+def traced() -> graph_pb2.GraphDef:
+    @tf.function
+    def body(x: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        y = tf.nn.leaky_relu(tf.reshape(x, [-1, 4]) @ tf.constant(np.arange(40, dtype=np.float32).reshape(4, 10)))
+        halves = tf.cast(x, tf.bfloat16) * tf.constant(2.0, tf.bfloat16)
+        return tf.squeeze(y), tf.constant([b"a", b"\x00\xff"]), halves, *tf.split(x, 2, axis=1)
+
+    return body.get_concrete_function(tf.TensorSpec([None, 2, 2], tf.float32, "x")).graph.as_graph_def()
+
+
+def run(graph_def: graph_pb2.GraphDef, feed: dict[str, np.ndarray], fetches: list[str]) -> list[np.ndarray]:
+    with tf.Graph().as_default() as graph:
+        tf.graph_util.import_graph_def(graph_def, name="")
+        with tf.compat.v1.Session(graph=graph) as session:
+            return session.run(fetches, feed)
+
+
+def test_round_trip_computes_the_same(traced: graph_pb2.GraphDef) -> None:
+    graph = from_graph_def(traced, inputs=["x"])
+    verify(graph)
+    feed = {"x:0": np.arange(12, dtype=np.float32).reshape(3, 2, 2) - 5}
+    fetches = [f"Identity{suffix}:0" for suffix in ("", "_1", "_2", "_3", "_4")]
+    for before, after in zip(run(traced, feed, fetches), run(to_graph_def(graph), feed, fetches), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_second_round_trip_changes_nothing(traced: graph_pb2.GraphDef) -> None:
+    graph = from_graph_def(traced)
+    again = from_graph_def(to_graph_def(graph))
+    assert to_text(again, None) == to_text(graph, None)
+    assert to_graph_def(again).SerializeToString(deterministic=True) == to_graph_def(graph).SerializeToString(
+        deterministic=True
+    )
+
+
+def test_attributes_left_out_have_the_registrys_default() -> None:
+    stripped = to_graph_def(
+        parse("graph { %x = Placeholder() {dtype: float32, shape: [1,1,1,2]} -> float32[1,1,1,2] }")
+    )
+    for name in ("scale", "offset", "mean", "variance"):
+        constant = tf.compat.v1.NodeDef(name=name, op="Const")
+        constant.attr["dtype"].type = tf.float32.as_datatype_enum
+        constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(np.ones(2, np.float32)))
+        stripped.node.append(constant)
+    norm = stripped.node.add(name="norm", op="FusedBatchNormV3", input=["x", "scale", "offset", "mean", "variance"])
+    norm.attr["T"].type = norm.attr["U"].type = tf.float32.as_datatype_enum
+    graph = from_graph_def(stripped)
+    assert graph["norm"].attrs["is_training"] is True
+    assert graph["norm"].attrs["data_format"] == b"NHWC"
+    assert graph["norm"].outputs[0] == TensorType(DType.FLOAT32, Shape.of(1, 1, 1, 2))
+    written = next(node for node in to_graph_def(graph).node if node.name == "norm")
+    assert sorted(written.attr) == ["T", "U"]
+
+
+def test_empty_lists_and_whole_floats_survive() -> None:
+    graph = parse(
+        """graph {
+          %x = Placeholder() {dtype: float32, shape: [1,3]} -> float32[1,3]
+          %s = Squeeze(%x) {T: float32, squeeze_dims: ()} -> float32[3]
+          %l = LeakyRelu(%s) {T: float32, alpha: 1} -> float32[3]
+        }"""
+    )
+    read = from_graph_def(to_graph_def(graph))
+    assert read["s"].attrs["squeeze_dims"] == ()
+    assert read["l"].attrs["alpha"] == 1.0
+    assert read["l"].outputs == graph["l"].outputs
+
+
+@pytest.mark.parametrize("dtype", [d for d in DType if d not in (DType.RESOURCE, DType.VARIANT)])
+@pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
+def test_every_element_type_keeps_its_bits(dtype: DType, shape: tuple[int, ...]) -> None:
+    numbers = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+    array = np.empty(shape, object) if dtype is DType.STRING else numbers.astype(array_dtype(dtype))
+    if dtype is DType.STRING:
+        array[...] = [[b"\x00", b"a\xff", b""], [b"1", b"2", b"3"]] if shape == (2, 3) else b"one"
+    proto = tensor_to_proto(Tensor(array, dtype))
+    back = tensor_from_proto(proto)
+    assert back.dtype is dtype and back.shape == Shape(shape)
+    assert back.array.tolist() == array.tolist()
+    if dtype not in (DType.QINT8, DType.QUINT8, DType.QINT32):  # make_ndarray gives these a structured type
+        assert tf.make_ndarray(proto).tolist() == array.tolist()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fields", "expected"),
+    [
+        (tf.float16, {"half_val": [0x3E00, 0xC100]}, [1.5, -2.5]),
+        (tf.bfloat16, {"half_val": [0x3FC0, 0xC020]}, [1.5, -2.5]),
+        (tf.float32, {"float_val": [1.5, -2.5]}, [1.5, -2.5]),
+        (tf.float64, {"double_val": [1.5, -2.5]}, [1.5, -2.5]),
+        (tf.int8, {"int_val": [1, -1]}, [1, -1]),
+        (tf.uint8, {"int_val": [1, 200]}, [1, 200]),
+        (tf.qint8, {"int_val": [-3, 4]}, [-3, 4]),
+        (tf.int64, {"int64_val": [-(2**40), 1]}, [-(2**40), 1]),
+        (tf.uint64, {"uint64_val": [2**63, 1]}, [2**63, 1]),
+        (tf.complex64, {"scomplex_val": [1, 2, 3, -4]}, [1 + 2j, 3 - 4j]),
+        (tf.bool, {"bool_val": [True, False]}, [True, False]),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_elements_outside_of_tensor_content(dtype: tf.DType, fields: dict[str, list], expected: list) -> None:
+    proto = tensor_pb2.TensorProto(dtype=dtype.as_datatype_enum, **fields)
+    proto.tensor_shape.dim.add(size=2)
+    assert tensor_from_proto(proto).array.tolist() == expected
+
+
+def test_short_form_repeats_the_last_element() -> None:
+    proto = tensor_pb2.TensorProto(dtype=tf.float32.as_datatype_enum, float_val=[1.0, 2.0])
+    proto.tensor_shape.dim.add(size=2)
+    proto.tensor_shape.dim.add(size=2)
+    assert tensor_from_proto(proto).array.tolist() == [[1, 2], [2, 2]]
+    del proto.float_val[:]
+    assert tensor_from_proto(proto).array.tolist() == [[0, 0], [0, 0]]
+
+
+def test_weights_are_not_copied_twice() -> None:
+    proto = tf.make_tensor_proto(np.zeros(1000, np.float32))
+    array = tensor_from_proto(proto).array
+    assert not array.flags.owndata and not array.flags.writeable
+
+
+def test_data_that_do_not_fit_the_shape_are_refused() -> None:
+    proto = tf.make_tensor_proto(np.zeros(4, np.float32))
+    proto.tensor_shape.dim[0].size = 5
+    with pytest.raises(InvalidModel, match=r"here: holds a constant whose data do not fit its type float32\[5\]"):
+        tensor_from_proto(proto, "here")
+
+
+def test_a_tensor_in_the_wrong_numpy_type_is_refused() -> None:
+    with pytest.raises(TypeError, match="float32 tensor is held as numpy float64"):
+        tensor_to_proto(Tensor(np.zeros(2), DType.FLOAT32))
+
+
+def test_cycle_is_refused() -> None:
+    graph_def = graph_pb2.GraphDef()
+    for name, reads in (("a", "b"), ("b", "a")):
+        graph_def.node.add(name=name, op="Relu", input=[reads]).attr["T"].type = 1
+    with pytest.raises(InvalidModel, match="cycle"):
+        from_graph_def(graph_def)
+
+
+def test_a_graph_that_tensorflow_refuses_is_refused() -> None:
+    matmul = Node("m", "MatMul", (Value("x"), Value("x")), {"T": DType.FLOAT32})
+    x = Node("x", "Placeholder", (), {"dtype": DType.FLOAT32, "shape": Shape.of(2, 3)})
+    with pytest.raises(InvalidModel, match=r"TensorFlow does not accept the graph: .*\{node m\}"):
+        from_graph_def(to_graph_def(Graph((x, matmul))))
+
+
+def test_function_calls_are_refused_by_name() -> None:
+    inner = tf.function(lambda x: x + 1.0)
+    outer = tf.function(lambda x: inner(x)).get_concrete_function(tf.TensorSpec([2]))
+    with pytest.raises(UnsupportedModel, match="PartitionedCall calls the function __inference"):
+        from_graph_def(outer.graph.as_graph_def())

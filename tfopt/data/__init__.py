@@ -1,0 +1,19 @@
+"""Samples: what a model is calibrated and judged on."""
+
+from tfopt.data.files import load_labels, load_samples
+from tfopt.data.requests import warmup_samples
+from tfopt.data.samples import Batching, Samples, batching
+from tfopt.data.splitting import Split, split
+from tfopt.data.synthetic import synthetic_samples
+
+__all__ = [
+    "Batching",
+    "Samples",
+    "Split",
+    "batching",
+    "load_labels",
+    "load_samples",
+    "split",
+    "synthetic_samples",
+    "warmup_samples",
+]

@@ -1,0 +1,56 @@
+"""Samples from the warmup requests that a model brings along."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfopt.data.checks import check_names, checked
+from tfopt.data.samples import Arrays, Batching, Samples, batching
+from tfopt.formats.warmup import WARMUP_PATH, read_warmup
+from tfopt.ir.types import TensorType
+
+
+def warmup_samples(path: Path, signature: str, inputs: Mapping[str, TensorType]) -> Samples | None:
+    """The examples of all warmup requests for `signature` in the model directory `path`; None when there are none.
+
+    Requests whose examples have another shape than most (sequences of other lengths) are left out, and the
+    description says how many. Raises InvalidModel for a damaged file, InvalidSamples as `load_samples`.
+    """
+    file = path / WARMUP_PATH
+    if not file.exists():
+        return None
+    requests = [request.inputs for request in read_warmup(file) if request.signature == signature]
+    if not requests:
+        return None
+    how = batching(inputs)
+    for request in requests:
+        check_names(request, inputs, str(file))
+    examples = [_examples(request, how) for request in requests]
+    shapes = [_row_shapes(request) for request in examples]
+    usual = Counter(shapes).most_common(1)[0][0]
+    used = [request for request, shape in zip(examples, shapes, strict=True) if shape == usual]
+    joined = {name: np.concatenate([request[name] for request in used]) for name in inputs}
+    arrays = checked(joined, inputs, how, where=str(file))
+    count = len(next(iter(arrays.values()), ()))
+    description = f"{count} samples from {len(used)} of the model's {len(requests)} warmup requests"
+    return Samples(arrays, "warmup", description, how)
+
+
+def _examples(request: Arrays, how: Batching) -> dict[str, NDArray[Any]]:
+    """One request as examples: what has no batch axis is repeated for each of them."""
+    counts = [len(array) for name, array in request.items() if name not in how.whole and array.ndim]
+    count = counts[0] if counts else 1
+    return {
+        name: np.broadcast_to(array, (count, *array.shape)) if name in how.whole else np.atleast_1d(array)
+        for name, array in request.items()
+    }
+
+
+def _row_shapes(request: Arrays) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple((name, request[name].shape[1:]) for name in sorted(request))

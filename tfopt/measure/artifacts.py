@@ -1,0 +1,68 @@
+"""Which artifacts a path stands for, and what to call them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from tfopt.errors import InvalidModel, NotFound
+
+Kind = Literal["saved_model", "tflite"]
+TFLITE_NAME: Final = "model.tflite"
+_SAVED_MODEL_NAMES: Final = ("saved_model.pb", "saved_model.pbtxt")
+
+
+@dataclass(frozen=True)
+class Found:
+    """`path` is what a runtime opens: a SavedModel directory or a .tflite file."""
+
+    path: Path
+    kind: Kind
+
+
+def find_artifacts(path: Path) -> list[Found]:
+    """A .tflite file or a SavedModel directory is one artifact, a version directory is each of those it holds.
+
+    Raises NotFound when nothing is there, InvalidModel when it is no model.
+    """
+    if not path.exists():
+        raise NotFound("no such file or directory", where=str(path))
+    if path.is_file():
+        if path.suffix != ".tflite":
+            raise InvalidModel("not a model", where=str(path), hint="give a SavedModel directory or a .tflite file")
+        return [Found(path, "tflite")]
+    found: list[Found] = []
+    if any((path / name).is_file() for name in _SAVED_MODEL_NAMES):
+        found.append(Found(path, "saved_model"))
+    if (path / TFLITE_NAME).is_file():
+        found.append(Found(path / TFLITE_NAME, "tflite"))
+    if not found:
+        raise InvalidModel("no model in this directory", where=str(path), hint=_hint(path))
+    return found
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that tell them apart; a path given again gets a number behind it."""
+    absolute = [path.absolute() for path in paths]
+    distinct = set(absolute)
+    names: list[str] = []
+    for index, path in enumerate(absolute):
+        others = distinct - {path}
+        length = next(n for n in range(1, len(path.parts) + 1) if not _shared(path, others, n))
+        again = absolute[:index].count(path)
+        names.append(str(Path(*path.parts[-length:])) + (f" ({again + 1})" if again else ""))
+    return names
+
+
+def _shared(path: Path, others: set[Path], length: int) -> bool:
+    whole = length == len(path.parts)
+    return not whole and any(other.parts[-length:] == path.parts[-length:] for other in others)
+
+
+def _hint(path: Path) -> str:
+    versions = sorted((entry for entry in path.iterdir() if entry.name.isdecimal()), key=lambda entry: int(entry.name))
+    if versions:
+        return f"name a version, such as {versions[-1]}"
+    return f"it holds neither saved_model.pb nor {TFLITE_NAME}"

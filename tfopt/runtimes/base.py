@@ -1,0 +1,155 @@
+"""What every runtime has in common: what a loaded artifact says of its signatures, and how it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfopt.errors import ExecutionError, NotFound
+from tfopt.ir import DType, Model, Shape, Tensor, TensorType
+from tfopt.ir.types import numpy_dtype
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One input or output. `name` is the tensor's own, `image:0` in TensorFlow's way; nobody feeds by it."""
+
+    name: str
+    type: TensorType
+
+    def as_dict(self) -> dict[str, Any]:
+        dims = self.type.shape.dims
+        return {"name": self.name, "dtype": self.type.dtype.value, "shape": None if dims is None else list(dims)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TensorInfo:
+        shape = Shape(None if data["shape"] is None else tuple(data["shape"]))
+        return cls(data["name"], TensorType(DType(data["dtype"]), shape))
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureInfo:
+    """What a caller may ask of an artifact. `defaults` are the values of inputs that may be left out."""
+
+    inputs: Mapping[str, TensorInfo]
+    outputs: Mapping[str, TensorInfo]
+    method_name: str = "tensorflow/serving/predict"
+    defaults: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON carries it, for the manifest; a shape of unknown rank is null, an unknown dimension too."""
+        return {
+            "inputs": {name: info.as_dict() for name, info in self.inputs.items()},
+            "outputs": {name: info.as_dict() for name, info in self.outputs.items()},
+            "method_name": self.method_name,
+            "defaults": {name: _tensor_as_dict(tensor) for name, tensor in self.defaults.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SignatureInfo:
+        """The signature that `as_dict` wrote. Raises KeyError and ValueError on what it did not write."""
+        return cls(
+            {name: TensorInfo.from_dict(info) for name, info in data["inputs"].items()},
+            {name: TensorInfo.from_dict(info) for name, info in data["outputs"].items()},
+            data["method_name"],
+            {name: _tensor_from_dict(tensor) for name, tensor in data["defaults"].items()},
+        )
+
+
+class Runtime(Protocol):
+    """One loaded artifact, a context manager. `run` may be called by several threads at once.
+
+    `kind` is "saved_model" or "tflite".
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def signatures(self) -> Mapping[str, SignatureInfo]: ...
+
+    def run(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Outputs by name, in arrays of their own. Inputs with a default may be left out.
+
+        Raises NotFound for an unknown signature, ExecutionError with the engine's own words for the rest.
+        """
+
+    def close(self) -> None:
+        """Free the artifact; `run` after it raises ExecutionError."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+
+class Closing:
+    """A context manager that closes itself."""
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def signatures_of(model: Model) -> dict[str, SignatureInfo]:
+    """What a model in memory offers, in a runtime's words."""
+    return {
+        key: SignatureInfo(
+            {name: TensorInfo(f"{entry.node}:0", entry.type) for name, entry in signature.inputs.items()},
+            {
+                name: TensorInfo("{0.node}:{0.port}".format(model.graph.outputs[out.position]), out.type)
+                for name, out in signature.outputs.items()
+            },
+            signature.method_name,
+            dict(signature.defaults),
+        )
+        for key, signature in model.signatures.items()
+    }
+
+
+def find_signature(signatures: Mapping[str, SignatureInfo], key: str) -> SignatureInfo:
+    """Raises NotFound that lists the known ones."""
+    found = signatures.get(key)
+    if found is None:
+        known = ", ".join(sorted(signatures)) or "none"
+        raise NotFound(f'no signature is called "{key}"', hint=f"the model has: {known}")
+    return found
+
+
+def arguments(info: SignatureInfo, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The inputs in the signature's order, defaults filled in. Raises ExecutionError on a missing or unknown name."""
+    unknown = sorted(inputs.keys() - info.inputs.keys())
+    missing = [name for name in info.inputs if name not in inputs and name not in info.defaults]
+    if unknown or missing:
+        said = [f"unknown: {', '.join(unknown)}"] * bool(unknown) + [f"missing: {', '.join(missing)}"] * bool(missing)
+        raise ExecutionError(
+            f"the inputs do not match the signature ({'; '.join(said)})", hint=f"it takes: {', '.join(info.inputs)}"
+        )
+    return {name: inputs[name] if name in inputs else info.defaults[name].array for name in info.inputs}
+
+
+def _tensor_as_dict(tensor: Tensor) -> dict[str, Any]:
+    values = tensor.array.ravel().tolist()
+    if tensor.dtype is DType.STRING:
+        # Latin-1 gives every byte one character, which JSON carries.
+        values = [value.decode("latin-1") for value in values]
+    return {"dtype": tensor.dtype.value, "shape": list(tensor.array.shape), "values": values}
+
+
+def _tensor_from_dict(data: Mapping[str, Any]) -> Tensor:
+    dtype = DType(data["dtype"])
+    values = data["values"]
+    if dtype is DType.STRING:
+        values = [value.encode("latin-1") for value in values]
+    return Tensor(np.array(values, numpy_dtype(dtype)).reshape(data["shape"]), dtype)

@@ -1,0 +1,182 @@
+"""Run a .tflite file under LiteRT, without TensorFlow."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from queue import LifoQueue
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfopt.errors import ExecutionError, InvalidModel, MissingExtra, UnsupportedModel
+from tfopt.formats.native_stderr import without_lines
+from tfopt.ir import DType, Shape, TensorType
+from tfopt.runtimes.base import Closing, SignatureInfo, TensorInfo, arguments, find_signature
+
+try:
+    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.schema_py_generated import Model as File
+except ModuleNotFoundError as error:
+    raise MissingExtra.of("ai-edge-litert", "litert", "running a .tflite file") from error
+
+_NOISE = re.compile("INFO: Created TensorFlow Lite XNNPACK delegate")
+#: The signature of a file that has none, as TensorFlow Serving calls it.
+_MOCK_SIGNATURE = "serving_default"
+
+
+class _Runner(Protocol):
+    """LiteRT's SignatureRunner: one signature of one interpreter."""
+
+    def get_input_details(self) -> dict[str, dict[str, Any]]: ...
+    def get_output_details(self) -> dict[str, dict[str, Any]]: ...
+    def __call__(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]: ...
+
+
+class LiteRTRuntime(Closing):
+    """A .tflite file and up to `interpreters` interpreters, so that as many runs may go on at once.
+
+    `threads`: of one interpreter; None is LiteRT's own choice, which is one. A file without signatures gets one
+    called serving_default, with the tensors' names (TensorFlow Serving does the same).
+    """
+
+    kind = "tflite"
+
+    def __init__(self, path: Path, *, threads: int | None = None, interpreters: int = 1) -> None:
+        """Raises InvalidModel for what is no TFLite file, UnsupportedModel for ops that LiteRT lacks."""
+        self._path = path
+        self._threads = threads
+        self._closed = threading.Event()
+        first = self._make_runners()
+        self.signatures: Mapping[str, SignatureInfo] = _signatures(first, _unranked(path))
+        # Interpreters are made when they are needed (None until then), and the one used last is used first.
+        self._idle: LifoQueue[dict[str, _Runner] | None] = LifoQueue()
+        for _ in range(interpreters - 1):
+            self._idle.put(None)
+        self._idle.put(first)
+
+    def run(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Outputs by name, copied out of the interpreter. Unknown dimensions may change from run to run.
+
+        Raises NotFound for an unknown signature, ExecutionError for inputs that do not fit it and for LiteRT's own.
+        """
+        info = find_signature(self.signatures, signature)
+        values = {name: np.asarray(value) for name, value in arguments(info, inputs).items()}
+        for name, value in values.items():
+            _check_shape(name, value, info.inputs[name].type)
+        with self._interpreter() as runners:
+            try:
+                return runners[signature](**values)
+            except (ValueError, RuntimeError) as error:
+                raise ExecutionError(_one_line(error), where=f"signature {signature}") from error
+
+    def close(self) -> None:
+        """Free the idle interpreters; those at work are freed when they are done."""
+        self._closed.set()
+        for _ in range(self._idle.qsize()):
+            self._idle.get()
+            self._idle.put(None)
+
+    @contextmanager
+    def _interpreter(self) -> Iterator[dict[str, _Runner]]:
+        runners = self._idle.get()
+        try:
+            if self._closed.is_set():
+                raise ExecutionError("the model has been closed")
+            runners = runners or self._make_runners()
+            yield runners
+        except ExecutionError:
+            # An interpreter that has failed repeats its old errors in each new one.
+            runners = None
+            raise
+        finally:
+            self._idle.put(None if self._closed.is_set() else runners)
+
+    def _make_runners(self) -> dict[str, _Runner]:
+        where = str(self._path)
+        try:
+            with without_lines(_NOISE):
+                interpreter = Interpreter(model_path=where, num_threads=self._threads)
+                interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            said = _one_line(error)
+            if "custom op" in said or "Select TensorFlow op" in said:
+                raise UnsupportedModel(f"LiteRT lacks an op of this file: {said}", where=where) from error
+            raise InvalidModel(f"LiteRT cannot load the file: {said}", where=where) from error
+        keys = interpreter.get_signature_list()
+        if not keys:
+            return {_MOCK_SIGNATURE: _WholeGraph(interpreter)}
+        return {key: interpreter.get_signature_runner(key) for key in sorted(keys)}
+
+
+class _WholeGraph:
+    """What a SignatureRunner is, for a file without signatures: its first subgraph, by the tensors' names."""
+
+    def __init__(self, interpreter: Any) -> None:
+        self._interpreter = interpreter
+        self._inputs = _by_name(interpreter.get_input_details())
+        self._outputs = _by_name(interpreter.get_output_details())
+
+    def get_input_details(self) -> dict[str, dict[str, Any]]:
+        return self._inputs
+
+    def get_output_details(self) -> dict[str, dict[str, Any]]:
+        return self._outputs
+
+    def __call__(self, **inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        for name, value in inputs.items():
+            self._interpreter.resize_tensor_input(self._inputs[name]["index"], value.shape)
+        self._interpreter.allocate_tensors()
+        for name, value in inputs.items():
+            self._interpreter.set_tensor(self._inputs[name]["index"], value)
+        self._interpreter.invoke()
+        return {name: self._interpreter.get_tensor(details["index"]) for name, details in self._outputs.items()}
+
+
+def _by_name(tensors: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {details["name"].removesuffix(":0"): details for details in tensors}
+
+
+def _signatures(runners: Mapping[str, _Runner], unranked: frozenset[tuple[str, str]]) -> dict[str, SignatureInfo]:
+    def infos(key: str, tensors: Mapping[str, dict[str, Any]]) -> dict[str, TensorInfo]:
+        return {name: _tensor_info(tensors[name], (key, tensors[name]["name"]) in unranked) for name in sorted(tensors)}
+
+    return {
+        key: SignatureInfo(infos(key, runner.get_input_details()), infos(key, runner.get_output_details()))
+        for key, runner in runners.items()
+    }
+
+
+def _tensor_info(details: Mapping[str, Any], unranked: bool) -> TensorInfo:
+    dims = tuple(None if dim < 0 else int(dim) for dim in details["shape_signature"])
+    dtype = DType.STRING if details["dtype"] is np.bytes_ else DType(np.dtype(details["dtype"]).name)
+    return TensorInfo(details["name"], TensorType(dtype, Shape(None if unranked else dims)))
+
+
+def _unranked(path: Path) -> frozenset[tuple[str, str]]:
+    """Signature and name of the tensors whose rank the file leaves open, which LiteRT's API shows as scalars."""
+    model = File.GetRootAs(path.read_bytes())
+    found = set()
+    for signature in map(model.SignatureDefs, range(model.SignatureDefsLength())):
+        graph = model.Subgraphs(signature.SubgraphIndex())
+        ends = [signature.Inputs(i) for i in range(signature.InputsLength())]
+        ends += [signature.Outputs(i) for i in range(signature.OutputsLength())]
+        tensors = [graph.Tensors(end.TensorIndex()) for end in ends]
+        key = signature.SignatureKey().decode()
+        found |= {(key, tensor.Name().decode()) for tensor in tensors if not (tensor.HasRank() or tensor.ShapeLength())}
+    return frozenset(found)
+
+
+def _check_shape(name: str, value: NDArray[Any], expected: TensorType) -> None:
+    if not expected.shape.admits(value.shape):
+        raise ExecutionError(
+            f"the input {name} of shape {list(value.shape)} does not fit", hint=f"the model takes {expected}"
+        )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

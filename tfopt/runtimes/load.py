@@ -1,0 +1,39 @@
+"""Open an artifact by what the path is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tfopt.errors import InvalidModel, NotFound
+from tfopt.runtimes.base import Runtime
+
+_EXPECTED = "a SavedModel directory (with saved_model.pb in it) or a .tflite file"
+
+
+def open_artifact(path: Path, *, threads: int | None = None) -> Runtime:
+    """A SavedModel directory under TensorFlow, a .tflite file under LiteRT.
+
+    `threads`: of the kernels; None leaves it to the engine. Raises NotFound, InvalidModel, UnsupportedModel,
+    MissingExtra.
+    """
+    if not path.exists():
+        raise NotFound("there is no such file or directory", where=str(path), hint=f"give {_EXPECTED}")
+    if path.is_file() and path.suffix == ".tflite":
+        from tfopt.runtimes.litert import LiteRTRuntime
+
+        return LiteRTRuntime(path, threads=threads)
+    if (path / "saved_model.pb").is_file() or (path / "saved_model.pbtxt").is_file():
+        from tfopt.runtimes.tensorflow import TensorFlowRuntime
+
+        return TensorFlowRuntime(path, threads=threads)
+    raise InvalidModel("is no model", where=str(path), hint=_hint(path))
+
+
+def _hint(path: Path) -> str:
+    tflite = sorted(path.glob("*.tflite")) if path.is_dir() else []
+    if tflite:
+        return f"give the file itself: {tflite[0]}"
+    versions = [entry for entry in path.iterdir() if entry.name.isdigit()] if path.is_dir() else []
+    if versions:
+        return f"give one of its versions: {max(versions, key=lambda entry: int(entry.name))}"
+    return f"expected {_EXPECTED}"

@@ -1,0 +1,223 @@
+"""Run a model under TensorFlow, as TensorFlow Serving does: a session of its own, fed and fetched by signature."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow.python.client import pywrap_tf_session
+from tensorflow.python.util import deprecation
+
+from tfopt.errors import ExecutionError, InvalidModel, UnsupportedModel
+from tfopt.formats.graph_def import to_graph_def
+from tfopt.formats.tensor_proto import dtype_from_enum, shape_from_proto, tensor_from_proto
+from tfopt.formats.tensorflow import tf
+from tfopt.ir import Model, TensorType
+from tfopt.runtimes.base import Closing, SignatureInfo, TensorInfo, arguments, find_signature, signatures_of
+
+# oneDNN's kernels of these ops end the whole process ("Check failed: index >= 0") when their input has too few
+# dimensions, where other ops answer with an error.
+_ABORT_ON_RANK = frozenset({"Conv2D", "Conv3D", "DepthwiseConv2dNative"})
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One signature in the session's terms. `echoed` are outputs that are inputs, which a session does not fetch."""
+
+    feeds: tuple[Any, ...]
+    fetches: tuple[Any, ...]
+    fetched: tuple[str, ...]
+    echoed: Mapping[str, str]
+
+
+class _SessionRuntime(Closing):
+    """A graph in a session of its own and what may be asked of it."""
+
+    kind = "saved_model"
+
+    def __init__(self, threads: int | None) -> None:
+        self._graph = tf.Graph()
+        self._session: Any = tf.compat.v1.Session(graph=self._graph, config=_config(threads))
+        self._plans: dict[str, _Plan] = {}
+        self._planning = threading.Lock()
+        self._needs_rank = False
+        self.signatures: Mapping[str, SignatureInfo] = {}
+
+    def run(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Outputs by name. Shapes are not held against the signature: TensorFlow's kernels decide, as they do in
+        TensorFlow Serving. Only a wrong rank is refused where a kernel would end the process.
+
+        Raises NotFound, ExecutionError.
+        """
+        info = find_signature(self.signatures, signature)
+        values = {name: np.asarray(value) for name, value in arguments(info, inputs).items()}
+        if self._needs_rank:
+            _check_ranks(info, values)
+        session = self._session
+        if session is None:
+            raise ExecutionError("the model has been closed")
+        plan = self._plan(signature, info)
+        feeds = dict(zip(plan.feeds, values.values(), strict=True))
+        try:
+            # What TF Serving calls too. `Session.run` is eight times slower for a small model, and refuses shapes;
+            # the callables of a session hand out the model's own memory.
+            results = pywrap_tf_session.TF_SessionRun_wrapper(session._session, None, feeds, plan.fetches, [], None)
+        except tf.errors.OpError as error:
+            raise ExecutionError(_one_line(error.message), where=f"signature {signature}") from error
+        made = dict(zip(plan.fetched, results, strict=True))
+        made |= {output: values[source].copy() for output, source in plan.echoed.items()}
+        return {name: made[name] for name in info.outputs}
+
+    def close(self) -> None:
+        """Free the model; a run that is under way ends with an ExecutionError."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def _plan(self, signature: str, info: SignatureInfo) -> _Plan:
+        plan = self._plans.get(signature)
+        if plan is None:
+            with self._planning:
+                plan = self._plans[signature] = _make_plan(self._graph, info)
+        return plan
+
+
+class TensorFlowRuntime(_SessionRuntime):
+    """A SavedModel, loaded as TensorFlow Serving loads it (the v1 loader), variables restored and initialised.
+
+    `threads` limits the threads of kernels and between kernels; None leaves both to TensorFlow.
+    """
+
+    def __init__(self, directory: Path, *, threads: int | None = None, tags: tuple[str, ...] = ("serve",)) -> None:
+        """Raises InvalidModel for what cannot be loaded, UnsupportedModel for ops and values unknown here."""
+        super().__init__(threads)
+        with _closing_on_failure(self), _load_errors(directory), self._graph.as_default(), deprecation.silence():
+            meta_graph = tf.compat.v1.saved_model.load(self._session, list(tags), str(directory))
+            self.signatures = _signatures(meta_graph)
+        self._session._extend_graph()
+        self._needs_rank = any(op in _ABORT_ON_RANK for op in _ops(meta_graph.graph_def))
+
+
+class ModelRunner(_SessionRuntime):
+    """A `Model` in memory, initialised and ready to run."""
+
+    def __init__(self, model: Model, *, threads: int | None = None) -> None:
+        """Raises InvalidModel when TensorFlow does not accept the graph or its initialiser fails."""
+        super().__init__(threads)
+        self.signatures = signatures_of(model)
+        self._needs_rank = not _ABORT_ON_RANK.isdisjoint(model.graph.by_op)
+        with _closing_on_failure(self), _load_errors(None), self._graph.as_default():
+            tf.graph_util.import_graph_def(to_graph_def(model.graph), name="")
+            self._initialise(model)
+        self._session._extend_graph()
+
+    def _initialise(self, model: Model) -> None:
+        if model.init is None:
+            return
+        with tempfile.TemporaryDirectory(prefix="tfopt-") as directory:
+            paths = {}
+            for number, asset in enumerate(model.assets):
+                path = Path(directory, f"{number}-{Path(asset.filename).name}")
+                path.write_bytes(asset.content)
+                paths[f"{asset.node}:0"] = str(path)
+            self._session.run(self._graph.get_operation_by_name(model.init), paths)
+
+
+def _config(threads: int | None) -> Any:
+    if threads is None:
+        return tf.compat.v1.ConfigProto()
+    return tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=threads,
+        inter_op_parallelism_threads=threads,
+        # The pool that sessions share has the size that the first of them asked for.
+        use_per_session_threads=True,
+    )
+
+
+def _make_plan(graph: Any, info: SignatureInfo) -> _Plan:
+    sources = {entry.name: name for name, entry in info.inputs.items()}
+    fetched = tuple(name for name, entry in info.outputs.items() if entry.name not in sources)
+    return _Plan(
+        tuple(_handle(graph, entry.name) for entry in info.inputs.values()),
+        tuple(_handle(graph, info.outputs[name].name) for name in fetched),
+        fetched,
+        {name: sources[entry.name] for name, entry in info.outputs.items() if entry.name in sources},
+    )
+
+
+def _handle(graph: Any, tensor_name: str) -> Any:
+    return graph.get_tensor_by_name(tensor_name)._as_tf_output()
+
+
+def _check_ranks(info: SignatureInfo, values: Mapping[str, NDArray[Any]]) -> None:
+    for name, value in values.items():
+        expected = info.inputs[name].type
+        if expected.shape.rank not in (None, value.ndim):
+            raise ExecutionError(
+                f"the input {name} has {value.ndim} dimension(s), shape {list(value.shape)}", hint=f"it is {expected}"
+            )
+
+
+def _signatures(meta_graph: meta_graph_pb2.MetaGraphDef) -> dict[str, SignatureInfo]:
+    return {
+        key: _signature(key, definition)
+        for key, definition in sorted(meta_graph.signature_def.items())
+        # TensorFlow keeps its initialisation and training ops among the signatures; they are none.
+        if not key.startswith("__saved_model_")
+    }
+
+
+def _signature(key: str, definition: meta_graph_pb2.SignatureDef) -> SignatureInfo:
+    return SignatureInfo(
+        {name: _tensor_info(key, name, definition.inputs[name]) for name in sorted(definition.inputs)},
+        {name: _tensor_info(key, name, definition.outputs[name]) for name in sorted(definition.outputs)},
+        definition.method_name,
+        {name: tensor_from_proto(definition.defaults[name], key) for name in sorted(definition.defaults)},
+    )
+
+
+def _tensor_info(key: str, name: str, info: meta_graph_pb2.TensorInfo) -> TensorInfo:
+    if info.WhichOneof("encoding") != "name":
+        raise UnsupportedModel(f"{name} is a sparse or composite tensor", where=f"signature {key}")
+    return TensorInfo(info.name, TensorType(dtype_from_enum(info.dtype, name), shape_from_proto(info.tensor_shape)))
+
+
+def _ops(graph_def: Any) -> Iterator[str]:
+    functions: Iterable[Any] = (function.node_def for function in graph_def.library.function)
+    for nodes in (graph_def.node, *functions):
+        yield from (node.op for node in nodes)
+
+
+@contextmanager
+def _closing_on_failure(runtime: _SessionRuntime) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        runtime.close()
+        raise
+
+
+@contextmanager
+def _load_errors(directory: Path | None) -> Iterator[None]:
+    """TensorFlow's ways of saying that a model cannot be loaded."""
+    where = None if directory is None else str(directory)
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, KeyError, DecodeError, tf.errors.OpError) as error:
+        said = _one_line(error.message if isinstance(error, tf.errors.OpError) else str(error))
+        if "Op type not registered" in said:
+            raise UnsupportedModel(said, where=where) from error
+        raise InvalidModel(f"TensorFlow cannot load the model: {said}", where=where) from error
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfopt.formats.tensorflow import tf  # isort: split
+
 import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
-from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.util import deprecation
 
 from tfopt.errors import ExecutionError, InvalidModel, UnsupportedModel
+from tfopt.formats import protos
 from tfopt.formats.graph_def import to_graph_def
 from tfopt.formats.tensor_proto import dtype_from_enum, shape_from_proto, tensor_from_proto
-from tfopt.formats.tensorflow import tf
 from tfopt.ir import Model, TensorType
 from tfopt.runtimes.base import Closing, SignatureInfo, TensorInfo, arguments, find_signature, signatures_of
 
@@ -167,7 +168,7 @@ def _check_ranks(info: SignatureInfo, values: Mapping[str, NDArray[Any]]) -> Non
             )
 
 
-def _signatures(meta_graph: meta_graph_pb2.MetaGraphDef) -> dict[str, SignatureInfo]:
+def _signatures(meta_graph: protos.MetaGraphDef) -> dict[str, SignatureInfo]:
     return {
         key: _signature(key, definition)
         for key, definition in sorted(meta_graph.signature_def.items())
@@ -176,7 +177,7 @@ def _signatures(meta_graph: meta_graph_pb2.MetaGraphDef) -> dict[str, SignatureI
     }
 
 
-def _signature(key: str, definition: meta_graph_pb2.SignatureDef) -> SignatureInfo:
+def _signature(key: str, definition: protos.SignatureDef) -> SignatureInfo:
     return SignatureInfo(
         {name: _tensor_info(key, name, definition.inputs[name]) for name in sorted(definition.inputs)},
         {name: _tensor_info(key, name, definition.outputs[name]) for name in sorted(definition.outputs)},
@@ -185,13 +186,13 @@ def _signature(key: str, definition: meta_graph_pb2.SignatureDef) -> SignatureIn
     )
 
 
-def _tensor_info(key: str, name: str, info: meta_graph_pb2.TensorInfo) -> TensorInfo:
+def _tensor_info(key: str, name: str, info: protos.TensorInfo) -> TensorInfo:
     if info.WhichOneof("encoding") != "name":
         raise UnsupportedModel(f"{name} is a sparse or composite tensor", where=f"signature {key}")
     return TensorInfo(info.name, TensorType(dtype_from_enum(info.dtype, name), shape_from_proto(info.tensor_shape)))
 
 
-def _ops(graph_def: Any) -> Iterator[str]:
+def _ops(graph_def: protos.GraphDef) -> Iterator[str]:
     functions: Iterable[Any] = (function.node_def for function in graph_def.library.function)
     for nodes in (graph_def.node, *functions):
         yield from (node.op for node in nodes)

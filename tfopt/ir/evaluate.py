@@ -78,12 +78,12 @@ def _truncated(x: Array, y: Array) -> Array:
 
 
 def _div(x: Array, y: Array) -> Array:
-    return _truncated(x, y) if x.dtype.kind in "iu" else x / y
+    return _truncated(x, y) if x.dtype.kind in "iu" else np.true_divide(x, y)
 
 
 def _floor_div(x: Array, y: Array) -> Array:
     # numpy's own floor_divide of floats corrects the rounding of x / y; TensorFlow's does not.
-    return np.floor_divide(x, y) if x.dtype.kind in "iu" else np.floor(x / y)
+    return np.asarray(np.floor_divide(x, y) if x.dtype.kind in "iu" else np.floor(x / y))
 
 
 def _is_float(x: Array) -> bool:
@@ -104,7 +104,7 @@ def _relu(_: Node, x: Array) -> Array:
 
 
 def _relu6(_: Node, x: Array) -> Array:
-    return np.minimum(np.maximum(x, np.zeros((), x.dtype)), np.asarray(6, x.dtype))
+    return np.clip(x, np.zeros((), x.dtype), np.asarray(6, x.dtype))
 
 
 def _cast(node: Node, x: Array) -> Array:

@@ -51,7 +51,7 @@ class Linear:
         """The weight with output channel c multiplied by scale[c], computed in float64 and rounded once."""
         shape = [dim if axis in self.channel_axes else 1 for axis, dim in enumerate(self.weight.array.shape)]
         array = self.weight.array
-        return (array.astype(np.float64) * scale.reshape(shape)).astype(array.dtype)
+        return np.asarray(array.astype(np.float64) * scale.reshape(shape)).astype(array.dtype)
 
 
 def linear(graph: Graph, node: Node) -> Linear | str:

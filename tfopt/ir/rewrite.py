@@ -43,8 +43,9 @@ class Editor:
 
     def constant(self, name: str, array: NDArray[Any], dtype: DType | None = None) -> Value:
         """Add a Const that holds `array`, without copying it."""
-        tensor = Tensor(np.asarray(array), dtype)
-        return self.add("Const", name, (), (tensor.type,), {"value": tensor, "dtype": tensor.dtype}).value()
+        node = constant_node(self._fresh(name), Tensor(np.asarray(array), dtype))
+        self._added[node.name] = node
+        return node.value()
 
     def update(self, node: Node) -> None:
         """Put `node` in the place of the node that has its name."""
@@ -96,6 +97,10 @@ class Editor:
             number += 1
             candidate = f"{name}_{number}"
         return candidate
+
+
+def constant_node(name: str, tensor: Tensor) -> Node:
+    return Node(name, "Const", (), {"value": tensor, "dtype": tensor.dtype}, (tensor.type,))
 
 
 def topological(nodes: Iterable[Node]) -> tuple[Node, ...]:

@@ -1,0 +1,16 @@
+"""Ask for a TensorFlow Lite file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tfopt.passes.base import target_step
+
+
+@target_step
+def tflite(*, precision: Literal["float32", "int8"] = "int8") -> None:
+    """Write the model as it stands here as a TensorFlow Lite file too.
+
+    `int8` quantizes weights and activations to eight bits, with ranges taken from the samples; `float32` keeps the
+    numbers as they are.
+    """

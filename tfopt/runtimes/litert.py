@@ -49,10 +49,12 @@ class LiteRTRuntime(Closing):
     def __init__(self, path: Path, *, threads: int | None = None, interpreters: int = 1) -> None:
         """Raises InvalidModel for what is no TFLite file, UnsupportedModel for ops that LiteRT lacks."""
         self._path = path
+        # Read once: a later interpreter must be of this model also when another file has come to its place.
+        self._content = _read(path)
         self._threads = threads
         self._closed = threading.Event()
         first = self._make_runners()
-        self.signatures: Mapping[str, SignatureInfo] = _signatures(first, _unranked(path))
+        self.signatures: Mapping[str, SignatureInfo] = _signatures(first, _unranked(self._content))
         # Interpreters are made when they are needed (None until then), and the one used last is used first.
         self._idle: LifoQueue[dict[str, _Runner] | None] = LifoQueue()
         for _ in range(interpreters - 1):
@@ -100,7 +102,7 @@ class LiteRTRuntime(Closing):
         where = str(self._path)
         try:
             with without_lines(_NOISE):
-                interpreter = Interpreter(model_path=where, num_threads=self._threads)
+                interpreter = Interpreter(model_content=self._content, num_threads=self._threads)
                 interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             said = _one_line(error)
@@ -111,6 +113,13 @@ class LiteRTRuntime(Closing):
         if not keys:
             return {_MOCK_SIGNATURE: _WholeGraph(interpreter)}
         return {key: interpreter.get_signature_runner(key) for key in sorted(keys)}
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidModel(f"the file cannot be read: {error.strerror}", where=str(path)) from error
 
 
 class _WholeGraph:
@@ -157,9 +166,9 @@ def _tensor_info(details: Mapping[str, Any], unranked: bool) -> TensorInfo:
     return TensorInfo(details["name"], TensorType(dtype, Shape(None if unranked else dims)))
 
 
-def _unranked(path: Path) -> frozenset[tuple[str, str]]:
+def _unranked(content: bytes) -> frozenset[tuple[str, str]]:
     """Signature and name of the tensors whose rank the file leaves open, which LiteRT's API shows as scalars."""
-    model = File.GetRootAs(path.read_bytes())
+    model = File.GetRootAs(content)
     found = set()
     for signature in map(model.SignatureDefs, range(model.SignatureDefsLength())):
         graph = model.Subgraphs(signature.SubgraphIndex())

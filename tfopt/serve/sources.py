@@ -1,0 +1,106 @@
+"""Where versions come from: what a user names on the command line, as models and their version directories."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tfopt.errors import NotFound, UsageError
+from tfopt.store import is_version_directory, read_labels, scan, version_number
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What is in service at one moment: version directories by number, and numbers by label."""
+
+    versions: Mapping[int, Path]
+    labels: Mapping[str, int]
+
+
+class Source(Protocol):
+    """The versions of one model."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def list(self) -> Listing:
+        """Raises NotFound when the path cannot be read, InvalidModel when its labels cannot."""
+
+
+@dataclass(frozen=True)
+class BasePath:
+    """A directory with one directory a version, which come and go."""
+
+    path: Path
+
+    def list(self) -> Listing:
+        return Listing(scan(self.path), read_labels(self.path))
+
+
+@dataclass(frozen=True)
+class SingleVersion:
+    """One version directory or .tflite file that is named itself; as long as it is there, it is served."""
+
+    path: Path
+    number: int
+
+    def list(self) -> Listing:
+        if not self.path.exists():
+            raise NotFound("there is no such model any more", where=str(self.path))
+        return Listing({self.number: self.path}, {})
+
+
+def find_sources(models: Sequence[str | Path]) -> dict[str, Source]:
+    """Models by name, each given as `path` or `name=path`.
+
+    A path is a model's base path, a directory of such, a single version directory (or SavedModel), or a .tflite file.
+    Raises NotFound for a path that is none of these, UsageError for two models of one name.
+    """
+    found: dict[str, Source] = {}
+    for model in models:
+        name, path = _split(model)
+        for key, source in _sources_at(name, path).items():
+            if key in found:
+                what = f"two models are called {key}: {found[key].path} and {source.path}"
+                raise UsageError(what, hint="give one another name: other=path")
+            found[key] = source
+    if not found:
+        raise UsageError("no model to serve", hint="name a model's base path")
+    return found
+
+
+def _split(model: str | Path) -> tuple[str | None, Path]:
+    if isinstance(model, str) and "=" in model and not Path(model).exists():
+        name, _, path = model.partition("=")
+        if not name or any(letter in name for letter in "/:"):
+            hint = "a name has no / and no :, as it goes into URLs"
+            raise UsageError(f"{name!r} cannot be a model's name", hint=hint)
+        return name, Path(path)
+    return None, Path(model)
+
+
+def _sources_at(name: str | None, path: Path) -> dict[str, Source]:
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links, which are moved to publish
+    if path.is_file() and path.suffix == ".tflite":
+        return {name or path.stem: SingleVersion(path, 1)}
+    if not path.is_dir():
+        raise NotFound("there is no such model", where=str(path))
+    if is_version_directory(path):
+        number = version_number(path.name)
+        parent = path.name if number is None else path.parent.name
+        return {name or parent: SingleVersion(path, 1 if number is None else number)}
+    if name is not None or _has_versions(path):
+        return {name or path.name: BasePath(path)}
+    children = sorted(child for child in path.iterdir() if child.is_dir() and _has_versions(child))
+    if not children:
+        hint = "wanted: a directory with numbered versions, a directory of such, a SavedModel or a .tflite file"
+        raise NotFound("there is no model in this directory", where=str(path), hint=hint)
+    return {child.name: BasePath(child) for child in children}
+
+
+def _has_versions(path: Path) -> bool:
+    # A base path whose versions are all held is a model too.
+    return bool(scan(path)) or (path / ".tfopt").is_dir()

@@ -1,0 +1,211 @@
+"""The versions of one model: watches its base path, loads what is to be served, lets go of what is not.
+
+TensorFlow Serving's words: a version is aspired when it ought to be served, available when it is. Aspired are the
+newest version that loads and every labelled one. A new version is loaded and warm before the old one goes, and the
+old one goes when its last request is done.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from threading import Event, Semaphore, Thread
+
+from tfopt.errors import InvalidModel, NotFound, TfoptError
+from tfopt.runtimes.base import Runtime
+from tfopt.serve.retries import Failures, settled
+from tfopt.serve.servable import Servable, identity_of
+from tfopt.serve.sources import Listing, Source
+from tfopt.serve.statuses import State, Statuses, VersionStatus
+
+log = logging.getLogger("tfopt.serve")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is available at one moment. Replaced whole, so that readers need no lock."""
+
+    servables: Mapping[int, Servable] = field(default_factory=dict)
+    labels: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def latest(self) -> int | None:
+        return max(self.servables, default=None)
+
+
+class ModelVersions:
+    """One model with a thread of its own, so that a model that is slow or broken holds up no other.
+
+    `load` turns a version directory into a runtime; `slots` limits how many models load at once; `poll_interval` is
+    in seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        load: Callable[[Path], Runtime],
+        *,
+        poll_interval: float = 1.0,
+        slots: Semaphore | None = None,
+    ) -> None:
+        self.name = name
+        self.source = source
+        self.statuses = Statuses()
+        #: Set when the first look at the base path is over, whatever came of it.
+        self.started = Event()
+        #: Why the base path could not be read, or why nothing of it is served.
+        self.problem: TfoptError | None = None
+        self._load = load
+        self._poll_interval = poll_interval
+        self._slots = slots or Semaphore()
+        self._snapshot = Snapshot()
+        self._failures = Failures()
+        self._stopping = Event()
+        self._thread = Thread(target=self._watch, name=f"tfopt-versions-{name}", daemon=True)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self._snapshot
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """Unload everything. A load under way is given `timeout` seconds to end."""
+        self._stopping.set()
+        self._thread.join(timeout)
+        self._switch(Snapshot())
+
+    def acquire(self, version: int | None = None, label: str | None = None) -> Servable | None:
+        """The version asked for, by default the latest, to be released after use; None when it is not available.
+
+        Raises KeyError for a label that is not known.
+        """
+        while True:
+            snapshot = self._snapshot
+            number = snapshot.labels[label] if label is not None else snapshot.latest if version is None else version
+            servable = None if number is None else snapshot.servables.get(number)
+            # Retired since the snapshot was taken: there is a newer snapshot.
+            if servable is None or servable.acquire():
+                return servable
+
+    # -- the watching thread --------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        while not self._stopping.is_set():
+            self._look()
+            self.started.set()
+            self._stopping.wait(self._poll_interval)
+
+    def _look(self) -> None:
+        try:
+            listing = self.source.list()
+        except TfoptError as error:
+            # An unreadable base path takes nothing out of service: a share that is away comes back.
+            self._report(error)
+            return
+        self._failures.keep(listing.versions)
+        newest = self._newest(listing)
+        labels = self._labels(listing)
+        if self._stopping.is_set():
+            return
+        kept = {*labels.values()} if newest is None else {newest, *labels.values()}
+        if newest is None and listing.versions:
+            # Nothing of what is there loads: go on with what there is, as availability comes first.
+            kept |= self._snapshot.servables.keys()
+        servables = {number: servable for number, servable in self._snapshot.servables.items() if number in kept}
+        self._switch(Snapshot(servables, labels))
+        self._report(None if servables else self._failures.newest or self._nothing_to_serve())
+
+    def _report(self, problem: TfoptError | None) -> None:
+        if problem is not None and str(problem) != str(self.problem):
+            log.warning("%s: %s", self.name, problem)
+        self.problem = problem
+
+    def _nothing_to_serve(self) -> TfoptError:
+        hint = "publish one: `tfopt publish`, or a directory with a number for its name"
+        return NotFound("there is no version to serve", where=str(self.source.path), hint=hint)
+
+    def _newest(self, listing: Listing) -> int | None:
+        """The highest version that loads. A broken one is passed over for the one before it, also after a restart."""
+        for number in sorted(listing.versions, reverse=True):
+            if self._ensure(number, listing.versions[number]):
+                return number
+        return None
+
+    def _labels(self, listing: Listing) -> dict[str, int]:
+        """Labels whose version is available; one that moves to a version that is not stays where it was."""
+        found = {}
+        for label, number in listing.labels.items():
+            before = self._snapshot.labels.get(label)
+            if number in listing.versions and self._ensure(number, listing.versions[number]):
+                found[label] = number
+            elif number in listing.versions and before is not None and before in listing.versions:
+                found[label] = before
+        return found
+
+    def _ensure(self, number: int, path: Path) -> bool:
+        """Is this version available? Loads it when it is not and may be."""
+        known = self._snapshot.servables.get(number)
+        if known is not None and known.identity == identity_of(path):
+            return True
+        ready = not self.started.is_set() or settled(path, self._poll_interval, self._stopping)
+        if ready and not self._stopping.is_set() and self._failures.may_try(number, path):
+            return self._load_version(number, path) or known is not None
+        return known is not None
+
+    def _load_version(self, number: int, path: Path) -> bool:
+        start = time.monotonic()
+        self.statuses.set(VersionStatus(number, State.START))
+        try:
+            identity = identity_of(path)
+            with self._slots:
+                self.statuses.set(VersionStatus(number, State.LOADING))
+                runtime = self._load(path)
+        except Exception as error:  # noqa: BLE001 - a rim: whatever a foreign model raises, the others go on
+            self._failed(number, path, error)
+            return False
+        if self._stopping.is_set():
+            runtime.close()
+            return False
+        self._failures.forget(number)
+        self.statuses.set(VersionStatus(number, State.AVAILABLE, kind=runtime.kind))
+        servable = Servable(number, identity, runtime)
+        self._switch(replace(self._snapshot, servables={**self._snapshot.servables, number: servable}))
+        seconds = time.monotonic() - start
+        log.info("%s: version %d is available (%s, loaded in %.2f s)", self.name, number, runtime.kind, seconds)
+        return True
+
+    def _failed(self, number: int, path: Path, cause: Exception) -> None:
+        if not path.exists():
+            self.statuses.forget(number)  # taken away while it was being loaded
+            return
+        error = cause
+        if not isinstance(error, TfoptError):
+            error = InvalidModel(f"cannot be loaded: {cause!r}", where=str(path))
+        self._failures.add(number, path, error)
+        self.statuses.set(VersionStatus(number, State.END, error.code, str(error)))
+        log.error("%s: version %d cannot be served: %s", self.name, number, error)
+
+    def _switch(self, snapshot: Snapshot) -> None:
+        """Make `snapshot` what is served, and then let go of what it does not hold."""
+        before, self._snapshot = self._snapshot, snapshot
+        for number, servable in before.servables.items():
+            if number not in snapshot.servables:
+                self.statuses.set(VersionStatus(number, State.UNLOADING))
+                servable.retire(partial(self._unloaded, number))
+            elif snapshot.servables[number] is not servable:
+                servable.retire(_nothing)  # the same number from another directory has taken over
+
+    def _unloaded(self, number: int) -> None:
+        self.statuses.end(number)
+        log.info("%s: version %d unloaded", self.name, number)
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,268 @@
+"""Recipes: what is read, what is written, and that every error names file, line, key and the nearest right name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfopt.errors import InvalidRecipe, UsageError
+from tfopt.ir.graph import Graph
+from tfopt.passes.base import Step, graph_pass, target_step
+from tfopt.passes.registry import BUILTIN
+from tfopt.recipe import Recipe, RecipeStep, Repeat, dump_recipe, load_recipe, parse_recipe, recipe_from_flags
+from tfopt.recipe import shipped_recipes as shipped
+
+
+@graph_pass(exact=False)
+def shrink(
+    graph: Graph,
+    *,
+    ratio: float = 0.5,
+    rounds: int = 1,
+    scope: Literal["layer", "global"] = "layer",
+    exclude: tuple[str, ...] = (),
+    label: str | None = None,
+    loud: bool = False,
+) -> Graph:
+    """Shrink by a ratio."""
+    return graph
+
+
+@graph_pass
+def tidy(graph: Graph) -> Graph:
+    """Tidy up."""
+    return graph
+
+
+@target_step
+def flat(*, precision: Literal["float32", "int8"] = "float32") -> None:
+    """One more file."""
+
+
+KNOWN: dict[str, Step] = {step.name: step for step in (shrink, tidy, flat)}
+
+
+def parse(text: str) -> Recipe:
+    return parse_recipe(text, "my.yaml", KNOWN)
+
+
+def refused(text: str) -> str:
+    with pytest.raises(InvalidRecipe) as caught:
+        parse(text)
+    return str(caught.value)
+
+
+def test_a_recipe_of_every_form() -> None:
+    recipe = parse(
+        """
+name: mine
+description: all forms
+steps:
+  - repeat: [tidy, {shrink: {rounds: 2}}]
+  - shrink: {ratio: 1, exclude: [a, b], label: null, scope: global}
+  - tidy:
+  - flat:
+      precision: int8
+"""
+    )
+    assert recipe == Recipe(
+        "mine",
+        (
+            Repeat((RecipeStep(tidy, {}), RecipeStep(shrink, {"rounds": 2}))),
+            RecipeStep(shrink, {"ratio": 1.0, "exclude": ("a", "b"), "label": None, "scope": "global"}),
+            RecipeStep(tidy, {}),
+            RecipeStep(flat, {"precision": "int8"}),
+        ),
+        "all forms",
+    )
+    assert [step.step.name for step in recipe] == ["tidy", "shrink", "shrink", "tidy", "flat"]
+
+
+def test_a_file_without_a_name_is_named_after_itself() -> None:
+    assert parse_recipe("steps: [tidy]", "somewhere/lean.yaml", KNOWN).name == "lean"
+
+
+def test_numbers_as_people_write_them() -> None:
+    (step,) = parse("steps: [{shrink: {ratio: 1e-3}}]")
+    assert step.options == {"ratio": 0.001}
+    assert isinstance(next(iter(parse("steps: [{shrink: {ratio: 1}}]"))).options["ratio"], float)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("", 0, ["empty", "steps"]),
+        ("# only a comment\n", 0, ["empty"]),
+        ("steps: [tidy", 1, ["YAML"]),
+        ("steps:\n\t- tidy\n", 2, ["YAML"]),
+        ("steps: [tidy]\n---\nsteps: [tidy]\n", 2, ["YAML"]),
+        ("a\x00b", 0, ["YAML"]),
+        ("[" * 5000, 0, ["nested too deeply"]),
+        ("- tidy\n", 1, ["mapping", "a list"]),
+        ("just words", 1, ["mapping"]),
+        ("name: x\n", 1, ["no `steps`"]),
+        ("name: x\nstep: [tidy]\n", 2, ["'step'", "did you mean steps?"]),
+        ("steps: []\n", 1, ["`steps` is empty"]),
+        ("steps: tidy\n", 1, ["`steps` is a list"]),
+        ("name: x\nname: y\nsteps: [tidy]\n", 2, ["'name' twice"]),
+        ("name: 5\nsteps: [tidy]\n", 1, ["`name` is text, not 5", "quotes"]),
+        ("name: ../up\nsteps: [tidy]\n", 1, ["'../up' is no name"]),
+        ("name: '7'\nsteps: [tidy]\n", 1, ["'7' is no name"]),
+        ("description: [a]\nsteps: [tidy]\n", 1, ["`description` is text"]),
+        ("description: 2020-01-01\nsteps: [tidy]\n", 1, ["timestamp", "quotes"]),
+        ("steps:\n  - tidi\n", 2, ["'tidi'", "did you mean tidy?"]),
+        ("steps:\n  - tidy\n  - [tidy]\n", 3, ["a list"]),
+        ("steps:\n  - shrink:\n      ratoi: 0.5\n", 3, ["shrink has no option 'ratoi'", "did you mean ratio?"]),
+        ("steps:\n  - tidy: {much: 1}\n", 2, ["tidy has no option 'much'", "takes none"]),
+        ("steps:\n  - shrink: 0.5\n", 2, ["shrink", "mapping"]),
+        ("steps:\n  - shrink:\n    ratio: 0.5\n", 2, ["shrink, ratio", "indent"]),
+        ("steps:\n  - {}\n", 2, ["nothing"]),
+        ("steps:\n  - shrink:\n      ratio: half\n", 3, ["shrink.ratio is a number, not 'half'"]),
+        ("steps:\n  - shrink: {ratio: true}\n", 2, ["shrink.ratio is a number, not true"]),
+        ("steps:\n  - shrink: {ratio: null}\n", 2, ["not null"]),
+        ("steps:\n  - shrink: {rounds: 1.5}\n", 2, ["shrink.rounds is a whole number, not 1.5"]),
+        ("steps:\n  - shrink: {rounds: true}\n", 2, ["whole number, not true"]),
+        ("steps:\n  - shrink: {rounds: !!int x}\n", 2, ["'x' is no int"]),
+        ("steps:\n  - shrink: {loud: 1}\n", 2, ["true or false, not 1"]),
+        ("steps:\n  - shrink: {scope: gobal}\n", 2, ["layer or global, not 'gobal'", "did you mean global?"]),
+        ("steps:\n  - shrink: {label: on}\n", 2, ["text or null, not true", "quotes"]),
+        ("steps:\n  - shrink: {exclude: head}\n", 2, ["a list of texts, not 'head'"]),
+        ("steps:\n  - shrink: {exclude: [1]}\n", 2, ["a list of texts"]),
+        ("steps:\n  - shrink: {exclude: [{a: b}]}\n", 2, ["a mapping"]),
+        ("steps:\n  - shrink:\n      ratio: 0.5\n      ratio: 0.6\n", 4, ["shrink has 'ratio' twice"]),
+        ("steps:\n  - ? [a]\n    : b\n", 2, ["a list"]),
+        ("steps:\n  - repeat: []\n", 2, ["`repeat` is empty"]),
+        ("steps:\n  - repeat\n", 2, ["`repeat` takes a list"]),
+        ("steps:\n  - repeat: tidy\n", 2, ["`repeat` is a list"]),
+        ("steps:\n  - repeat:\n      - tidy\n      - repeat: [tidy]\n", 4, ["none of them is a repeat"]),
+        ("steps:\n  - repeat: [tidy, flat]\n", 2, ["flat is a target"]),
+        ("steps:\n  - flat\n  - flat: {precision: int8}\n", 3, ["flat is there twice"]),
+        ("steps: !!python/object/apply:os.getcwd []\n", 1, ["python/object/apply:os.getcwd", "no place"]),
+        ("steps: &all [repeat: *all]\n", 1, ["none of them is a repeat"]),
+    ],
+)
+def test_errors_name_file_line_and_key(text: str, line: int, words: list[str]) -> None:
+    message = refused(text)
+    assert message.startswith(f"my.yaml:{line}: " if line else "my.yaml: ")
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=12)
+shrink_options = st.fixed_dictionaries(
+    {},
+    optional={
+        "ratio": st.floats(allow_nan=False),
+        "rounds": st.integers(),
+        "scope": st.sampled_from(["layer", "global"]),
+        "exclude": st.lists(texts).map(tuple),
+        "label": st.none() | texts,
+        "loud": st.booleans(),
+    },
+)
+passes = st.builds(RecipeStep, st.just(shrink), shrink_options) | st.just(RecipeStep(tidy, {}))
+recipes = st.builds(
+    Recipe,
+    st.from_regex(r"\A[A-Za-z][\w.-]{0,8}\Z").filter(str.isascii),
+    st.lists(passes | st.builds(Repeat, st.lists(passes, min_size=1, max_size=3).map(tuple)), min_size=1).map(tuple),
+    texts,
+)
+
+
+@given(recipes)
+def test_a_dumped_recipe_reads_back_as_the_same(recipe: Recipe) -> None:
+    assert parse(dump_recipe(recipe)) == recipe
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_recipe_or_refused(text: str) -> None:
+    try:
+        parse(text)
+    except InvalidRecipe as error:
+        assert error.where is not None
+
+
+def test_the_shipped_recipes_say_what_they_are_for() -> None:
+    assert {"exact", "int8", "prune-int8"} <= shipped().keys()
+    for name, path in shipped().items():
+        recipe = load_recipe(name)
+        assert recipe.name == name
+        assert recipe.description
+        header = path.read_text().partition("\nname:")[0]
+        assert all(line.startswith("#") for line in header.splitlines())
+        assert "Use it" in header
+
+
+def test_the_exact_recipe_holds_every_exact_pass_and_no_other() -> None:
+    recipe = load_recipe("exact")
+    assert all(step.step.exact for step in recipe)
+    assert [step.step.name for step in recipe] == [
+        name for name in BUILTIN if name not in ("prune_magnitude", "tflite")
+    ]
+
+
+def test_a_recipe_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yml"
+    file.write_text("steps: [fold_constants]\n")
+    assert load_recipe(str(file)).name == "mine"
+    file.write_text("steps:\n- fold_constant\n")
+    with pytest.raises(InvalidRecipe, match=r"mine\.yml:2: .*did you mean fold_constants"):
+        load_recipe(str(file))
+    file.write_bytes(b"name: \xff")
+    with pytest.raises(InvalidRecipe, match="UTF-8"):
+        load_recipe(str(file))
+    with pytest.raises(InvalidRecipe, match=r"none\.yaml: .*No such file"):
+        load_recipe(str(tmp_path / "none.yaml"))
+    with pytest.raises(InvalidRecipe, match="cannot be read"):
+        load_recipe(str(tmp_path))
+
+
+def test_a_name_that_does_not_exist_gets_the_nearest() -> None:
+    with pytest.raises(InvalidRecipe, match="no recipe is called 'exat'; did you mean exact"):
+        load_recipe("exat")
+
+
+@pytest.mark.parametrize("name", ["exact", "int8", "prune-int8"])
+def test_shipped_recipes_survive_a_round(name: str) -> None:
+    recipe = load_recipe(name)
+    assert parse_recipe(dump_recipe(recipe), "again.yaml") == recipe
+
+
+def test_no_flags_are_the_exact_recipe() -> None:
+    assert recipe_from_flags() == load_recipe("exact")
+
+
+def test_flags_are_short_for_a_recipe() -> None:
+    assert recipe_from_flags(quantize="int8").steps == load_recipe("int8").steps
+    assert recipe_from_flags(quantize="int8", prune=0.5).steps == load_recipe("prune-int8").steps
+    pruned = recipe_from_flags(prune=0.3, prune_scope="global", prune_exclude=("*head*",))
+    assert pruned.name == "prune"
+    last = pruned.steps[-1]
+    assert isinstance(last, RecipeStep)
+    assert last.options == {"sparsity": 0.3, "scope": "global", "exclude": ("*head*",)}
+
+
+def test_two_tflite_files_do_not_fit_into_a_version() -> None:
+    with pytest.raises(UsageError, match=r"one model\.tflite"):
+        recipe_from_flags(quantize="int8", tflite=True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        ({"quantize": "int8"}, "int8"),
+        ({"prune": 0.5}, "prune"),
+        ({"prune": 0.5, "quantize": "int8"}, "prune-int8"),
+        ({"tflite": True}, "tflite"),
+        ({"prune": 0.5, "tflite": True}, "prune-tflite"),
+    ],
+)
+def test_names_of_recipes_from_flags(flags: dict[str, object], name: str) -> None:
+    recipe = recipe_from_flags(**flags)  # type: ignore[arg-type]  # the cases mix types
+    assert recipe.name == name
+    assert parse_recipe(dump_recipe(recipe), "again.yaml") == recipe

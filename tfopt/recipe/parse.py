@@ -1,0 +1,220 @@
+"""YAML to a recipe. The text is read as nodes that know their line, so that every error names file, line and key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePath
+from typing import Any
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from tfopt.errors import InvalidRecipe, nearest
+from tfopt.passes.base import Step
+from tfopt.passes.registry import steps as known_steps
+from tfopt.recipe.options import MISFIT, fitted, wanted
+from tfopt.recipe.steps import Recipe, RecipeStep, Repeat
+
+_KEYS = ("name", "description", "steps")
+_REPEAT = "repeat"
+_TAG = "tag:yaml.org,2002:"
+_TAGS = {_TAG + kind for kind in ("str", "int", "float", "bool", "null", "seq", "map")}
+#: A name becomes a directory's; one that starts with a digit could pass for a version.
+_NAME = re.compile(r"[A-Za-z][\w.-]*", re.ASCII)
+
+
+def parse_recipe(text: str, where: str, known: Mapping[str, Step] | None = None) -> Recipe:
+    """The recipe in a YAML text; `where` names the text in errors, and the recipe when it has no `name`.
+
+    `known` are the steps that it may use, by default all registered ones.
+
+    Raises InvalidRecipe with file, line and key: no YAML, an unknown or doubled key, pass or option, a value of the
+    wrong type, no steps.
+    """
+    return _Reader(where, known_steps() if known is None else known).recipe(text)
+
+
+class _Reader:
+    def __init__(self, where: str, known: Mapping[str, Step]) -> None:
+        self.where = where
+        self.known = known
+
+    def recipe(self, text: str) -> Recipe:
+        root = self._compose(text)
+        if root is None:
+            raise InvalidRecipe("the recipe is empty", where=self.where, hint="it needs `steps:`")
+        self._check_tags(root)
+        if not isinstance(root, MappingNode):
+            raise self._error(root, f"a recipe is a mapping with {', '.join(_KEYS)}, this is {_kind(root)}")
+        entries = {key: (node, value) for key, node, value in self._entries(root, "the recipe")}
+        for key, (node, _) in entries.items():
+            if key not in _KEYS:
+                raise self._error(node, f"unknown key {key!r}", nearest(key, _KEYS))
+        if "steps" not in entries:
+            raise self._error(root, "the recipe has no `steps`", "list the passes to run")
+        name = self._text(entries["name"][1], "name") if "name" in entries else PurePath(self.where).stem
+        if not _NAME.fullmatch(name):
+            raise self._error(
+                entries["name"][1] if "name" in entries else root,
+                f"name: {name!r} is no name",
+                "a letter, then letters, digits, dots, dashes and underscores",
+            )
+        description = self._text(entries["description"][1], "description") if "description" in entries else ""
+        return Recipe(name, self._steps(entries["steps"][1]), description)
+
+    def _compose(self, text: str) -> Node | None:
+        try:
+            return yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            where = f"{self.where}:{mark.line + 1}" if mark else self.where
+            raise InvalidRecipe(f"is no YAML: {error.problem or error.context}", where=where) from error
+        except RecursionError as error:
+            raise InvalidRecipe("is nested too deeply", where=self.where) from error
+        except yaml.YAMLError as error:
+            raise InvalidRecipe(f"is no YAML: {str(error).splitlines()[0]}", where=self.where) from error
+
+    def _check_tags(self, root: Node) -> None:
+        # An alias may make the tree a graph, even one that contains itself.
+        seen: set[int] = set()
+        pending = [root]
+        while pending:
+            node = pending.pop()
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            if node.tag not in _TAGS:
+                kind = node.tag.removeprefix(_TAG)
+                raise self._error(node, f"a value of type {kind} has no place in a recipe", "put quotes around text")
+            if isinstance(node, MappingNode):
+                pending += [part for pair in node.value for part in pair]
+            elif isinstance(node, SequenceNode):
+                pending += node.value
+
+    def _steps(self, node: Node) -> tuple[RecipeStep | Repeat, ...]:
+        found: list[RecipeStep | Repeat] = []
+        targets: set[str] = set()
+        for item in self._list(node, "steps"):
+            step = self._item(item)
+            if isinstance(step, RecipeStep) and step.step.kind == "target":
+                if step.step.name in targets:
+                    raise self._error(item, f"{step.step.name} is there twice", "a version has one artifact of a kind")
+                targets.add(step.step.name)
+            found.append(step)
+        return tuple(found)
+
+    def _item(self, node: Node) -> RecipeStep | Repeat:
+        if isinstance(node, MappingNode) and [self._key(key) for key, _ in node.value] == [_REPEAT]:
+            return Repeat(tuple(self._repeated(item) for item in self._list(node.value[0][1], _REPEAT)))
+        return self._step(node)
+
+    def _repeated(self, node: Node) -> RecipeStep:
+        step = self._step(node)
+        if step.step.kind == "target":
+            raise self._error(node, f"{step.step.name} is a target and cannot be repeated", f"put it after {_REPEAT}")
+        return step
+
+    def _step(self, node: Node) -> RecipeStep:
+        if isinstance(node, ScalarNode):
+            return RecipeStep(self._known(node), {})
+        if not isinstance(node, MappingNode):
+            raise self._error(node, f"a step is a pass, or a pass with options, this is {_kind(node)}")
+        if len(node.value) != 1:
+            names = ", ".join(self._key(key) for key, _ in node.value) or "nothing"
+            raise self._error(
+                node, f"a step is one pass, this one has {names}", "indent a pass's options deeper than its name"
+            )
+        ((key, value),) = node.value
+        step = self._known(key)
+        return RecipeStep(step, self._options(step, value))
+
+    def _known(self, node: Node) -> Step:
+        name = self._key(node)
+        if name == _REPEAT:
+            raise self._error(node, "`repeat` takes a list of passes, and none of them is a repeat")
+        if name not in self.known:
+            raise self._error(node, f"there is no pass called {name!r}", nearest(name, [*self.known, _REPEAT]))
+        return self.known[name]
+
+    def _options(self, step: Step, node: Node) -> dict[str, Any]:
+        if isinstance(node, ScalarNode) and self._value(node, step.name) is None:
+            return {}
+        if not isinstance(node, MappingNode):
+            raise self._error(node, f"{step.name}: options are a mapping, this is {_kind(node)}", "`option: value`")
+        options = {}
+        for key, key_node, value_node in self._entries(node, step.name):
+            if key not in step.options:
+                hint = nearest(key, step.options) if step.options else "it takes none"
+                raise self._error(key_node, f"{step.name} has no option {key!r}", hint)
+            options[key] = self._option(step, key, value_node)
+        return options
+
+    def _option(self, step: Step, key: str, node: Node) -> Any:
+        option = step.options[key]
+        value = self._value(node, f"{step.name}.{key}")
+        result = fitted(value, option)
+        if result is not MISFIT:
+            return result
+        hint = nearest(value, option.choices) if option.choices and isinstance(value, str) else None
+        if isinstance(value, bool) and str in (option.type, *getattr(option.type, "__args__", ())):
+            hint = "YAML reads yes, no, on and off as booleans; put quotes around it"
+        raise self._error(node, f"{step.name}.{key} is {wanted(option)}, not {_shown(value)}", hint)
+
+    def _entries(self, node: MappingNode, owner: str) -> Iterator[tuple[str, Node, Node]]:
+        seen: set[str] = set()
+        for key_node, value_node in node.value:
+            key = self._key(key_node)
+            if key in seen:
+                raise self._error(key_node, f"{owner} has {key!r} twice")
+            seen.add(key)
+            yield key, key_node, value_node
+
+    def _list(self, node: Node, key: str) -> Iterable[Node]:
+        if not isinstance(node, SequenceNode):
+            raise self._error(node, f"`{key}` is a list, this is {_kind(node)}", "write each step as `- pass`")
+        if not node.value:
+            raise self._error(node, f"`{key}` is empty", "list the passes to run")
+        items: list[Node] = node.value
+        return items
+
+    def _key(self, node: Node) -> str:
+        if not isinstance(node, ScalarNode):
+            raise self._error(node, f"a name is a word, this is {_kind(node)}")
+        value: str = node.value
+        return value
+
+    def _text(self, node: Node, key: str) -> str:
+        value = self._value(node, key)
+        if not isinstance(value, str):
+            raise self._error(node, f"`{key}` is text, not {_shown(value)}", "put quotes around it")
+        return value
+
+    def _value(self, node: Node, key: str) -> Any:
+        """A scalar or a list of scalars as Python has it."""
+        if isinstance(node, SequenceNode):
+            return [self._scalar(item, key) for item in node.value]
+        return self._scalar(node, key)
+
+    def _scalar(self, node: Node, key: str) -> Any:
+        if not isinstance(node, ScalarNode):
+            raise self._error(node, f"{key}: {_kind(node)} where a plain value belongs")
+        try:
+            return yaml.constructor.SafeConstructor().construct_object(node)
+        except ValueError as error:
+            raise self._error(node, f"{key}: {node.value!r} is no {node.tag.rpartition(':')[2]}") from error
+
+    def _error(self, node: Node, what: str, hint: str | None = None) -> InvalidRecipe:
+        return InvalidRecipe(what, where=f"{self.where}:{node.start_mark.line + 1}", hint=hint)
+
+
+def _kind(node: Node) -> str:
+    if isinstance(node, MappingNode):
+        return "a mapping"
+    return "a list" if isinstance(node, SequenceNode) else repr(node.value)
+
+
+def _shown(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -74,12 +75,24 @@ def held(base: Path) -> Iterator[tuple[int, Path]]:
             yield number, path
 
 
-def directories(base: Path) -> Iterator[Path]:
-    """The directories in a base path. Raises NotFound when there is none."""
+def directories(base: Path) -> list[Path]:
+    """The directories in a base path. Raises NotFound when it cannot be read.
+
+    A listing is no snapshot: while entries are renamed it may miss the old name and the new one. So it counts when
+    the next one agrees.
+    """
     try:
-        yield from [path for path in base.iterdir() if path.is_dir()]
+        names, again = None, _directory_names(base)
+        while names != again:
+            names, again = again, _directory_names(base)
     except OSError as error:
         raise NotFound(f"this base path cannot be read: {error.strerror}", where=str(base)) from error
+    return [base / name for name in again]
+
+
+def _directory_names(base: Path) -> list[str]:
+    with os.scandir(base) as listing:  # tells directories apart in the same step, unlike Path.iterdir
+        return [entry.name for entry in listing if entry.is_dir()]
 
 
 def read_labels(base: Path) -> dict[str, int]:

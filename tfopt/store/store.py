@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,10 @@ from tfopt.store import base_path, disk
 from tfopt.store.base_path import HELD, LARGEST, PRIVATE, VersionEntry
 from tfopt.store.lock import locked
 from tfopt.store.staging import open_slot, sweep
+
+#: A listing that a poller began before a version came back must have ended before the versions above it go, else it
+#: might hold neither. TF Serving unloads everything when it finds nothing.
+_LISTING_SECONDS = 0.05
 
 _LABEL = re.compile(r"[^/:\s]+")  # what fits TF Serving's URLs: /labels/([^/:]+)
 
@@ -99,6 +104,7 @@ class Store:
             entry = self.entry(number)
             if entry.held:
                 disk.rename(entry.path, entry.path.with_name(entry.path.name.removesuffix(HELD)))
+                time.sleep(_LISTING_SECONDS)
             self._hold_above(number)
 
     def rollback(self) -> int:

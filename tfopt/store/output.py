@@ -1,0 +1,49 @@
+"""A directory that appears whole under its name, or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tfopt.errors import OutputExists
+from tfopt.store.disk import rename, sync_tree, writing
+from tfopt.store.lock import locked
+from tfopt.store.staging import open_slot, sweep
+
+
+def check_absent(out: Path) -> None:
+    """Raise OutputExists when something is at `out`."""
+    if out.exists() or out.is_symlink():
+        raise OutputExists("is there already", where=str(out), hint="name another output, or remove it first")
+
+
+@contextmanager
+def new_directory(out: Path) -> Iterator[Path]:
+    """An empty directory beside `out`, which becomes `out` when the block ends well and goes when it does not.
+
+    What a killed process left of its attempt is swept by the next one. Of two processes on one output, the second to
+    end raises OutputExists. Raises OutputError when the place cannot be written to.
+    """
+    check_absent(out)
+    room = out.with_name(f".{out.name}.tfopt")
+    with ExitStack() as stack:
+        stack.callback(_remove_if_unused, room)
+        with writing(out), locked(room / "lock"):
+            sweep(room / "slots")
+            directory = stack.enter_context(open_slot(room / "slots"))
+        yield directory
+        with writing(out), locked(room / "lock"):
+            sync_tree(directory)
+            check_absent(out)
+            rename(directory, out)
+
+
+def _remove_if_unused(room: Path) -> None:
+    if not room.is_dir():
+        return  # it could not even be made
+    with locked(room / "lock"):
+        slots = room / "slots"
+        if not slots.is_dir() or not any(slots.iterdir()):
+            shutil.rmtree(room, ignore_errors=True)

@@ -1,0 +1,203 @@
+"""What is written loads through both of TensorFlow's loaders and computes the same, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from tests.targets import ir_models
+from tfopt.errors import ConversionError, OutputError, OutputExists
+from tfopt.ir import Asset, Model, Node, Tensor, TensorType
+from tfopt.ir.types import DType, Shape
+from tfopt.runtimes.base import signatures_of
+from tfopt.runtimes.tensorflow import ModelRunner, TensorFlowRuntime
+from tfopt.targets.saved_model import write_saved_model
+
+IDS = np.array([3, 0, 31], np.int32)
+CALLS: dict[str, tuple[Model, dict[str, dict[str, np.ndarray]]]] = {
+    "layers": (ir_models.layers(), {"by_id": {"ids": IDS}, "serving_default": {"x": ir_models.normal(5, 8)}}),
+    "convolution": (ir_models.convolution(), {"serving_default": {"image": ir_models.normal(2, 6, 6, 2)}}),
+    "echoes": (ir_models.echoes(), {"serving_default": {"x": ir_models.normal(4)}}),
+    "lookup": (ir_models.lookup(), {"serving_default": {"words": np.array([b"fox", b"?", b"the"], object)}}),
+    "with_default": (ir_models.with_default(), {"serving_default": {"x": ir_models.normal(3)}}),
+}
+
+
+def parsed(directory: Path) -> saved_model_pb2.SavedModel:
+    return saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
+
+
+def ops(directory: Path) -> list[str]:
+    return [node.op for node in parsed(directory).meta_graphs[0].graph_def.node]
+
+
+def assert_same(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize("variables_over", [None, 16], ids=["constants", "variables"])
+@pytest.mark.parametrize("name", CALLS)
+def test_both_loaders_compute_what_the_model_computes(name: str, variables_over: int | None, tmp_path: Path) -> None:
+    model, calls = CALLS[name]
+    write_saved_model(model, tmp_path / "written", variables_over=variables_over)
+    # A SavedModel must not remember where it was written.
+    moved = (tmp_path / "written").rename(tmp_path / "moved")
+    loaded = tf.saved_model.load(str(moved))
+    with ModelRunner(model) as in_memory, TensorFlowRuntime(moved) as v1:
+        assert v1.signatures.keys() == in_memory.signatures.keys() == set(calls)
+        for key, inputs in calls.items():
+            expected = in_memory.run(key, inputs)
+            assert_same(v1.run(key, inputs), expected)
+            filled = {k: tensor.array for k, tensor in model.signatures[key].defaults.items()} | inputs
+            v2 = loaded.signatures[key](**{k: tf.constant(value) for k, value in filled.items()})
+            assert_same({k: value.numpy() for k, value in v2.items()}, expected)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_signatures_say_what_the_model_says(name: str, tmp_path: Path) -> None:
+    model, _ = CALLS[name]
+    write_saved_model(model, tmp_path / "written")
+    with TensorFlowRuntime(tmp_path / "written") as runtime:
+        for key, expected in signatures_of(model).items():
+            found = runtime.signatures[key]
+            assert found.method_name == expected.method_name
+            for ends in ("inputs", "outputs"):
+                types = {end: info.type for end, info in getattr(found, ends).items()}
+                assert types == {end: info.type for end, info in getattr(expected, ends).items()}
+            assert {k: t.array.tolist() for k, t in found.defaults.items()} == {
+                k: t.array.tolist() for k, t in expected.defaults.items()
+            }
+
+
+def test_large_matrices_are_variables_and_filters_constants(tmp_path: Path) -> None:
+    write_saved_model(ir_models.layers(), tmp_path / "layers", variables_over=16)
+    assert ops(tmp_path / "layers").count("VarHandleOp") == 2
+    assert [variable.shape.as_list() for variable in tf.saved_model.load(str(tmp_path / "layers")).variables] == [
+        [32, 8],
+        [8, 24],
+    ]
+    write_saved_model(ir_models.convolution(), tmp_path / "convolution", variables_over=16)
+    assert "VarHandleOp" not in ops(tmp_path / "convolution")
+    assert list((tmp_path / "convolution" / "variables").iterdir()) == []
+
+
+def test_small_matrices_stay_constants(tmp_path: Path) -> None:
+    write_saved_model(ir_models.layers(), tmp_path / "layers")
+    assert "VarHandleOp" not in ops(tmp_path / "layers")
+
+
+def test_the_saver_saves_what_it_restored(tmp_path: Path) -> None:
+    model = ir_models.layers()
+    write_saved_model(model, tmp_path / "written", variables_over=16)
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(tmp_path / "written"))
+        saver = loaded.saver_def
+        session.run(saver.save_tensor_name, {saver.filename_tensor_name: str(tmp_path / "again")})
+    reader = tf.train.load_checkpoint(str(tmp_path / "again"))
+    np.testing.assert_array_equal(reader.get_tensor("kernel/variable"), model.graph["kernel"].tensor.array)
+
+
+def test_a_weight_that_nodes_share_is_written_once(tmp_path: Path) -> None:
+    model = ir_models.layers()
+    twin = Node("twin", "Const", (), model.graph["kernel"].attrs, model.graph["kernel"].outputs)
+    nodes = [
+        node.with_inputs(node.inputs[0], twin.value()) if node.name == "from_ids" else node for node in model.graph
+    ]
+    doubled = model.with_graph(replace(model.graph, nodes=(twin, *nodes)))
+    write_saved_model(doubled, tmp_path / "constants")
+    weights = [n for n in parsed(tmp_path / "constants").meta_graphs[0].graph_def.node if n.name in ("twin", "kernel")]
+    assert [node.name for node in weights] == ["twin"]
+    write_saved_model(doubled, tmp_path / "variables", variables_over=16)
+    assert ops(tmp_path / "variables").count("VarHandleOp") == 2
+    with ModelRunner(doubled) as before, TensorFlowRuntime(tmp_path / "variables") as after:
+        for key, inputs in CALLS["layers"][1].items():
+            assert_same(after.run(key, inputs), before.run(key, inputs))
+
+
+_WRITE_ALL = """
+import sys
+from pathlib import Path
+from tests.targets.test_saved_model import CALLS
+from tfopt.targets.saved_model import write_saved_model
+for name, (model, _) in CALLS.items():
+    write_saved_model(model, Path(sys.argv[1], name), variables_over=16)
+"""
+
+
+def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
+    trees = []
+    for seed in ("1", "2"):
+        target = tmp_path / f"process-{seed}"
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        root = Path(__file__).parents[2]
+        subprocess.run([sys.executable, "-c", _WRITE_ALL, str(target)], check=True, env=environment, cwd=root)
+        files = (path for path in sorted(target.rglob("*")) if path.is_file())
+        trees.append({path.relative_to(target).as_posix(): path.read_bytes() for path in files})
+    assert trees[0] == trees[1]
+    assert "layers/variables/variables.data-00000-of-00001" in trees[0]
+
+
+def test_what_is_there_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").write_text("mine")
+    with pytest.raises(OutputExists):
+        write_saved_model(ir_models.layers(), tmp_path)
+    assert (tmp_path / "saved_model.pb").read_text() == "mine"
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="file"):
+        write_saved_model(ir_models.layers(), tmp_path / "file" / "model")
+
+
+def test_a_disk_that_takes_no_more_is_an_output_error(tmp_path: Path) -> None:
+    # A limit on file size is refused by the same system calls as a full disk, and needs no privileges.
+    script = f"""
+import resource, signal
+from pathlib import Path
+from tests.targets import ir_models
+from tfopt.errors import OutputError
+from tfopt.targets.saved_model import write_saved_model
+model = ir_models.layers()
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+for over in (None, 16):
+    try:
+        write_saved_model(model, Path({str(tmp_path)!r}, str(over)), variables_over=over)
+    except OutputError as error:
+        print("refused:", error)
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=root)
+    assert done.stdout.count("refused:") == 2, done.stdout + done.stderr
+
+
+def test_an_asset_stays_below_assets(tmp_path: Path) -> None:
+    model = replace(ir_models.lookup(), assets=(Asset("../../escaped", "path", b"x"),))
+    with pytest.raises(ConversionError, match="outside"):
+        write_saved_model(model, tmp_path / "a" / "b")
+    assert not (tmp_path / "escaped").exists()
+
+
+def test_more_than_protobuf_holds_is_refused(tmp_path: Path) -> None:
+    # Strides of 0: the array takes no memory, and says that it is 2.2 GB.
+    huge = Tensor(np.broadcast_to(np.float32(1), (550_000_000,)))
+    model = ir_models.echoes()
+    kind = TensorType(DType.FLOAT32, Shape.of(550_000_000))
+    node = Node("huge", "Const", (), {"dtype": DType.FLOAT32, "value": huge}, (kind,))
+    graph = replace(model.graph, nodes=(*model.graph.nodes, node))
+    with pytest.raises(ConversionError, match=r"2\.2 GB"):
+        write_saved_model(model.with_graph(graph), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

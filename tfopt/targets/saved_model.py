@@ -1,0 +1,88 @@
+"""Write a model as a SavedModel that TensorFlow Serving, the v1 loader and `tf.saved_model.load` read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from tfopt.errors import ConversionError, OutputExists
+from tfopt.formats import protos
+from tfopt.formats.graph_def import to_graph_def
+from tfopt.ir import Asset, Graph, Model, Node, Value
+from tfopt.store.disk import writing
+from tfopt.targets.base import Artifact
+from tfopt.targets.checkpoint import Saver, with_saver, write_checkpoint
+from tfopt.targets.meta_graph import to_meta_graph
+from tfopt.targets.weights import LARGE, Variable, as_variables, matrices, share_constants
+
+#: A protobuf message ends here.
+_LARGEST_MESSAGE = (1 << 31) - 1
+_SCHEMA_VERSION = 1
+
+
+def write_saved_model(model: Model, directory: Path, *, variables_over: int | None = LARGE) -> Artifact:
+    """Write into `directory`, which is made when it is missing. The bytes depend on the model alone.
+
+    Float matrices of more than `variables_over` bytes become variables (`targets/weights.py`), with None nothing does.
+
+    Raises OutputExists when a SavedModel is there, OutputError, ConversionError for what a SavedModel cannot hold.
+    """
+    shared = _fetchable(share_constants(model.graph, (asset.node for asset in model.assets)))
+    chosen = matrices(shared, variables_over) if variables_over is not None else ()
+    graph, variables = as_variables(shared, chosen)
+    saver: Saver | None = None
+    if variables:
+        graph, saver = with_saver(graph, variables)
+    _check_size(graph)
+    meta_graph = to_meta_graph(model.with_graph(graph), to_graph_def(graph), saver)
+    content = protos.SavedModel(saved_model_schema_version=_SCHEMA_VERSION, meta_graphs=[meta_graph])
+    with writing(directory):
+        _write(directory, content.SerializeToString(deterministic=True), model.assets, variables)
+    return Artifact("saved_model", directory)
+
+
+def _write(directory: Path, content: bytes, assets: tuple[Asset, ...], variables: tuple[Variable, ...]) -> None:
+    pb = directory / "saved_model.pb"
+    checkpoint = directory / "variables"
+    if pb.exists() or checkpoint.exists():
+        raise OutputExists("a SavedModel is there already", where=str(directory))
+    checkpoint.mkdir(parents=True)
+    if variables:
+        write_checkpoint(checkpoint / "variables", variables)
+    for asset in assets:
+        path = _asset_path(directory, asset)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(asset.content)
+    # Last, because a directory is a SavedModel as soon as this file is there.
+    pb.write_bytes(content)
+
+
+def _asset_path(directory: Path, asset: Asset) -> Path:
+    name = PurePosixPath(asset.filename)
+    if name.is_absolute() or ".." in name.parts or not name.parts:
+        raise ConversionError(f"the asset {asset.filename!r} would lie outside of assets/", where=asset.node)
+    return directory / "assets" / name
+
+
+def _fetchable(graph: Graph) -> Graph:
+    """Put an Identity behind each input that is an output too: a session does not fetch what it is fed."""
+    echoed = sorted({value for value in graph.outputs if value.node in graph.inputs})
+    if not echoed:
+        return graph
+    copies = {value: _copy(graph, value) for value in echoed}
+    outputs = tuple(copies[value].value() if value in copies else value for value in graph.outputs)
+    return replace(graph, nodes=(*graph.nodes, *copies.values()), outputs=outputs)
+
+
+def _copy(graph: Graph, value: Value) -> Node:
+    name = f"{value.node}/output"
+    while name in graph:
+        name += "_"
+    made = graph.type_of(value)
+    return Node(name, "Identity", (value,), {"T": made.dtype}, (made,))
+
+
+def _check_size(graph: Graph) -> None:
+    size = sum(node.tensor.nbytes for node in graph.by_op.get("Const", ()))
+    if size > _LARGEST_MESSAGE:
+        raise ConversionError(f"the graph holds {size / 1e9:.1f} GB of constants, a SavedModel at most 2.1 GB")

@@ -70,7 +70,7 @@ def main(arguments: list[str], *, debug: bool = False) -> int:
         # The reader of a pipe went away (`| head`): point stdout elsewhere, so that the exit does not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the rim: what gets here is a bug, told in one line
         hint = "this is a bug in tfopt; run again with --debug and report what it prints"
         return _fail(error, f"{type(error).__name__}: {error}; {hint}", 1, debug)
     return status if isinstance(status, int) else 0

@@ -1,0 +1,212 @@
+"""`tfopt compress` as a user types it: what it writes, what it refuses, what it leaves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tfopt
+from tfopt.cli.main import main
+
+BUNDLE = Path(tfopt.__file__).parent / "demo"
+CNN = BUNDLE / "fashion_cnn"
+SAMPLES = BUNDLE / "fashion_mnist.npz"
+LABELS = BUNDLE / "fashion_mnist_labels.npy"
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def error_line(err: str) -> str:
+    """The one line of a failure, behind the lines of progress."""
+    lines = [line for line in err.splitlines() if not line.startswith("[")]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("tfopt: ")
+    return lines[0]
+
+
+def tree(path: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(path)): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("int8") / "small"
+    arguments = ["compress", CNN, out, "--quantize", "int8", "--data", SAMPLES, "--labels", LABELS, "--max-drop", "2"]
+    assert main([str(a) for a in arguments]) == 0
+    return out
+
+
+def test_the_version_directory_is_whole(int8: Path) -> None:
+    manifest = json.loads((int8 / "assets.extra/tfopt.json").read_text())
+    assert manifest["schema"] == 1
+    assert manifest["artifacts"].keys() == {"saved_model", "tflite"}
+    assert (int8 / "saved_model.pb").is_file()
+    assert (int8 / "model.tflite").stat().st_size == manifest["artifacts"]["tflite"]["bytes"]
+    assert set(manifest["files"]) | {"assets.extra/tfopt.json"} == set(tree(int8))
+    record = manifest["samples"]["signatures"]["serving_default"]
+    assert record["calibration"] + record["held_out"] == 400
+    steps = [row["step"] for row in manifest["ledger"]]
+    assert steps[0] == "original"
+    assert "fold_batch_norm" in steps
+    assert not [p for p in int8.parent.iterdir() if p != int8]
+
+
+def test_int8_is_small_and_right(int8: Path) -> None:
+    original = sum(p.stat().st_size for p in CNN.rglob("*") if p.is_file())
+    assert (int8 / "model.tflite").stat().st_size <= 0.30 * original
+    fidelity = json.loads((int8 / "assets.extra/tfopt.json").read_text())["artifacts"]["tflite"]["fidelity"]
+    assert "serving_default" in fidelity
+
+
+def test_the_exact_recipe_is_the_default_and_stands_beside_the_model(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(CNN, tmp_path / "model")
+    before = tree(tmp_path / "model")
+    code, out, err = run("compress", tmp_path / "model", "--data", SAMPLES, "--json")
+    assert code == 0, err
+    result = json.loads(out)
+    assert result["path"] == str(tmp_path / "model-exact")
+    assert result["artifacts"].keys() == {"saved_model"}
+    last = result["ledger"][-1]
+    assert last["change"] < 1e-5
+    assert last["nodes"] < result["ledger"][0]["nodes"]
+    assert tree(tmp_path / "model") == before
+
+
+def test_without_data_it_says_that_samples_are_synthetic(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("compress", CNN, tmp_path / "out", "--quantize", "int8", "--max-drop", "100")
+    assert code == 0, err
+    assert "no samples were given, so random ones stand in" in err
+
+
+def test_a_refused_result_writes_nothing_and_shows_the_ledger(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("compress", CNN, tmp_path / "out", "--prune", "0.97", "--data", SAMPLES, "--max-drop", "0.5")
+    assert code == 8
+    assert "prune_magnitude" in out
+    assert "agreement" in error_line(err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_explain_says_what_was_found_and_what_was_left(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("compress", CNN, tmp_path / "out", "--data", SAMPLES, "--explain")
+    assert code == 0, err
+    assert "fold_batch_norm:" in out
+    assert "did " in out
+
+
+def test_flags_can_be_saved_as_a_recipe_that_gives_the_same_bytes(run: Run, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    flags = ["--prune", "0.3", "--exclude", "*dense*", "--data", SAMPLES, "--max-drop", "50"]
+    code, _, err = run("compress", CNN, tmp_path / "a", *flags, "--save-recipe", recipe)
+    assert code == 0, err
+    again = ["--recipe", recipe, "--data", SAMPLES, "--max-drop", "50"]
+    assert run("compress", CNN, tmp_path / "b", *again)[0] == 0
+    for name in ("saved_model.pb",):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def npz(path: Path, **arrays: np.ndarray) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+IMAGES = np.zeros((4, 28, 28, 1), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        ({"imgae": IMAGES}, "image"),
+        ({"image": IMAGES[..., 0]}, "shape"),
+        ({"image": (IMAGES * 255).astype(np.uint8)}, "uint8"),
+        ({"image": IMAGES[:0]}, ""),
+        ({"image": np.full_like(IMAGES, np.nan)}, "NaN"),
+        ({"image": IMAGES[:1]}, "split"),
+    ],
+    ids=["name", "shape", "dtype", "none", "nan", "single"],
+)
+def test_bad_samples(run: Run, tmp_path: Path, arrays: dict[str, np.ndarray], expected: str) -> None:
+    data = npz(tmp_path / "bad.npz", **arrays)
+    code, out, err = run("compress", CNN, tmp_path / "out", "--data", data)
+    assert code == 6
+    assert expected in error_line(err)
+    assert out == ""
+    assert [p.name for p in tmp_path.iterdir()] == ["bad.npz"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (["--signature", "serving_defualt"], 11, "did you mean serving_default?"),
+        (["--recipe", "no-such"], 7, "no-such"),
+        (["--labels", LABELS], 2, "--data"),
+        (["--max-drop", "much"], 2, "max-drop"),
+        (["--recipe", "exact", "--prune", "0.5"], 2, "--recipe"),
+        (["--exclude", "*"], 2, "--prune"),
+        (["--prune", "1.5"], 7, "1.5"),
+        (["--data", "missing.npz"], 6, "missing.npz"),
+    ],
+)
+def test_bad_arguments(run: Run, tmp_path: Path, arguments: list[object], code: int, expected: str) -> None:
+    got, out, err = run("compress", CNN, tmp_path / "out", *arguments)
+    assert got == code, err
+    assert expected in error_line(err)
+    assert out == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_exists_is_never_touched(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("keep")
+    code, _, err = run("compress", CNN, tmp_path / "out")
+    assert code == 9
+    assert "is there already" in error_line(err)
+    assert tree(tmp_path / "out") == {"mine.txt": b"keep"}
+
+
+def bad_model(tmp_path: Path, kind: str) -> Path:
+    model = tmp_path / "bad"
+    if kind == "missing":
+        return model
+    if kind == "file":
+        model.write_bytes(b"no model")
+        return model
+    if kind == "empty":
+        model.mkdir()
+        return model
+    shutil.copytree(CNN, model)
+    if kind == "half":
+        shutil.rmtree(model / "variables")
+    elif kind == "garbage":
+        (model / "saved_model.pb").write_bytes(b"\xff\x00garbage" * 100)
+    elif kind == "truncated":
+        data = next((model / "variables").glob("variables.data*"))
+        data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
+    return model
+
+
+@pytest.mark.parametrize("kind", ["missing", "file", "empty", "half", "garbage", "truncated"])
+def test_bad_models(run: Run, tmp_path: Path, kind: str) -> None:
+    model = bad_model(tmp_path, kind)
+    before = tree(model) if model.is_dir() else None
+    code, out, err = run("compress", model, tmp_path / "out")
+    assert code == 3, err
+    assert str(model) in error_line(err)
+    assert out == ""
+    assert not (tmp_path / "out").exists()
+    if before is not None:
+        assert tree(model) == before

@@ -1,0 +1,158 @@
+"""The pipeline: verify, repeat, keep the ledger."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tfopt.errors import InvalidModel
+from tfopt.ir.graph import Graph, Model, Node, Signature, SignatureInput, SignatureOutput, Value
+from tfopt.ir.text import parse
+from tfopt.passes.base import Finding, Outcome, Step, graph_pass
+from tfopt.pipeline import largest_change, run_pipeline
+from tfopt.recipe import Recipe, RecipeStep, Repeat
+
+GRAPH = """graph {
+  %x = Placeholder() {dtype: float32, shape: [?,2]} -> float32[?,2]
+  %w = Const() {dtype: float32, value: float32[2,3] [[1.0, 0.0, 2.0], [0.0, 0.0, 3.0]]} -> float32[2,3]
+  %y = MatMul(%x, %w) {T: float32, transpose_a: false, transpose_b: false} -> float32[?,3]
+  inputs %x
+  outputs %y
+}"""
+
+
+def model() -> Model:
+    graph = parse(GRAPH)
+    x, y = graph["x"].outputs[0], graph["y"].outputs[0]
+    signature = Signature({"x": SignatureInput("x", x)}, {"y": SignatureOutput(0, y)})
+    return Model(graph, {"serving_default": signature})
+
+
+def numpy_probe(model: Model) -> dict[str, dict[str, np.ndarray]]:
+    weights = model.graph["w"].tensor.array
+    return {"serving_default": {"y": np.array([[1.0, 2.0]], np.float32) @ weights}}
+
+
+def recipe(*items: RecipeStep | Repeat) -> Recipe:
+    return Recipe("test", items, "")
+
+
+def step(function: Step, **options: object) -> RecipeStep:
+    return RecipeStep(function, options)
+
+
+@graph_pass
+def nothing(graph: Graph) -> Graph:
+    """Change nothing."""
+    return graph
+
+
+@graph_pass(exact=False)
+def halve(graph: Graph, *, times: int = 1) -> Outcome:
+    """Halve the weight."""
+    node = graph["w"]
+    array = (node.tensor.array / 2**times).astype(np.float32)
+    return Outcome(with_weight(graph, array), (Finding("w", True, "halved"),))
+
+
+@graph_pass
+def settle(graph: Graph) -> Graph:
+    """Count the weight's first element down to zero."""
+    array = graph["w"].tensor.array
+    if array[0, 0] <= 0:
+        return graph
+    lower = array.copy()
+    lower[0, 0] -= 0.25
+    return with_weight(graph, lower)
+
+
+@graph_pass
+def restless(graph: Graph) -> Graph:
+    """Never come to rest."""
+    return with_weight(graph, graph["w"].tensor.array + np.float32(1))
+
+
+@graph_pass
+def vandal(graph: Graph) -> Graph:
+    """Drop a node that is needed."""
+    return Graph(tuple(n for n in graph if n.name != "w"), graph.inputs, graph.outputs)
+
+
+def with_weight(graph: Graph, array: np.ndarray) -> Graph:
+    from tfopt.ir.types import Tensor
+
+    changed = graph["w"].with_attrs(value=Tensor(array))
+    return Graph(tuple(changed if n.name == "w" else n for n in graph), graph.inputs, graph.outputs)
+
+
+def test_the_ledger_starts_with_the_original_and_counts() -> None:
+    original = run_pipeline(model(), recipe(), probe=numpy_probe).ledger[0]
+    assert (original.step, original.nodes, original.parameters, original.nonzeros) == ("original", 3, 6, 3)
+    assert (original.bytes, original.macs, original.change) == (24, 6, 0.0)
+
+
+def test_a_pass_that_finds_nothing_leaves_the_very_model_and_a_row() -> None:
+    before = model()
+    result = run_pipeline(before, recipe(step(nothing)), probe=numpy_probe)
+    assert result.model is before
+    assert result.exact
+    assert [row.step for row in result.ledger] == ["original", "nothing"]
+
+
+def test_change_is_measured_against_the_original() -> None:
+    result = run_pipeline(model(), recipe(step(halve), step(halve)), probe=numpy_probe)
+    assert [row.change for row in result.ledger] == [0.0, 0.5, 0.75]
+    assert not result.exact
+    assert result.ledger[1].findings == (Finding("w", True, "halved"),)
+    assert result.ledger[1].to_dict()["done"] == 1
+
+
+def test_options_reach_the_pass_and_the_ledger() -> None:
+    result = run_pipeline(model(), recipe(step(halve, times=2)), probe=numpy_probe)
+    assert result.ledger[1].change == 0.75
+    assert result.ledger[1].options == {"times": 2}
+
+
+def test_repeat_runs_until_nothing_changes() -> None:
+    result = run_pipeline(model(), recipe(Repeat((step(settle), step(nothing)))), probe=numpy_probe)
+    assert result.model.graph["w"].tensor.array[0, 0] == 0
+    assert [row.step for row in result.ledger].count("settle") == 4
+
+
+def test_a_repeat_that_never_ends_is_told() -> None:
+    with pytest.raises(InvalidModel, match="restless still change the graph after 20 rounds"):
+        run_pipeline(model(), recipe(Repeat((step(restless),))))
+
+
+def test_a_pass_that_breaks_the_graph_is_named() -> None:
+    with pytest.raises(InvalidModel, match="the pass vandal broke the model"):
+        run_pipeline(model(), recipe(step(vandal)))
+
+
+def test_a_target_gets_the_model_as_it_stood() -> None:
+    from tfopt.passes.registry import steps
+
+    tflite = steps()["tflite"]
+    before = model()
+    result = run_pipeline(before, recipe(step(tflite, precision="float32"), step(halve), step(tflite)))
+    assert [r.request.options["precision"] for r in result.requested] == ["float32", "int8"]
+    assert result.requested[0].model is before
+    assert [r.exact for r in result.requested] == [True, False]
+
+
+def test_largest_change_sees_shapes_strings_and_zeros() -> None:
+    def outputs(array: object) -> dict[str, dict[str, np.ndarray]]:
+        return {"s": {"y": np.asarray(array)}}
+
+    assert largest_change(outputs([1.0, 4.0]), outputs([1.0, 3.0])) == 0.25
+    assert largest_change(outputs([0.0]), outputs([0.5])) == 0.5
+    assert largest_change(outputs([1.0, 2.0]), outputs([1.0])) == float("inf")
+    assert largest_change(outputs([b"a"]), outputs([b"b"])) == 1.0
+    assert largest_change(outputs([True]), outputs([True])) == 0.0
+
+
+def test_shared_tensors_are_weighed_once() -> None:
+    before = model()
+    twin = Node("w2", "Const", (), before.graph["w"].attrs, before.graph["w"].outputs)
+    graph = Graph((*before.graph.nodes, twin), before.graph.inputs, (*before.graph.outputs, Value("w2")))
+    assert run_pipeline(before.with_graph(graph), recipe()).ledger[0].parameters == 6

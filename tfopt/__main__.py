@@ -1,0 +1,3 @@
+from tfopt.cli.main import run
+
+run()

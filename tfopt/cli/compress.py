@@ -1,0 +1,150 @@
+"""`tfopt compress`: the main job."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from tfopt.recipe import Recipe
+
+
+class Quantize(str, Enum):
+    int8 = "int8"
+
+
+class Scope(str, Enum):
+    layer = "layer"
+    whole = "global"
+
+
+def compress(
+    model: Annotated[Path, typer.Argument(help="A SavedModel directory. It is never changed.")],
+    out: Annotated[
+        Path | None,
+        typer.Argument(help="The version directory to write; by default beside MODEL, named after the recipe."),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="A recipe's name (`tfopt recipes`) or YAML file; the flags below are short for one."),
+    ] = None,
+    quantize: Annotated[
+        Quantize | None, typer.Option(help="Also write an int8 model.tflite, calibrated on the samples.")
+    ] = None,
+    tflite: Annotated[bool, typer.Option("--tflite", help="Also write a float model.tflite.")] = False,
+    prune: Annotated[
+        float | None, typer.Option(help="Set this share of the weights to zero, the smallest first, e.g. 0.5.")
+    ] = None,
+    prune_scope: Annotated[
+        Scope, typer.Option(help="Rank weights within each layer, or over the whole model.")
+    ] = Scope.layer,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Do not prune layers of this name pattern, e.g. '*head*'. Repeatable.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Samples: .npz by input name, or .npy for a single input. No labels needed.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="True classes of the samples (.npy), to measure accuracy.")
+    ] = None,
+    signature: Annotated[str | None, typer.Option(help="The signature that --data belongs to.")] = None,
+    max_drop: Annotated[
+        str | None,
+        typer.Option(help="Points that may be lost: of accuracy with --labels, else of agreement with the original."),
+    ] = None,
+    min_cosine: Annotated[
+        float | None, typer.Option(help="Least cosine similarity, for models that are no classifiers.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split into calibration and held-out samples.")] = 0,
+    save_recipe: Annotated[
+        Path | None, typer.Option(help="Write the recipe that the flags stand for to this file.")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say what each pass found, and why it left the rest.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+) -> None:
+    """Rewrite a SavedModel into a smaller and faster one, and refuse the result when it differs too much.
+
+    \b
+    Examples:
+      tfopt compress model/
+      tfopt compress model/ small/ --quantize int8 --data samples.npz
+      tfopt compress model/ --prune 0.5 --quantize int8 --data samples.npz --labels labels.npy --max-drop 0.5
+      tfopt compress model/ --recipe my-recipe.yaml --data samples.npz --json
+    """
+    from tfopt.cli.output import emit_json, progress, say
+    from tfopt.cli.output import out as console
+    from tfopt.compression import Refused
+    from tfopt.compression import compress as run
+    from tfopt.report.ledger_table import artifacts_table, findings_text, ledger_table
+
+    chosen = _recipe(recipe, quantize, tflite, prune, prune_scope, exclude, save_recipe)
+    try:
+        with progress() as tell:
+            result = run(
+                model,
+                out,
+                recipe=chosen,
+                data=data,
+                labels=labels,
+                signature=signature,
+                max_drop=max_drop,
+                min_cosine=min_cosine,
+                seed=seed,
+                tell=tell,
+            )
+    except Refused as refused:
+        if json:
+            emit_json({"refused": str(refused), "ledger": [row.to_dict() for row in refused.ledger]})
+        else:
+            console().print(ledger_table(refused.ledger))
+        raise
+    for note in result.notes:
+        say(f"note: {note}")
+    if json:
+        emit_json({"path": str(result.path), **result.manifest})
+        return
+    console().print(ledger_table(result.ledger))
+    console().print(artifacts_table(result))
+    if explain:
+        print(findings_text(result.ledger))
+    print(f"wrote {result.path}")
+
+
+def _recipe(
+    recipe: str | None,
+    quantize: Quantize | None,
+    tflite: bool,
+    prune: float | None,
+    prune_scope: Scope,
+    exclude: list[str] | None,
+    save_recipe: Path | None,
+) -> Recipe:
+    from tfopt.errors import UsageError
+    from tfopt.recipe import dump_recipe, load_recipe, recipe_from_flags
+
+    flags = quantize is not None or tflite or prune is not None or bool(exclude)
+    if recipe is not None and flags:
+        raise UsageError(
+            "--recipe and the flags that are short for one do not go together", hint="put the steps into the recipe"
+        )
+    if exclude and prune is None:
+        raise UsageError("--exclude needs --prune")
+    chosen = (
+        load_recipe(recipe)
+        if recipe is not None
+        else recipe_from_flags(
+            quantize=quantize.value if quantize else None,
+            tflite=tflite,
+            prune=prune,
+            prune_scope=prune_scope.value,
+            prune_exclude=tuple(exclude or ()),
+        )
+    )
+    if save_recipe is not None:
+        save_recipe.write_text(dump_recipe(chosen))
+    return chosen

@@ -1,0 +1,38 @@
+"""`tfopt inspect`: what a model is and what could be done to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def inspect(
+    model: Annotated[Path, typer.Argument(help="A SavedModel or version directory, or a .tflite file.")],
+    graph: Annotated[bool, typer.Option("--graph", help="Print the whole graph as text.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show a model's signatures, size, operations, and what the exact passes would find.
+
+    \b
+    Examples:
+      tfopt inspect model/
+      tfopt inspect model/ --graph | less
+      tfopt inspect version/model.tflite --json
+    """
+    from tfopt.cli.output import emit_json, out, progress
+    from tfopt.inspection import inspect_model, read_graph_text
+    from tfopt.report.inspection_table import inspection_tables
+
+    with progress() as tell:
+        tell(f"reading {model}")
+        text = read_graph_text(model) if graph else ""
+        found = inspect_model(model) if not graph else None
+    if found is None:
+        emit_json({"graph": text}) if json else print(text, end="")
+    elif json:
+        emit_json(found.to_dict())
+    else:
+        for table in inspection_tables(found):
+            out().print(table)

@@ -1,0 +1,107 @@
+"""Which samples a compression is calibrated and judged on, signature by signature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfopt.data import Samples, Split, load_labels, load_samples, split, synthetic_samples, warmup_samples
+from tfopt.errors import InvalidSamples, NotFound, UsageError, nearest
+from tfopt.ir.graph import Model, Signature
+from tfopt.ir.types import TensorType
+
+DEFAULT_SIGNATURE = "serving_default"
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """`splits` has an entry for every signature; `labels` are those of the main signature's held-out samples."""
+
+    main: str
+    splits: Mapping[str, Split]
+    labels: NDArray[np.int64] | None
+    notes: tuple[str, ...]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the manifest keeps."""
+        return {"main": self.main, "signatures": {key: dict(value.record) for key, value in self.splits.items()}}
+
+
+def gather_evidence(
+    path: Path,
+    model: Model,
+    *,
+    data: Path | None = None,
+    labels: Path | None = None,
+    signature: str | None = None,
+    seed: int = 0,
+) -> Evidence:
+    """Samples for every signature: the file for the main one, else the model's own warmup records, else synthetic ones,
+    which a note says. A signature with the main one's inputs shares its samples.
+
+    Raises InvalidSamples, NotFound for an unknown signature, UsageError for labels without data.
+    """
+    if labels is not None and data is None:
+        raise UsageError("--labels needs --data", hint="labels belong to samples")
+    main = main_signature(model, signature)
+    inputs = {key: input_types(entry) for key, entry in model.signatures.items()}
+    given = load_samples(data, inputs[main]) if data is not None else None
+    splits: dict[str, Split] = {}
+    notes: list[str] = []
+    for key in sorted(model.signatures, key=lambda key: key != main):
+        if key == main and given is not None:
+            splits[key] = split(given, seed=seed)
+        elif key != main and inputs[key] == inputs[main]:
+            splits[key] = splits[main]
+        else:
+            splits[key], note = _own_samples(path, key, inputs[key], seed)
+            notes.append(note)
+    true_classes = None
+    if labels is not None and given is not None:
+        true_classes = load_labels(labels, given.count)[splits[main].held_out_indices]
+    return Evidence(main, splits, true_classes, tuple(notes))
+
+
+def main_signature(model: Model, wanted: str | None) -> str:
+    """The signature that --data belongs to: the wanted one, else serving_default, else the only one."""
+    known = model.signatures
+    if wanted is not None:
+        if wanted not in known:
+            raise NotFound(f"the model has no signature {wanted}", hint=nearest(wanted, known))
+        return wanted
+    if DEFAULT_SIGNATURE in known:
+        return DEFAULT_SIGNATURE
+    if len(known) == 1:
+        return next(iter(known))
+    raise UsageError(
+        f"the model has several signatures and no {DEFAULT_SIGNATURE}", hint=f"--signature {' | '.join(known)}"
+    )
+
+
+def input_types(signature: Signature) -> dict[str, TensorType]:
+    return {name: entry.type for name, entry in signature.inputs.items()}
+
+
+def _own_samples(path: Path, key: str, inputs: Mapping[str, TensorType], seed: int) -> tuple[Split, str]:
+    samples, note = _synthetic(key, inputs, seed)
+    recorded = warmup_samples(path, key, inputs)
+    if recorded is None:
+        return split(samples, seed=seed), note
+    try:
+        chosen = split(recorded, seed=seed)
+    except InvalidSamples as error:
+        return split(samples, seed=seed), f"{note}; its warmup requests cannot be used: {error.what}"
+    return chosen, f"signature {key}: calibrated and judged on {recorded.count} examples of its own warmup requests"
+
+
+def _synthetic(key: str, inputs: Mapping[str, TensorType], seed: int) -> tuple[Samples, str]:
+    return synthetic_samples(inputs, seed=seed), (
+        f"signature {key}: no samples were given, so random ones stand in; they show that the graph computes the same, "
+        "not how accurate the result is on real data, and int8 ranges calibrated on them are guesses (give --data)"
+    )

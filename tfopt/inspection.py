@@ -1,0 +1,110 @@
+"""What a model is: contract, size, operations, and what the exact recipe would do to it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfopt.errors import UsageError
+from tfopt.ir.graph import Model
+from tfopt.ir.text import to_text
+from tfopt.ledger import LedgerRow, Scales
+from tfopt.passes.base import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """`signatures` maps key to {"inputs": {name: type}, "outputs": ..., "method_name": ...}; for a .tflite file only
+    these and `bytes` are known."""
+
+    path: Path
+    kind: str
+    bytes: int
+    signatures: Mapping[str, Any]
+    figures: LedgerRow | None = None
+    operations: Mapping[str, int] | None = None
+    found: Mapping[str, tuple[Finding, ...]] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        figures = None
+        if self.figures is not None:
+            unmeasured = ("step", "options", "seconds", "change", "done")
+            figures = {k: v for k, v in self.figures.to_dict().items() if k not in unmeasured}
+        found = None
+        if self.found is not None:
+            found = {
+                name: [{"node": f.node, "done": f.done, "message": f.message} for f in findings]
+                for name, findings in self.found.items()
+            }
+        return {
+            "path": str(self.path),
+            "kind": self.kind,
+            "bytes": self.bytes,
+            "signatures": dict(self.signatures),
+            "figures": figures,
+            "operations": self.operations,
+            "exact_passes": found,
+        }
+
+
+def inspect_model(path: Path) -> Inspection:
+    """Look at a SavedModel, a version directory or a .tflite file. Raises InvalidModel and the reader's errors."""
+    if path.suffix == ".tflite":
+        return _inspect_tflite(path)
+    from tfopt.formats.saved_model import read_saved_model
+    from tfopt.pipeline import run_pipeline
+    from tfopt.recipe import load_recipe
+
+    model = read_saved_model(path)
+    ledger = run_pipeline(model, load_recipe("exact")).ledger
+    operations = Counter(node.op for node in model.graph)
+    return Inspection(
+        path=path,
+        kind="saved_model",
+        bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+        signatures=_signatures(model),
+        figures=Scales().row("original", model.graph),
+        operations=dict(operations.most_common()),
+        found={row.step: row.findings for row in ledger[1:]},
+    )
+
+
+def read_graph_text(path: Path) -> str:
+    """The graph of a SavedModel as text, weights elided. Raises UsageError for other formats."""
+    if path.suffix == ".tflite":
+        raise UsageError("--graph shows a SavedModel's graph, not a .tflite file's", where=str(path))
+    from tfopt.formats.saved_model import read_saved_model
+
+    return to_text(read_saved_model(path).graph)
+
+
+def _inspect_tflite(path: Path) -> Inspection:
+    from tfopt.runtimes.load import open_artifact
+
+    runtime = open_artifact(path)
+    try:
+        signatures = {
+            key: {
+                "inputs": {name: str(info.type) for name, info in signature.inputs.items()},
+                "outputs": {name: str(info.type) for name, info in signature.outputs.items()},
+                "method_name": signature.method_name,
+            }
+            for key, signature in runtime.signatures.items()
+        }
+    finally:
+        runtime.close()
+    return Inspection(path, "tflite", path.stat().st_size, signatures)
+
+
+def _signatures(model: Model) -> dict[str, Any]:
+    return {
+        key: {
+            "inputs": {name: str(entry.type) for name, entry in signature.inputs.items()},
+            "outputs": {name: str(entry.type) for name, entry in signature.outputs.items()},
+            "method_name": signature.method_name,
+        }
+        for key, signature in model.signatures.items()
+    }

@@ -1,0 +1,113 @@
+"""What each step of a recipe did to the model, in figures: one row a step, the original first."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tfopt.ir.facts import macs
+from tfopt.ir.graph import Graph
+from tfopt.ir.types import DType, Tensor
+from tfopt.passes.base import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """One tensor, weighed. `gzip_bytes` is its deflated size at zlib's level 1."""
+
+    elements: int
+    nonzeros: int
+    bytes: int
+    gzip_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """The model after one step.
+
+    `parameters` and `nonzeros` count the elements of floating-point constants, `bytes` and `gzip_bytes` the payload
+    of all constants, each shared tensor once. `macs` are multiply-accumulates of the linear layers for one example.
+    `change` is the largest difference of any output to the original's over the original's largest magnitude, on the
+    probe samples; None where nothing was measured. `seconds` is the step's own time without measuring.
+    """
+
+    step: str
+    options: Mapping[str, Any]
+    nodes: int
+    parameters: int
+    nonzeros: int
+    bytes: int
+    gzip_bytes: int
+    macs: int
+    seconds: float
+    change: float | None
+    findings: tuple[Finding, ...] = field(default=(), repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, without the findings."""
+        row = asdict(self)
+        del row["findings"]
+        row["done"] = sum(finding.done for finding in self.findings)
+        return row
+
+
+class Scales:
+    """Weighs graphs; a tensor that stays through many steps is weighed once."""
+
+    def __init__(self) -> None:
+        # Keyed by identity; the tensor is kept beside its weight, so that its id is not given to another.
+        self._known: dict[int, tuple[Tensor, Weight]] = {}
+
+    def row(
+        self,
+        step: str,
+        graph: Graph,
+        *,
+        options: Mapping[str, Any] | None = None,
+        seconds: float = 0.0,
+        change: float | None = None,
+        findings: tuple[Finding, ...] = (),
+    ) -> LedgerRow:
+        weighed = [(tensor, self._weigh(tensor)) for tensor in tensors(graph)]
+        floating = [weight for tensor, weight in weighed if tensor.dtype.is_floating]
+        return LedgerRow(
+            step=step,
+            options=dict(options or {}),
+            nodes=len(graph),
+            parameters=sum(weight.elements for weight in floating),
+            nonzeros=sum(weight.nonzeros for weight in floating),
+            bytes=sum(weight.bytes for _, weight in weighed),
+            gzip_bytes=sum(weight.gzip_bytes for _, weight in weighed),
+            macs=sum(macs(graph, node) for node in graph),
+            seconds=seconds,
+            change=change,
+            findings=findings,
+        )
+
+    def _weigh(self, tensor: Tensor) -> Weight:
+        if id(tensor) not in self._known:
+            self._known[id(tensor)] = tensor, weigh(tensor)
+        return self._known[id(tensor)][1]
+
+
+def tensors(graph: Graph) -> Iterator[Tensor]:
+    """Every constant's payload, a shared one once."""
+    seen: set[int] = set()
+    for node in graph.by_op.get("Const", ()):
+        if id(node.tensor) not in seen:
+            seen.add(id(node.tensor))
+            yield node.tensor
+
+
+def weigh(tensor: Tensor) -> Weight:
+    array = tensor.array
+    if tensor.dtype is DType.STRING:
+        raw = b"".join(item if isinstance(item, bytes) else str(item).encode() for item in array.flat)
+    else:
+        raw = np.ascontiguousarray(array).tobytes()
+    nonzeros = int(np.count_nonzero(array)) if tensor.dtype is not DType.STRING else array.size
+    return Weight(int(array.size), nonzeros, tensor.nbytes, len(zlib.compress(raw, 1)))

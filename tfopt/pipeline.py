@@ -1,0 +1,155 @@
+"""Run a recipe's steps over a model: verify between them, repeat to a fixpoint, keep the ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfopt.errors import InvalidModel, TfoptError
+from tfopt.ir.graph import Model
+from tfopt.ir.verify import verify_model
+from tfopt.ledger import LedgerRow, Scales
+from tfopt.passes.base import Outcome, TargetRequest
+from tfopt.recipe import Recipe, RecipeStep, Repeat
+
+#: Outputs by signature, then by output name.
+Outputs: TypeAlias = "Mapping[str, Mapping[str, NDArray[Any]]]"
+#: Runs a model on the probe samples.
+Probe: TypeAlias = Callable[[Model], Outputs]
+Tell: TypeAlias = Callable[[str], None]
+
+#: A fixpoint that is not reached by then is two passes undoing each other.
+MAX_ROUNDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """An artifact that the recipe asks for, the model as it stood then, and whether every step before was exact."""
+
+    request: TargetRequest
+    model: Model
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineResult:
+    """The model after the last step; `exact` when no lossy pass changed it."""
+
+    model: Model
+    exact: bool
+    requested: tuple[Requested, ...]
+    ledger: tuple[LedgerRow, ...]
+
+
+@dataclass(slots=True)
+class _Run:
+    """What changes while a recipe runs."""
+
+    model: Model
+    probe: Probe | None
+    tell: Tell
+    exact: bool = True
+    scales: Scales = field(default_factory=Scales)
+    reference: Outputs | None = None
+    ledger: list[LedgerRow] = field(default_factory=list)
+    requested: list[Requested] = field(default_factory=list)
+
+
+def run_pipeline(
+    model: Model, recipe: Recipe, *, probe: Probe | None = None, tell: Tell = lambda _: None
+) -> PipelineResult:
+    """Run every step. Without a `probe` the ledger's `change` stays None.
+
+    Raises InvalidModel naming the step that broke the graph, and what the steps themselves raise.
+    """
+    verify_model(model)
+    run = _Run(model, probe, tell)
+    run.reference = probe(model) if probe else None
+    run.ledger.append(run.scales.row("original", model.graph, change=0.0 if probe else None))
+    for item in recipe.steps:
+        if isinstance(item, Repeat):
+            _repeat(run, item)
+        else:
+            _step(run, item)
+    return PipelineResult(run.model, run.exact, tuple(run.requested), tuple(run.ledger))
+
+
+def _repeat(run: _Run, group: Repeat) -> None:
+    for _ in range(MAX_ROUNDS):
+        before = run.model.graph
+        for step in group.steps:
+            _step(run, step)
+        if run.model.graph is before:
+            return
+    names = ", ".join(step.step.name for step in group.steps)
+    raise InvalidModel(f"{names} still change the graph after {MAX_ROUNDS} rounds", hint="two of them undo each other")
+
+
+def _step(run: _Run, item: RecipeStep) -> None:
+    step = item.step
+    run.tell(step.name)
+    if step.kind == "target":
+        run.requested.append(Requested(step.request(item.options), run.model, run.exact))
+        return
+    start = time.perf_counter()
+    outcome: Outcome = step.run(run.model.graph, item.options)
+    seconds = time.perf_counter() - start
+    if outcome.graph is run.model.graph and any(row.step == step.name for row in run.ledger):
+        return  # a later round of a fixpoint that found nothing more has nothing to tell
+    changed = run.model.with_graph(outcome.graph)
+    if changed is not run.model:
+        _verified(changed, step.name)
+        run.exact = run.exact and step.exact
+        run.model = changed
+        change = _change(run)
+    else:
+        change = run.ledger[-1].change
+    run.ledger.append(
+        run.scales.row(
+            step.name,
+            run.model.graph,
+            options=item.options,
+            seconds=seconds,
+            change=change,
+            findings=outcome.findings,
+        )
+    )
+
+
+def _verified(model: Model, step: str) -> None:
+    try:
+        verify_model(model)
+    except TfoptError as error:
+        raise InvalidModel(f"the pass {step} broke the model: {error}", hint="this is a bug in the pass") from error
+
+
+def _change(run: _Run) -> float | None:
+    if run.probe is None or run.reference is None:
+        return None
+    return largest_change(run.reference, run.probe(run.model))
+
+
+def largest_change(reference: Outputs, candidate: Outputs) -> float:
+    """The largest difference of any output over its largest magnitude; 1.0 for a string or bool that differs."""
+    changes = [
+        _output_change(expected, candidate[signature][name])
+        for signature, outputs in reference.items()
+        for name, expected in outputs.items()
+    ]
+    return max(changes, default=0.0)
+
+
+def _output_change(expected: NDArray[Any], actual: NDArray[Any]) -> float:
+    if expected.shape != actual.shape:
+        return float("inf")
+    if expected.dtype.kind not in "fciu" or not expected.size:
+        return 0.0 if np.array_equal(expected, actual) else 1.0
+    wide = np.complex128 if expected.dtype.kind == "c" else np.float64
+    difference = np.abs(expected.astype(wide) - actual.astype(wide))
+    scale = float(np.abs(expected.astype(wide)).max())
+    return float(difference.max()) / (scale or 1.0)

@@ -1,0 +1,50 @@
+"""What `tfopt inspect` shows to people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.table import Table
+
+from tfopt.inspection import Inspection
+from tfopt.report.units import count, size
+
+
+def inspection_tables(found: Inspection) -> Iterator[Table | str]:
+    yield f"{found.path} ({found.kind}, {size(found.bytes)} on disk)\n"
+    yield _signatures(found)
+    if found.figures is not None:
+        row = found.figures
+        yield (
+            f"\n{row.nodes} nodes, {count(row.parameters)} parameters ({count(row.nonzeros)} non-zero), "
+            f"{size(row.bytes)} of weights ({size(row.gzip_bytes)} gzipped), {count(row.macs)} MACs an example"
+        )
+    if found.operations is not None:
+        yield "ops: " + ", ".join(f"{op} x{times}" for op, times in found.operations.items()) + "\n"
+    if found.found is not None:
+        yield _findings(found)
+
+
+def _signatures(found: Inspection) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("signature", "", "name", "type"):
+        table.add_column(heading)
+    for key, signature in found.signatures.items():
+        for side in ("inputs", "outputs"):
+            for name, kind in signature[side].items():
+                table.add_row(key, side[:-1], name, kind)
+    return table
+
+
+def _findings(found: Inspection) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("exact pass")
+    table.add_column("would change", justify="right")
+    table.add_column("would leave", justify="right")
+    table.add_column("for instance")
+    for name, findings in (found.found or {}).items():
+        left = [finding for finding in findings if not finding.done]
+        example = next(iter([*left, *findings]), None)
+        done = sum(finding.done for finding in findings)
+        table.add_row(name, str(done), str(len(left)), f"{example.node}: {example.message}" if example else "")
+    return table

@@ -1,0 +1,60 @@
+"""The ledger and the artifacts of a compression, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from tfopt.ledger import LedgerRow
+from tfopt.report.units import change, count, size
+
+if TYPE_CHECKING:
+    from tfopt.compression import CompressResult
+
+
+def ledger_table(ledger: Sequence[LedgerRow]) -> Table:
+    """One row a step; figures are of the model in memory, before it is written."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("step")
+    for heading in ("nodes", "parameters", "non-zero", "weights", "gzipped", "MACs", "seconds", "change"):
+        table.add_column(heading, justify="right")
+    for row in ledger:
+        table.add_row(
+            row.step,
+            str(row.nodes),
+            count(row.parameters),
+            count(row.nonzeros),
+            size(row.bytes),
+            size(row.gzip_bytes),
+            count(row.macs),
+            f"{row.seconds:.2f}",
+            change(row.change),
+        )
+    return table
+
+
+def artifacts_table(result: CompressResult) -> Table:
+    """What was written: size against the original, and how like it each artifact is on the held-out samples."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("artifact")
+    for heading in ("size", "of original", "gzipped"):
+        table.add_column(heading, justify="right")
+    table.add_column("fidelity on held-out samples")
+    original = result.source_bytes
+    table.add_row("original", size(original), "1.00x", size(result.source_gzip_bytes), "")
+    for written in result.artifacts:
+        share = f"{written.bytes / original:.2f}x"
+        table.add_row(written.kind, size(written.bytes), share, size(written.gzip_bytes), written.summary)
+    return table
+
+
+def findings_text(ledger: Iterable[LedgerRow]) -> str:
+    """What each pass did and left alone, and why."""
+    lines: list[str] = []
+    for row in ledger:
+        if row.findings:
+            lines.append(f"{row.step}:")
+            lines += [f"  {'did' if f.done else 'left'} {f.node}: {f.message}" for f in row.findings]
+    return "\n".join(lines) if lines else "no pass had anything to say"

@@ -124,6 +124,10 @@ class Graph:
         node = self.by_name[value.node]
         return node.tensor if node.op == "Const" else None
 
+    def is_read(self, value: Value) -> bool:
+        """Is it an output, or the input of a node?"""
+        return value in self.readers or value in self.output_set
+
     def is_private(self, value: Value) -> bool:
         """Read exactly once and no output: its producer may be changed for its reader's sake."""
         return len(self.readers.get(value, ())) == 1 and value not in self.output_set

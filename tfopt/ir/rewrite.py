@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,8 +17,10 @@ from tfopt.ir.types import DType, Tensor, TensorType
 class Editor:
     """Edits against one graph. `finish` returns that very graph when nothing was edited.
 
-    Added nodes may read any value; `finish` puts everything in topological order, keeping the old order
-    where it can. Nodes that nobody needs any more are left for `remove_dead`.
+    Added nodes may read any value, and read just that value: redirects concern the nodes that were there, so that
+    a node can be put behind a value it reads. `finish` puts everything in topological order, keeping the old
+    order where it can. Nodes that lose their last reader through the edits go with them; what nobody read before is
+    left for `remove_dead`.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -70,13 +73,19 @@ class Editor:
     def finish(self) -> Graph:
         if not self.changed:
             return self.graph
-        nodes = [
-            self._rewired(self._replaced.get(node.name, node))
-            for node in (*self.graph.nodes, *self._added.values())
-            if node.name not in self._removed
-        ]
+        nodes = [self._rewired(self._replaced.get(n.name, n)) for n in self.graph.nodes if n.name not in self._removed]
+        nodes += [node for name, node in self._added.items() if name not in self._removed]
         outputs = tuple(self._resolve(value) for value in self.graph.outputs)
-        return replace(self.graph, nodes=topological(nodes), outputs=outputs)
+        edited = replace(self.graph, nodes=topological(nodes), outputs=outputs)
+        return _without_unread(edited, self._possibly_unread())
+
+    def _possibly_unread(self) -> set[str]:
+        """Nodes that had a reader before the edits and may have none now."""
+        names = {value.node for value in self._redirects if self.graph.is_read(value)}
+        for name in (*self._replaced, *self._removed):
+            if name in self.graph:
+                names.update(dependencies(self.graph[name]))
+        return names
 
     def _rewired(self, node: Node) -> Node:
         inputs = tuple(self._resolve(value) for value in node.inputs)
@@ -97,6 +106,22 @@ class Editor:
             number += 1
             candidate = f"{name}_{number}"
         return candidate
+
+
+def _without_unread(graph: Graph, suspects: Iterable[str]) -> Graph:
+    """Drop those of `suspects` that nobody needs, and then what only they needed."""
+    uses = Counter(name for node in graph.nodes for name in dependencies(node))
+    uses.update((*(value.node for value in graph.outputs), *graph.inputs, *graph.targets))
+    unread: set[str] = set()
+    stack = [name for name in suspects if name in graph]
+    while stack:
+        name = stack.pop()
+        if uses[name] == 0 and name not in unread:
+            unread.add(name)
+            needed = list(dependencies(graph[name]))
+            uses.subtract(needed)
+            stack.extend(needed)
+    return replace(graph, nodes=tuple(n for n in graph.nodes if n.name not in unread)) if unread else graph
 
 
 def constant_node(name: str, tensor: Tensor) -> Node:

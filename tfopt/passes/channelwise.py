@@ -82,7 +82,7 @@ def _batch_norm(graph: Graph, node: Node, value: Value, channels: Channels) -> A
         return f"{node.name} normalises by the statistics of each batch (is_training)"
     if node.attrs.get("data_format", b"NHWC") != channels.data_format:
         return f"{node.name} has its channels on another axis than what it reads"
-    read = [port for port in range(1, len(node.outputs)) if _is_read(graph, node.value(port))]
+    read = [port for port in range(1, len(node.outputs)) if graph.is_read(node.value(port))]
     if read:
         return f"the statistics that {node.name} gives on port {read[0]} are read"
     if node.inputs[0] != value or value in node.inputs[1:]:
@@ -95,10 +95,6 @@ def _batch_norm(graph: Graph, node: Node, value: Value, channels: Channels) -> A
     with np.errstate(all="ignore"):
         scale = gamma / np.sqrt(variance + epsilon)
         return Affine(scale, beta - mean * scale)
-
-
-def _is_read(graph: Graph, value: Value) -> bool:
-    return value in graph.readers or value in graph.output_set
 
 
 def _vector(graph: Graph, value: Value, count: int) -> Vector | None:

@@ -14,7 +14,8 @@ from tfopt.ir.rewrite import Editor
 from tfopt.passes.base import Finding, Outcome, graph_pass
 from tfopt.passes.channelwise import BATCH_NORMS, Affine, Channels, affine, keeps_channels
 
-_Weights: TypeAlias = "dict[tuple[int, bytes], Value]"
+#: New weights by the old one and by the bytes of the scale, each with the layers that read it.
+_Weights: TypeAlias = "dict[Value, dict[bytes, tuple[Value, list[Node]]]]"
 
 
 @graph_pass
@@ -47,8 +48,9 @@ def fold_batch_norm(graph: Graph) -> Graph | Outcome:
         chain = _chain(graph, layer)
         reasons.update(dict.fromkeys(_reader_names(graph, chain.last), chain.stop))
         if chain.is_worth_folding:
-            findings.append(_fold(graph, editor, layer, chain, weights))
+            findings.append(_fold(editor, layer, chain, weights))
             folded.update(step.name for step in chain.steps)
+    findings += _splits(graph, weights)
     findings += [
         Finding(node.name, False, reasons.get(node.name) or _no_layer(graph, node))
         for node in _batch_norms(graph)
@@ -99,11 +101,10 @@ def _chain(graph: Graph, layer: Linear) -> _Chain:
         if isinstance(step, str):
             stop = step
             break
-        joined = effect.then(step)
-        if not joined.is_finite:
+        if not step.is_finite:
             stop = f"{node.name} has an infinite or undefined scale or shift"
             break
-        effect = joined
+        effect = effect.then(step)
         steps.append(node)
         passed_by_steps = len(passed)
         last = end = node.value()
@@ -121,11 +122,12 @@ def _reason_to_stop(graph: Graph, value: Value) -> str | None:
     return None
 
 
-def _fold(graph: Graph, editor: Editor, layer: Linear, chain: _Chain, weights: _Weights) -> Finding:
+def _fold(editor: Editor, layer: Linear, chain: _Chain, weights: _Weights) -> Finding:
     """Write layer, bias and what was passed; readers of the chain's end then read the last of these."""
     node, dtype = layer.node, layer.weight.dtype
     scaled = _scaled_weight(editor, layer, chain.effect, weights)
-    bias = chain.effect.shift.astype(layer.weight.array.dtype)
+    with np.errstate(over="ignore"):
+        bias = chain.effect.shift.astype(layer.weight.array.dtype)
     if scaled is None or not np.all(np.isfinite(bias)):
         return Finding(node.name, False, f"{chain.steps[-1].name} cannot be folded: the weights would not fit {dtype}")
     editor.update(node.with_inputs(node.inputs[0], scaled, *node.inputs[2:]))
@@ -138,30 +140,37 @@ def _fold(graph: Graph, editor: Editor, layer: Linear, chain: _Chain, weights: _
         editor.update(passed.with_inputs(made, *passed.inputs[1:]))
         made = passed.value()
     editor.redirect(chain.end, made)
-    return Finding(chain.steps[-1].name, True, _told(graph, layer, chain))
+    what = " and ".join(dict.fromkeys(step.op for step in chain.steps))
+    return Finding(chain.steps[-1].name, True, f"{what} folded into {node.op} {node.name}")
 
 
 def _scaled_weight(editor: Editor, layer: Linear, effect: Affine, weights: _Weights) -> Value | None:
     """A constant with the scaled weight, one for all layers that share weight and scale; None when it overflows."""
     if np.all(effect.scale == 1):
         return layer.weight_value
-    key = (id(layer.weight), effect.scale.tobytes())
-    if key not in weights:
+    made = weights.setdefault(layer.weight_value, {})
+    key = effect.scale.tobytes()
+    if key not in made:
         with np.errstate(over="ignore"):
             scaled = layer.scaled(effect.scale)
         if not np.all(np.isfinite(scaled)):
             return None
-        weights[key] = editor.constant(f"{layer.node.name}/weight", scaled, layer.weight.dtype)
-    return weights[key]
+        made[key] = (editor.constant(f"{layer.node.name}/weight", scaled, layer.weight.dtype), [])
+    value, readers = made[key]
+    readers.append(layer.node)
+    return value
 
 
-def _told(graph: Graph, layer: Linear, chain: _Chain) -> str:
-    what = " and ".join(dict.fromkeys(step.op for step in chain.steps))
-    told = f"{what} folded into {layer.node.op} {layer.node.name}"
-    others = len(graph.readers[layer.weight_value]) - 1
-    if others and np.any(chain.effect.scale != 1):
-        told += f"; {others} more read its weight and keep the old one (+{layer.weight.nbytes:,} bytes)"
-    return told
+def _splits(graph: Graph, weights: _Weights) -> Iterator[Finding]:
+    """What one weight for several layers has become, where their scales differ."""
+    for old, made in weights.items():
+        folded = sum(len(readers) for _, readers in made.values())
+        left = len(graph.readers[old]) - folded
+        more = len(made) - (0 if left else 1)
+        if more:
+            cost = more * graph.producer(old).tensor.nbytes
+            kept = f", {left} of them with the old one" if left else ""
+            yield Finding(old.node, True, f"was shared; its layers have {more + 1} weights now{kept} (+{cost:,} bytes)")
 
 
 def _batch_norms(graph: Graph) -> Iterator[Node]:

@@ -40,11 +40,12 @@ def merge_duplicates(graph: Graph) -> Graph | Outcome:
         if twin is None:
             alike.append(node)
             continue
-        for port in range(len(node.outputs)):
-            same[node.value(port)] = twin.value(port)
-            if node.value(port) in graph.readers or node.value(port) in graph.output_set:
-                editor.redirect(node.value(port), twin.value(port))
-        if editor.changed:
+        ports = [node.value(port) for port in range(len(node.outputs))]
+        same.update((value, twin.value(value.port)) for value in ports)
+        read = [value for value in ports if graph.is_read(value)]
+        for value in read:
+            editor.redirect(value, same[value])
+        if read:
             findings.append(Finding(node.name, True, f"{node.op} equals {twin.name}"))
     return Outcome(editor.finish(), tuple(findings))
 

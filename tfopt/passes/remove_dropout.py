@@ -11,6 +11,7 @@ from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import DType, TensorType
 from tfopt.passes.base import Finding, Outcome, graph_pass
 
+_MASKING = frozenset({"Mul", "RealDiv", "Div", "Select", "SelectV2"})
 _UNIFORM = ("RandomUniform", "StatelessRandomUniform", "StatelessRandomUniformV2")
 
 
@@ -30,29 +31,34 @@ def remove_dropout(graph: Graph) -> Graph | Outcome:
     """
     editor = Editor(graph)
     findings = []
+    origin: dict[Value, Value] = {}
     for node in graph.nodes:
-        for kept, reason in _candidates(graph, node):
-            reason = reason or _reshaping(graph, node, kept)
-            findings.append(Finding(node.name, reason is None, reason or f"{node.op} by a mask of ones removed"))
+        if node.op not in _MASKING or not graph.is_read(node.value()):
+            continue
+        for place, reason in _candidates(graph, node):
+            kept = origin.get(node.inputs[place], node.inputs[place])
+            reason = reason or _stretch(graph, node, place, kept) or _echo(graph, node, kept)
+            findings.append(Finding(node.name, reason is None, reason or f"{node.op} that changes nothing removed"))
             if reason is None:
+                origin[node.value()] = kept
                 editor.redirect(node.value(), kept)
                 break
     return Outcome(editor.finish(), tuple(findings))
 
 
-def _candidates(graph: Graph, node: Node) -> Iterator[tuple[Value, str | None]]:
-    """What `node` would hand on if its other input were a mask of ones, and what is against that."""
-    if node.op == "Mul":
-        left, right = node.inputs
-        for kept, mask in ((left, right), (right, left)):
-            if _is_one(graph, mask):
-                yield kept, None
-            elif (drops := _drops(graph, mask)) is not None:
-                yield kept, drops or None
-    elif node.op in ("RealDiv", "Div") and _is_one(graph, node.inputs[1]):
-        yield node.inputs[0], None
-    elif node.op in ("Select", "SelectV2") and (drops := _drops(graph, node.inputs[0])) is not None:
-        yield node.inputs[1], drops or None
+def _candidates(graph: Graph, node: Node) -> Iterator[tuple[int, str | None]]:
+    """Which input `node` would hand on if the others were a mask of ones, and what is against that."""
+    if node.op in ("Select", "SelectV2"):
+        masks = [(1, node.inputs[0])]
+    elif node.op == "Mul":
+        masks = [(0, node.inputs[1]), (1, node.inputs[0])]
+    else:
+        masks = [(0, node.inputs[1])] if _is_one(graph, node.inputs[1]) else []
+    for place, mask in masks:
+        if node.op not in ("Select", "SelectV2") and _is_one(graph, mask):
+            yield place, None
+        elif (drops := _drops(graph, mask)) is not None:
+            yield place, drops or None
 
 
 def _drops(graph: Graph, mask: Value) -> str | None:
@@ -106,15 +112,21 @@ def _is_one(graph: Graph, value: Value) -> bool:
     return bool(np.all(tensor.array == 1))
 
 
-def _reshaping(graph: Graph, node: Node, kept: Value) -> str | None:
-    """A mask of ones still changes the value when it broadcasts it to another shape."""
+def _echo(graph: Graph, node: Node, kept: Value) -> str | None:
+    if node.value() in graph.output_set and graph.producer(kept).op == "Placeholder":
+        return f"leads the input {kept} to an output, and TensorFlow does not fetch what is fed"
+    return None
+
+
+def _stretch(graph: Graph, node: Node, place: int, kept: Value) -> str | None:
+    """A mask of ones still changes a value that it broadcasts to another shape."""
     before, after = graph.type_of(kept), node.outputs[0]
-    others = [graph.type_of(value) for value in node.inputs if value != kept]
-    if before == after and (after.shape.is_static or all(_cannot_stretch(t, before) for t in others)):
-        return None
-    if before == after and _shaped_like(graph, node, before):
-        return None
-    return f"may broadcast {before} to {after}"
+    others = [value for at, value in enumerate(node.inputs) if at != place]
+    fits = after.shape.is_static or all(
+        _cannot_stretch(graph.type_of(value), before) or _shaped_like(graph, value, (kept, node.inputs[place]))
+        for value in others
+    )
+    return None if before == after and fits else f"may broadcast {before} to {after}"
 
 
 def _cannot_stretch(mask: TensorType, value: TensorType) -> bool:
@@ -126,15 +138,14 @@ def _cannot_stretch(mask: TensorType, value: TensorType) -> bool:
     return all(t == 1 or (t is not None and t == o) for t, o in zip(theirs, aligned, strict=True))
 
 
-def _shaped_like(graph: Graph, node: Node, kept: TensorType) -> bool:
-    """Do the random numbers take their shape from a value that has the kept value's type?"""
-    stack, seen = list(node.inputs), set()
+def _shaped_like(graph: Graph, mask: Value, values: tuple[Value, ...]) -> bool:
+    """Do the random numbers behind `mask` take their shape from one of `values`?"""
+    stack = [mask]
     while stack:
         maker = graph.producer(stack.pop())
         if maker.op in _UNIFORM:
             shape = graph.producer(maker.inputs[0])
-            return shape.op == "Shape" and graph.type_of(shape.inputs[0]).shape == kept.shape
-        if maker.name not in seen and maker.op in ("Cast", "Floor", "GreaterEqual", "Add", "AddV2", "Mul"):
-            seen.add(maker.name)
+            return shape.op == "Shape" and shape.inputs[0] in values
+        if maker.op in ("Cast", "Floor", "GreaterEqual", "Add", "AddV2", "Mul"):
             stack.extend(maker.inputs)
     return False

@@ -52,7 +52,7 @@ def _handed_on(graph: Graph, node: Node) -> Iterator[int]:
     )
     if is_identity:
         for port in range(len(node.outputs)):
-            if node.value(port) in graph.readers or node.value(port) in graph.output_set:
+            if graph.is_read(node.value(port)):
                 yield port
 
 

@@ -117,9 +117,12 @@ class LiteRTRuntime(Closing):
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise InvalidModel(f"the file cannot be read: {error.strerror}", where=str(path)) from error
+    if not content:
+        raise InvalidModel("the file is empty", where=str(path))
+    return content
 
 
 class _WholeGraph:

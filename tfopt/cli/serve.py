@@ -1,0 +1,83 @@
+"""`tfopt serve`: models behind a port."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+
+class Runtime(str, Enum):
+    auto = "auto"
+    tensorflow = "tensorflow"
+    litert = "litert"
+
+
+def serve(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODELS...",
+            help="Each PATH or NAME=PATH: a model's base path, a directory of such, a SavedModel or a .tflite file.",
+        ),
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8501,
+    poll_interval: Annotated[float, typer.Option(min=0.01, help="Seconds between looks for new versions.")] = 1.0,
+    runtime: Annotated[
+        Runtime,
+        typer.Option(help="auto takes LiteRT where a version has a .tflite that passed the gate, else TensorFlow."),
+    ] = Runtime.auto,
+    threads: Annotated[int | None, typer.Option(min=1, help="Cores to compute with; all by default.")] = None,
+    cors: Annotated[bool, typer.Option("--cors", help="Let web pages from anywhere read the answers.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON line on stdout once it serves.")] = False,
+) -> None:
+    """Serve models over TensorFlow Serving's REST interface.
+
+    New versions are picked up and old ones dropped without losing a request. SIGTERM and Ctrl-C finish the requests
+    under way. GET /readyz tells whether every model serves, /tfopt/v1/models what is served by which runtime.
+
+    \b
+    Examples:
+      tfopt serve models/linear
+      tfopt serve models/ --port 8080 --host 0.0.0.0
+      tfopt serve digits=small/model.tflite
+      curl -d '{"instances": [5.0]}' http://localhost:8501/v1/models/linear:predict
+    """
+    from tfopt.cli.output import say
+    from tfopt.serve.server import Server
+
+    _log_to_stderr()
+    server = Server(
+        *models,
+        host=host,
+        port=port,
+        poll_interval=poll_interval,
+        runtime=runtime.value,
+        threads=threads,
+        cors=cors,
+    )
+
+    def started() -> None:
+        if json:
+            _print_line({"event": "serving", "url": server.url, "models": sorted(server.models)})
+        say(f"serving {', '.join(sorted(server.models))} at {server.url}")
+
+    server.serve_forever(started)
+
+
+def _print_line(event: dict[str, object]) -> None:
+    import json
+
+    print(json.dumps(event), flush=True)
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log = logging.getLogger("tfopt")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)

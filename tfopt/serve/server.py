@@ -1,0 +1,228 @@
+"""The server: models behind a port, under uvicorn."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from tfopt.errors import MissingExtra, ServerUnavailable, TfoptError
+
+try:
+    import uvicorn
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+    from tfopt.serve.rest import DEFAULT_BODY_LIMIT, RestApp
+except ModuleNotFoundError as error:
+    raise MissingExtra.of(str(error.name), "serve", "serving") from error
+
+from tfopt.serve.loading import RuntimeChoice, load_version
+from tfopt.serve.plane import Plane
+from tfopt.serve.sources import find_sources
+from tfopt.serve.versions import ModelVersions
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+log = logging.getLogger("tfopt.serve")
+
+DEFAULT_PORT = 8501
+#: Seconds after which an idle connection is closed.
+KEEP_ALIVE = 75
+#: Seconds between the looks at requests that arrive too slowly.
+_SWEEP = 1.0
+
+
+class Server:
+    """Serves `models`, each `path` or `name=path`, on a port (0: any free one), while it is entered.
+
+        with tfopt.Server("models/linear", port=0) as server:
+            tfopt.Client(server.url).predict("linear", [[5.0]])
+
+    `threads`: cores to compute with, all by default; `poll_interval`: seconds between looks for new versions;
+    `body_limit`: bytes of a request; `receive_timeout`: seconds in which a request must have arrived;
+    `drain_timeout`: seconds for requests under way when the server stops.
+    """
+
+    def __init__(
+        self,
+        *models: str | Path,
+        host: str = "127.0.0.1",
+        port: int = DEFAULT_PORT,
+        poll_interval: float = 1.0,
+        runtime: RuntimeChoice = "auto",
+        threads: int | None = None,
+        body_limit: int = DEFAULT_BODY_LIMIT,
+        receive_timeout: float = 60.0,
+        drain_timeout: float = 30.0,
+        cors: bool = False,
+    ) -> None:
+        """Raises NotFound, UsageError for models that are none."""
+        self._host = host
+        self._port = port
+        cores = threads or _available_cores()
+        slots = threading.Semaphore(cores)
+        load = partial(load_version, choice=runtime, cores=cores)
+        self.models = {
+            name: ModelVersions(name, source, load, poll_interval=poll_interval, slots=slots)
+            for name, source in find_sources(models).items()
+        }
+        # Twice the cores: while some wait for the engine, others read and write JSON.
+        self._executor = ThreadPoolExecutor(2 * cores, "tfopt-request")
+        app = RestApp(Plane(self.models), self._executor, body_limit=body_limit, cors=cors)
+        self._uvicorn = _Uvicorn(_config(app, drain_timeout), receive_timeout)
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self._host, self._host)
+        return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
+
+    def start(self) -> Self:
+        """Listen, and wait until each model serves a version or cannot.
+
+        Raises ServerUnavailable when the port is taken, and a model's own error when not one of them can be served.
+        """
+        listener = _listen(self._host, self._port)
+        self._port = listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._uvicorn.run, args=([listener],), name="tfopt-serve", daemon=True)
+        self._thread.start()
+        for model in self.models.values():
+            model.start()
+        for model in self.models.values():
+            model.started.wait()
+        problems = [model.problem for model in self.models.values() if not model.snapshot.servables]
+        if len(problems) == len(self.models):
+            self.stop()
+            raise _first(problems)
+        return self
+
+    def stop(self) -> None:
+        """Take no more requests, finish those under way, unload the models."""
+        self._uvicorn.should_exit = True
+        if self._thread is not None:
+            self._thread.join()
+        for model in self.models.values():
+            model.stop()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def serve_forever(self, started: Callable[[], None]) -> None:
+        """Serve until SIGTERM or SIGINT, then finish the requests under way. For a process of its own.
+
+        Calls `started` once it serves. A second signal ends the process at once.
+        """
+        # Parsing holds Python's lock; at the default of 5 ms it would keep finished inferences waiting.
+        sys.setswitchinterval(0.0005)
+        with self:
+            stopping = threading.Event()
+            before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+            def stop(number: int, frame: FrameType | None) -> None:
+                stopping.set()
+                for other, handler in before.items():
+                    signal.signal(other, handler)
+
+            for number in before:
+                signal.signal(number, stop)
+            started()
+            stopping.wait()
+            log.info("stopping: finishing the requests under way")
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn that also closes connections on which a request takes too long to arrive."""
+
+    def __init__(self, config: uvicorn.Config, receive_timeout: float) -> None:
+        super().__init__(config)
+        self._receive_timeout = receive_timeout
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:  # once a second
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, _Protocol):
+                    connection.close_when_slow(self._receive_timeout)
+        return await super().on_tick(counter)
+
+
+class _Protocol(HttpToolsProtocol):
+    """Remembers since when it has been waiting for the rest of a request."""
+
+    _waiting_since: float | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._waiting_since = self.loop.time()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._waiting_since is None:
+            self._waiting_since = self.loop.time()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._waiting_since = None
+
+    def close_when_slow(self, timeout: float) -> None:
+        if self._waiting_since is not None and self.loop.time() - self._waiting_since > timeout:
+            self.transport.abort()
+
+
+def _config(app: RestApp, drain_timeout: float) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=_Protocol,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=int(drain_timeout),
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    where = f"{host}:{port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ServerUnavailable(f"cannot listen: {error.strerror}", where=where) from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if host == "::":
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # IPv4 as well
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        hint = "choose another port, or stop the server that has this one"
+        raise ServerUnavailable(f"cannot listen: {error.strerror}", where=where, hint=hint) from error
+    return listener
+
+
+def _available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _first(problems: list[TfoptError | None]) -> TfoptError:
+    return next(problem for problem in problems if problem is not None)

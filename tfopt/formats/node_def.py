@@ -44,11 +44,14 @@ def _op_attrs(name: str) -> Mapping[str, OpDef.AttrDef]:
 def attrs_from_node_def(node: NodeDef) -> dict[str, AttrValue]:
     """All attributes of a node, the registry's defaults included.
 
+    Hints to the runtime that wrote or ran it (`_class`, `_output_shapes`) are left behind.
     Raises InvalidModel and UnsupportedModel for what `AttrValue` cannot hold.
     """
     known = _op_attrs(node.op)
     found = {name: _default(node.op, name) for name, attr in known.items() if attr.HasField("default_value")}
     for name in sorted(node.attr):
+        if name.startswith("_"):
+            continue
         declared = known[name].type if name in known else ""
         found[name] = attr_from_proto(node.attr[name], declared, f"{node.name} ({node.op})")
     return found
@@ -136,8 +139,10 @@ def to_node_def(node: Node) -> NodeDef:
 
 
 def value_from_ref(reference: str) -> Value:
-    """`node` or `node:port`, as GraphDef and SignatureDef write it."""
+    """`node` or `node:port`, as GraphDef and SignatureDef write it. Raises InvalidModel for anything else."""
     name, _, port = reference.partition(":")
+    if not name or not (port or "0").isdecimal():
+        raise InvalidModel(f"{reference!r} names no tensor")
     return Value(name, int(port or 0))
 
 
@@ -151,3 +156,24 @@ def node_from_def(proto: NodeDef) -> Node:
         (),
         tuple(text[1:] for text in proto.input if text.startswith("^")),
     )
+
+
+def output_dtypes(node: Node) -> tuple[DType, ...]:
+    """Element types of the outputs, as the op's definition gives them from the attributes.
+
+    Empty for an op that TensorFlow does not know. Raises InvalidModel when an attribute that says it is missing.
+    """
+    definition = op_def(node.op)
+    if definition is None:
+        return ()
+    return tuple(dtype for arg in definition.output_arg for dtype in _arg_dtypes(node, arg))
+
+
+def _arg_dtypes(node: Node, arg: OpDef.ArgDef) -> tuple[DType, ...]:
+    dtype = dtype_from_enum(arg.type, node.op) if arg.type else node.attrs.get(arg.type_list_attr or arg.type_attr)
+    count = node.attrs.get(arg.number_attr) if arg.number_attr else 1
+    if isinstance(dtype, tuple):
+        return tuple(item for item in dtype if isinstance(item, DType))
+    if not isinstance(dtype, DType) or not isinstance(count, int):
+        raise InvalidModel(f"does not say what type its output {arg.name} has", where=f"{node.name} ({node.op})")
+    return (dtype,) * count

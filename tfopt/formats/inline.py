@@ -1,0 +1,229 @@
+"""Make one flat graph of what is reached from a MetaGraph, function calls replaced by the functions' bodies.
+
+What a call promises is kept: whatever does something in a called body (an assertion, the filling of a table) still
+runs when the call's outputs are asked for, and still waits for what the call waited for. Waiting for a node that does
+nothing but compute is waiting for those of its ancestors that do something; the flat graph says only that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from tfopt.errors import InvalidModel, UnsupportedModel
+from tfopt.formats.effects import has_effect, is_handle
+from tfopt.formats.library import Body, FunctionBody, Library, unknown_op
+from tfopt.formats.names import Names, joined, readable
+from tfopt.formats.node_def import op_def, output_dtypes
+from tfopt.formats.safety import User, check
+from tfopt.formats.signatures import DEFAULT
+from tfopt.ir.graph import Node, Value
+from tfopt.ir.types import DType
+
+Effects = frozenset[str]
+_NONE: Effects = frozenset()
+
+
+@dataclass
+class Scope:
+    """One body being inlined: what its values and nodes stand for in the flat graph.
+
+    `waits` are effects that everything in here waits for; `callers` the names of the bodies around it.
+    """
+
+    body: Body
+    path: str = ""
+    values: dict[Value, Value] = field(default_factory=dict)
+    effects: dict[str, Effects] = field(default_factory=dict)
+    waits: Effects = _NONE
+    callers: tuple[str, ...] = ()
+
+
+class Inliner:
+    """Collects flat nodes (without output types) in an order in which each stands behind what it needs.
+
+    Raises InvalidModel, UnsupportedModel and UnsafeModel; see `safety.check` for the latter two.
+    """
+
+    def __init__(self, graph: Body, library: Library, names: Names, origin: str) -> None:
+        self.nodes: dict[str, Node] = {}
+        self.users: dict[str, User] = {}
+        self._origin = origin
+        self._library = library
+        self._names = names
+        self._root = Scope(graph)
+        self._effects: dict[str, Effects] = {}
+        self._handles: dict[tuple[object, ...], Value] = {}
+
+    def add_root(self, wish: str, node: Node, stands_for: Value) -> str:
+        """Put a node of our own in the place of a value of the graph (an input, an asset). Returns its name."""
+        name = self._names.free(wish)
+        self._put(Node(name, node.op, (), node.attrs), None)
+        self.add_alias(name, stands_for)
+        return name
+
+    def add_alias(self, name: str, stands_for: Value) -> None:
+        self._root.values[stands_for] = Value(name)
+
+    def value(self, reference: Value, user: User | None) -> Value:
+        """The flat value that a value of the graph has become. Nothing is checked for safety without a user."""
+        self._visit(self._root, [reference], (), user)
+        if reference not in self._root.values:
+            raise InvalidModel(f"there is no output {reference.port}", where=self._where(self._root, reference.node))
+        return self._root.values[reference]
+
+    @property
+    def graph(self) -> Body:
+        return self._root.body
+
+    def run(self, name: str, user: User | None) -> Effects:
+        """What has to run so that the node of the graph has run; nothing when the name is empty."""
+        if not name:
+            return _NONE
+        self._visit(self._root, (), [name], user)
+        return self._root.effects[name]
+
+    def _visit(self, scope: Scope, values: Iterable[Value], names: Iterable[str], user: User | None) -> None:
+        roots = [value.node for value in values if value not in scope.values]
+        for node in self._needed(scope, [*roots, *names], user):
+            callee = self._library.callee(node)
+            if callee is not None:
+                self._call(scope, node, self._library.body(callee, self._where(scope, node.name)), user)
+            else:
+                self._place(scope, node, user)
+
+    def _needed(self, scope: Scope, roots: Iterable[str], user: User | None) -> Iterator[Node]:
+        """What the roots need and is not there yet, in topological order; each node is checked when first seen."""
+        open_: set[str] = set()
+        for root in roots:
+            stack = [(root, "")]
+            while stack:
+                name, reader = stack[-1]
+                if name in scope.effects:
+                    stack.pop()
+                elif name in open_:
+                    stack.pop()
+                    yield scope.body.node(name)
+                else:
+                    open_.add(name)
+                    node = scope.body.node(name, reader)
+                    self._check(scope, node, user)
+                    for needed in self._needs(scope, node):
+                        if needed in open_ and needed not in scope.effects:
+                            raise InvalidModel("the graph has a cycle", where=self._where(scope, needed))
+                        stack.append((needed, name))
+
+    @staticmethod
+    def _needs(scope: Scope, node: Node) -> Iterator[str]:
+        # Reversed, because the last one on the stack is the first one placed.
+        for control in reversed(node.controls):
+            if control not in scope.effects:
+                yield control
+        for value in reversed(node.inputs):
+            if value not in scope.values and value.node not in scope.effects:
+                yield value.node
+
+    def _check(self, scope: Scope, node: Node, user: User | None) -> None:
+        where = self._where(scope, node.name)
+        if self._library.callee(node) is not None or user is None:
+            return
+        check(node, user, where)
+        if op_def(node.op) is None:
+            raise unknown_op(node.op, where)
+
+    def _place(self, scope: Scope, node: Node, user: User | None) -> None:
+        inputs = tuple(self._input(scope, node, value) for value in node.inputs)
+        controls = _NONE.union(*(scope.effects[name] for name in node.controls))
+        if _is_stateful(node.op):
+            controls |= scope.waits
+        if node.op == "NoOp":
+            scope.effects[node.name] = controls
+        elif node.op == "Identity" and node.attrs.get("T") is DType.RESOURCE:
+            scope.values[node.value()] = inputs[0]
+            scope.effects[node.name] = controls
+        elif is_handle(node.op):
+            scope.values[node.value()] = self._handle(scope, node, user)
+            scope.effects[node.name] = controls
+        else:
+            name = self._name(scope, node.name, node.op, user)
+            before = _NONE.union(*(self._effects[value.node] for value in inputs))
+            self._put(Node(name, node.op, inputs, node.attrs, (), tuple(sorted(controls - before))), user)
+            for port, _ in enumerate(output_dtypes(node)):
+                scope.values.setdefault(node.value(port), Value(name, port))
+            scope.effects[node.name] = self._effects[name]
+
+    def _handle(self, scope: Scope, node: Node, user: User | None) -> Value:
+        """Handles of one name are one resource, so they become one node."""
+        shared = node.attrs.get("shared_name")
+        # A resource without a name of its own is known by its node's.
+        own = shared if shared and shared != _ANONYMOUS else (scope.body.name, node.name)
+        key = (node.op, node.attrs.get("container"), own)
+        if key not in self._handles:
+            name = self._name(scope, node.name, node.op, user)
+            self._put(Node(name, node.op, (), node.attrs), user)
+            self._handles[key] = Value(name)
+        return self._handles[key]
+
+    def _put(self, node: Node, user: User | None) -> None:
+        self.nodes[node.name] = node
+        if user is not None:
+            self.users[node.name] = user
+        before = (self._effects[needed] for needed in (*(value.node for value in node.inputs), *node.controls))
+        self._effects[node.name] = frozenset([node.name]) if has_effect(node.op) else _NONE.union(*before)
+
+    def _call(self, scope: Scope, node: Node, body: FunctionBody, user: User | None) -> None:
+        if body.name in scope.callers:
+            raise UnsupportedModel(f"the function {body.name} calls itself", where=self._where(scope, node.name))
+        if len(node.inputs) != len(body.args):
+            what = f"calls {body.name}, which takes {len(body.args)} arguments, with {len(node.inputs)}"
+            raise InvalidModel(what, where=self._where(scope, node.name))
+        args = [self._input(scope, node, value) for value in node.inputs]
+        waits = scope.waits.union(*(scope.effects[name] for name in node.controls))
+        inner = Scope(
+            body,
+            joined((scope.path, readable(node.name))),
+            {Value(name): value for name, value in zip(body.args, args, strict=True)},
+            dict.fromkeys(body.args, _NONE),
+            waits,
+            (*scope.callers, body.name),
+        )
+        self._visit(inner, body.returns, body.must_run, user)
+        ran = waits.union(*(inner.effects[name] for name in body.must_run))
+        # A call runs when all its arguments are there, also those that its body does not read.
+        ran = ran.union(*(self._effects[value.node] for value in args))
+        for port, value in enumerate(self._input(inner, node, value) for value in body.returns):
+            scope.values.setdefault(node.value(port), self._after(inner, value, ran, user))
+        scope.effects[node.name] = ran
+
+    def _after(self, scope: Scope, value: Value, ran: Effects, user: User | None) -> Value:
+        """The value, in a form that is not there before all of `ran` has run."""
+        missing = ran - self._effects[value.node]
+        dtype = output_dtypes(self.nodes[value.node])[value.port]
+        if not missing or dtype is DType.RESOURCE:
+            return value
+        name = self._name(scope, f"{value.node}/after", "Identity", user)
+        self._put(Node(name, "Identity", (value,), {"T": dtype}, (), tuple(sorted(missing))), user)
+        return Value(name)
+
+    def _input(self, scope: Scope, node: Node, value: Value) -> Value:
+        if value not in scope.values:
+            what = f"reads output {value.port} of {value.node}, which does not exist"
+            raise InvalidModel(what, where=self._where(scope, node.name))
+        return scope.values[value]
+
+    def _name(self, scope: Scope, name: str, op: str, user: User | None) -> str:
+        short = readable(name) or op
+        signature = user.signature if user is not None and user.signature != DEFAULT else None
+        return self._names.free(short, joined((scope.path, short)), joined((signature or "", short)))
+
+    def _where(self, scope: Scope, name: str) -> str:
+        return f"{self._origin}: {joined((scope.path, name))}"
+
+
+def _is_stateful(op: str) -> bool:
+    definition = op_def(op)
+    return definition is not None and bool(definition.is_stateful)
+
+
+#: What TensorFlow writes for a resource that must not be shared (tensorflow/core/framework/resource_handle.h).
+_ANONYMOUS = b"cd2c89b7-88b7-44c8-ad83-06c2a9158347"

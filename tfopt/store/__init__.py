@@ -11,7 +11,7 @@ base/name/.tfopt/staging/     versions in the making, and versions on their way 
 """
 
 from tfopt.store.base_path import VersionEntry, is_version_directory, read_labels, scan, version_number
-from tfopt.store.digest import digest_files, tree_digest
+from tfopt.store.digest import digest_files, joint_digest, tree_digest
 from tfopt.store.manifest import MANIFEST_PATH, Manifest, read_manifest, verify_files, write_manifest
 from tfopt.store.store import Store
 
@@ -22,6 +22,7 @@ __all__ = [
     "VersionEntry",
     "digest_files",
     "is_version_directory",
+    "joint_digest",
     "read_labels",
     "read_manifest",
     "scan",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from tfopt.errors import InvalidModel
@@ -26,9 +27,11 @@ def digest_files(directory: Path) -> dict[str, str]:
     return {path.relative_to(directory).as_posix(): digest_file(path) for path in files}
 
 
+def joint_digest(files: Mapping[str, str]) -> str:
+    """One SHA-256 for several files, from their names and digests, whatever their order."""
+    return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in sorted(files.items())).encode()).hexdigest()
+
+
 def tree_digest(path: Path) -> str:
     """One SHA-256 for a file, or for the names and contents of all files of a directory."""
-    if not path.is_dir():
-        return digest_file(path)
-    lines = (f"{digest}  {name}\n" for name, digest in digest_files(path).items())
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return joint_digest(digest_files(path)) if path.is_dir() else digest_file(path)

@@ -130,8 +130,7 @@ class Store:
 
     def label(self, name: str, number: int | None) -> None:
         """Let the label `name` point at a version in service, or at none. Raises NotFound, UsageError."""
-        if not _LABEL.fullmatch(name) or not name.isprintable():
-            raise UsageError(f"{name!r} cannot be a label", hint="a label has no /, no : and no white space")
+        check_label(name)
         with self._locked(existing=True):
             labels = dict(self.labels())
             if number is None and labels.pop(name, None) is None:
@@ -235,3 +234,9 @@ class Store:
             if not self._staging.exists():
                 (self._private / "lock").unlink()
         disk.remove_empty(made)
+
+
+def check_label(name: str) -> None:
+    """Raise UsageError for what cannot be a label."""
+    if not _LABEL.fullmatch(name) or not name.isprintable():
+        raise UsageError(f"{name!r} cannot be a label", hint="a label has no /, no : and no white space")

@@ -1,0 +1,85 @@
+"""Run the rehearsal in a process of its own and bring back what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tfopt import errors
+from tfopt.errors import InvalidModel, TfoptError
+from tfopt.publisher.task import Outcome, Task
+
+# What a server would not have set cannot help or break the model.
+_KEPT_VARIABLES = (
+    "CUDA_VISIBLE_DEVICES", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "NVIDIA_VISIBLE_DEVICES", "PATH", "TMPDIR",
+    "TZ", "VIRTUAL_ENV",
+)  # fmt: skip
+
+
+def run_rehearsal(task: Task, shown: Path, timeout: float) -> Outcome:
+    """The rehearsal's outcome. `shown` is what messages call the staged directory.
+
+    Raises the rehearsal's error, and InvalidModel when its process crashed or took more than `timeout` seconds.
+    """
+    with _lifeline() as stdin:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "tfopt.publisher.rehearsal", json.dumps(asdict(task))],
+                stdin=stdin,
+                capture_output=True,
+                timeout=timeout,
+                cwd=Path(task.version).parent,
+                env=_environment(),
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            what = f"was not loaded and run within {timeout:g} seconds"
+            raise InvalidModel(what, where=str(shown), hint="give it more time, or see why it hangs") from error
+    if done.returncode:
+        raise InvalidModel(_last_words(done.returncode, done.stderr), where=str(shown))
+    answer = json.loads(done.stdout)
+    if "error" in answer:
+        raise _error(answer, task.version, shown)
+    return Outcome(**answer)
+
+
+@contextmanager
+def _lifeline() -> Iterator[int]:
+    """The reading end of a pipe whose writing end closes with this process, so that the child can end with it."""
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    # The child must find the same packages, wherever it is started.
+    return {**kept, "PYTHONPATH": os.pathsep.join(path for path in sys.path if Path(path).is_absolute())}
+
+
+def _last_words(status: int, stderr: bytes) -> str:
+    if status == -signal.SIGKILL:
+        return "the process that loaded and ran it was killed, most likely because memory ran out"
+    if status < 0:
+        return f"the process that loaded and ran it crashed ({signal.Signals(-status).name})"
+    lines = [line for line in stderr.decode(errors="replace").splitlines() if line.strip()]
+    return f"it could not be loaded and run: {lines[-1] if lines else 'no reason given'}"
+
+
+def _error(answer: Mapping[str, Any], staged: str, shown: Path) -> TfoptError:
+    def plain(text: str | None) -> str | None:
+        return text and text.replace(staged, str(shown))
+
+    kind: type[TfoptError] = getattr(errors, answer["error"])
+    return kind(plain(answer["what"]) or "", where=plain(answer["where"]) or str(shown), hint=plain(answer["hint"]))

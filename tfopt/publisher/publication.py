@@ -1,0 +1,137 @@
+"""Put a model into a base path as its next version, after it has been loaded and run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from tfopt.errors import UsageError
+from tfopt.publisher.child import run_rehearsal
+from tfopt.publisher.source import TFLITE, artifact_files, artifacts_in, check_base, check_model, copy_model
+from tfopt.publisher.task import Outcome, Task
+from tfopt.store import Manifest, Store, joint_digest, tree_digest, verify_files, write_manifest
+from tfopt.store.store import check_label
+
+Tell = Callable[[str], None]
+
+#: TensorFlow Serving refuses a model with more warmup requests.
+LARGEST_WARMUP = 1000
+
+
+@dataclass(frozen=True)
+class Published:
+    """A version in place. `ran` counts the requests that each artifact answered before; `samples` says what they were
+    made of ("data", "warmup", "synthetic"); `notes` say what was not tried."""
+
+    name: str
+    number: int
+    path: Path
+    held: bool
+    label: str | None
+    bytes: int
+    ran: Mapping[str, int]
+    samples: str
+    notes: tuple[str, ...]
+    seconds: float
+
+
+def publish(
+    model: str | Path,
+    base: str | Path,
+    *,
+    name: str | None = None,
+    data: str | Path | None = None,
+    warmup: int = 8,
+    hold: bool = False,
+    label: str | None = None,
+    timeout: float = 600.0,
+    tell: Tell = lambda _: None,
+) -> Published:
+    """Publish a SavedModel directory, a version that `compress` made, or a .tflite file as the next version.
+
+    `base` is the model's base path, BASE/NAME, as in TF Serving's --model_base_path; with `name` versions go to
+    `base/name`. The input is copied, never changed. `data` (.npz or .npy) gives the first `warmup` examples as TF
+    Serving's warmup requests; without it the model's own warmup file is kept; a model that has none gets one random
+    example for each signature. Each request has run on each artifact, in another process that may take `timeout`
+    seconds, before the version gets its number. `hold` leaves it out of service, `label` lets a label point at it.
+
+    Raises NotFound, InvalidModel and UnsupportedModel for the model, FidelityError when its artifacts answer in
+    different forms, InvalidSamples, UsageError, OutputError. Nothing is in place then.
+    """
+    started = time.monotonic()
+    source = Path(model)
+    target = Path(base) if name is None else Path(base) / name
+    _check_arguments(source, target, name, warmup, hold, label)
+    store = Store(target)
+    with store.stage() as staged:
+        tell(f"copying {source}")
+        copy_model(source, staged)
+        manifest = verify_files(staged) or _describe(source, staged)
+        tell("loading and running it in a process of its own")
+        samples = None if data is None else str(Path(data).resolve())
+        task = Task(str(staged.resolve()), target.resolve().name, samples, warmup)
+        outcome = run_rehearsal(task, source, timeout)
+        manifest = write_manifest(staged, manifest.with_entries(**_record(task, outcome)))
+        tell("putting it in place")
+        number = store.commit(staged, hold=hold)
+    if label is not None:
+        store.label(label, number)
+    path = store.entry(number).path
+    return Published(
+        name=task.name,
+        number=number,
+        path=path,
+        held=hold,
+        label=label,
+        bytes=sum((path / file).stat().st_size for file in manifest.files),
+        ran=outcome.ran,
+        samples=outcome.samples,
+        notes=tuple(outcome.notes),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _check_arguments(model: Path, base: Path, name: str | None, warmup: int, hold: bool, label: str | None) -> None:
+    check_model(model)
+    if name is not None and (not name or "/" in name or name.startswith(".")):
+        raise UsageError(f"{name!r} cannot be a model's name", hint="it is the name of one directory")
+    check_base(base, model, named=name is not None)
+    if not 0 <= warmup <= LARGEST_WARMUP:
+        raise UsageError(f"{warmup} warmup requests; TensorFlow Serving takes 0 to {LARGEST_WARMUP}")
+    if label is not None:
+        check_label(label)
+        if hold:
+            raise UsageError("a held version cannot have a label", hint="hold it or label it")
+
+
+def _describe(source: Path, staged: Path) -> Manifest:
+    """What can be said of a model that `compress` has not made.
+
+    Of the artifacts only the first is listed: a .tflite of unknown origin beside a SavedModel has not been compared
+    to it, so servers are not to take one for the other.
+    """
+    kind = next(iter(artifacts_in(staged)))
+    files = artifact_files(staged, kind)
+    artifact = {
+        "path": TFLITE if kind == "tflite" else ".",
+        "digest": joint_digest(files),
+        "bytes": sum((staged / name).stat().st_size for name in files),
+        "requires": [],
+    }
+    source_entry = {"path": source.resolve().name, "digest": tree_digest(staged)}
+    return Manifest({"source": source_entry, "artifacts": {kind: artifact}})
+
+
+def _record(task: Task, outcome: Outcome) -> dict[str, Any]:
+    published = {
+        "model": task.name,
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "ran": outcome.ran,
+        "samples": outcome.samples,
+        "notes": outcome.notes,
+    }
+    return {"signatures": outcome.signatures, "published": published}

@@ -1,0 +1,120 @@
+"""What a server will do when it loads a version, done beforehand: `python -m tfopt.publisher.rehearsal TASK`.
+
+It runs in a process of its own, so that a model that crashes or hangs takes nothing along and that the publisher
+needs no TensorFlow. TASK and the answer on stdout are JSON: `Task` and `Outcome`, or an error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from tfopt.errors import ExecutionError, FidelityError, InvalidModel, TfoptError
+from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, read_warmup, write_warmup
+from tfopt.publisher.requests import Requests, choose_requests
+from tfopt.publisher.source import TFLITE, artifacts_in
+from tfopt.publisher.task import Outcome, Task
+from tfopt.runtimes.base import Runtime
+from tfopt.runtimes.load import open_artifact
+
+_CALLED = {"saved_model": "SavedModel", "tflite": TFLITE}
+Outputs = Mapping[str, NDArray[Any]]
+
+
+def rehearse(task: Task) -> Outcome:
+    """Load every artifact, write the warmup requests, run each of them on every artifact.
+
+    Raises InvalidModel for what does not load or run, FidelityError for artifacts that answer in different forms,
+    InvalidSamples, UnsupportedModel, MissingExtra.
+    """
+    version = Path(task.version)
+    with ExitStack() as opened:
+        runtimes = {kind: opened.enter_context(open_artifact(path)) for kind, path in artifacts_in(version).items()}
+        first = next(iter(runtimes.values()))
+        if not first.signatures:
+            raise InvalidModel("the model has no signatures, so no request can be made of it", where=str(version))
+        chosen = choose_requests(version, first, task.name, None if task.data is None else Path(task.data), task.warmup)
+        requests = _settle(version, chosen, task.warmup)
+        expected = [_answer(first, request, number) for number, request in enumerate(requests, 1)]
+        ran = {kind: _replay(runtime, requests, expected) for kind, runtime in runtimes.items()}
+        signatures = {key: info.as_dict() for key, info in first.signatures.items()}
+    return Outcome(signatures, ran, chosen.samples, chosen.notes)
+
+
+def _settle(version: Path, chosen: Requests, warmup: int) -> list[WarmupRequest]:
+    """Everything that is to be run: the warmup file as a server will read it, and what was chosen beside it."""
+    path = version / WARMUP_PATH
+    if warmup and (chosen.samples == "data" or not path.exists()):
+        write_warmup(path, chosen.requests)
+        return read_warmup(path)
+    kept = read_warmup(path) if path.exists() else []
+    return [*kept, *(() if chosen.samples == "warmup" else chosen.requests)]
+
+
+def _answer(runtime: Runtime, request: WarmupRequest, number: int) -> Outputs:
+    try:
+        return runtime.run(request.signature, request.inputs)
+    except TfoptError as error:
+        what = f"signature {request.signature} fails on warmup request {number}: {error.what}"
+        raise InvalidModel(what, where=_CALLED[runtime.kind], hint=error.hint) from error
+
+
+def _replay(runtime: Runtime, requests: list[WarmupRequest], expected: list[Outputs]) -> int:
+    """Run what the artifact has a signature for; gives how many that were."""
+    ran = 0
+    for number, (request, wanted) in enumerate(zip(requests, expected, strict=True), 1):
+        if request.signature in runtime.signatures:
+            _check_form(request.signature, _answer(runtime, request, number), wanted)
+            ran += 1
+    if not ran:
+        have = ", ".join(sorted(runtime.signatures)) or "none"
+        asked = ", ".join(sorted({request.signature for request in requests}))
+        raise InvalidModel(f"{TFLITE} has none of the signatures that are asked for ({asked})", hint=f"it has: {have}")
+    return ran
+
+
+def _check_form(signature: str, given: Outputs, wanted: Outputs) -> None:
+    """Raise FidelityError unless names, dtypes and shapes of the outputs are the first artifact's."""
+    form, wanted_form = _form(given), _form(wanted)
+    if form != wanted_form:
+        what = f"{TFLITE} answers with {form}, the SavedModel with {wanted_form}"
+        raise FidelityError(what, where=f"signature {signature}", hint="make both from the same model")
+
+
+def _form(outputs: Outputs) -> str:
+    texts = {name: "string" if array.dtype.kind in "OSU" else array.dtype.name for name, array in outputs.items()}
+    return ", ".join(f"{name} {texts[name]}{list(outputs[name].shape)}" for name in sorted(outputs))
+
+
+def main() -> int:
+    """Print what became of the task in argv as JSON; everything that libraries print goes to stderr."""
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    threading.Thread(target=_end_with_the_publisher, daemon=True).start()
+    try:
+        result = asdict(rehearse(Task(**json.loads(sys.argv[1]))))
+    except TfoptError as error:
+        kind = InvalidModel.__name__ if isinstance(error, ExecutionError) else type(error).__name__
+        result = {"error": kind, "what": error.what, "where": error.where, "hint": error.hint}
+    with answer:
+        json.dump(result, answer)
+    return 0
+
+
+def _end_with_the_publisher() -> None:
+    """stdin is a pipe that the publisher never writes to: its end is the publisher's."""
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""What the publisher asks of the rehearsal and what it answers: the values between two processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Task:
+    """`version` is the staged directory, `name` the model's; `data` is a file of samples; `warmup` counts the requests
+    to write for each signature."""
+
+    version: str
+    name: str
+    data: str | None
+    warmup: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`signatures` as the manifest keeps them; `ran` counts the requests that each kind of artifact has answered;
+    `samples` says what these were made of: "data", "warmup" or "synthetic"; `notes` say what was not tried and why."""
+
+    signatures: Mapping[str, Any]
+    ran: Mapping[str, int]
+    samples: str
+    notes: tuple[str, ...]

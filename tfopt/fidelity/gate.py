@@ -1,0 +1,205 @@
+"""The gate: is what was measured good enough? Every refusal says measured value, limit, samples and bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfopt.errors import FidelityError, UsageError
+from tfopt.fidelity.bounds import CONFIDENCE, share_at_least
+from tfopt.fidelity.measurement import WHAT_IS_A_CLASSIFIER, Arrays, Fidelity, classifier_output, measure
+from tfopt.fidelity.metrics import OutputFidelity
+
+#: An exact recipe may only change the order of float32 arithmetic (unit roundoff 6e-8). Through some hundred layers
+#: that grows to about 1e-6 of the largest output, 1e-5 in a badly conditioned model; the narrowest real change, to
+#: half precision, makes 5e-4 in one layer.
+EXACT_TOLERANCE = 1e-4
+#: Outputs in half precision are themselves rounded: four units in the last place.
+_COARSER = {"float16": 4 * 2.0**-10, "bfloat16": 4 * 2.0**-7}
+#: Integers, bools and strings are equal; but an index that is computed from floats may flip between two within
+#: rounding of each other.
+EXACT_SHARE = 0.999
+DEFAULT_MAX_DROP = 1.0
+DEFAULT_MIN_COSINE = 0.99
+
+_PERCENT = f"{CONFIDENCE:.0%}"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One limit against what was measured; `text` says both for people."""
+
+    metric: str
+    measured: float
+    limit: float
+    passed: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was measured, and how it stands against every limit."""
+
+    fidelity: Fidelity
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it failed; empty when it passed."""
+        return tuple(check.text for check in self.checks if not check.passed)
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        return "; ".join(check.text for check in self.checks)
+
+    def require(self, where: str | None = None) -> None:
+        """Raise FidelityError with every reason, unless it passed."""
+        if not self.passed:
+            raise FidelityError("; ".join(self.reasons), where=where, hint="nothing was written")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON carries it: an infinite figure is null."""
+        checks = [
+            {name: None if isinstance(value, float) and not isfinite(value) else value for name, value in row.items()}
+            for row in map(asdict, self.checks)
+        ]
+        return {"passed": self.passed, "checks": checks, **self.fidelity.to_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Limits. What the caller leaves open follows from what is judged:
+
+    - an exact result stays within `EXACT_TOLERANCE` of the largest output;
+    - a lossy classifier loses at most 1 point, any other lossy model keeps a mean cosine similarity of 0.99 in every
+      output, and where an output is text or bools, that share of equal examples.
+
+    `max_drop` is in absolute points: of accuracy when there are labels, else of agreement with the original.
+    """
+
+    max_drop: float | None = None
+    min_cosine: float | None = None
+
+    @classmethod
+    def of(cls, *, max_drop: str | float | None = None, min_cosine: float | None = None) -> Gate:
+        """A gate from what people write: `0.5` and `0.5%` are half a point. Raises UsageError."""
+        if min_cosine is not None and not 0 <= min_cosine <= 1:
+            raise UsageError(f"a least cosine similarity lies between 0 and 1, not at {min_cosine}")
+        return cls(None if max_drop is None else _points(max_drop), min_cosine)
+
+    def check_suits(self, outputs: Arrays, method_name: str = "") -> None:
+        """Raise UsageError when `max_drop` is asked of a model that is no classifier."""
+        if self.max_drop is not None and classifier_output(outputs, method_name) is None:
+            raise UsageError(
+                f"a largest drop was asked for, but the model is no classifier: {WHAT_IS_A_CLASSIFIER}",
+                hint=f"use a least cosine similarity (--min-cosine {DEFAULT_MIN_COSINE})",
+            )
+
+
+def judge(
+    reference: Arrays,
+    candidate: Arrays,
+    gate: Gate = Gate(),
+    *,
+    exact: bool,
+    method_name: str = "",
+    labels: NDArray[np.int64] | None = None,
+) -> Judgement:
+    """Measure a candidate's outputs against the original's and hold them against the gate.
+
+    `exact` says that every step claims to change nothing but rounding. Raises what `measure` and `Gate.check_suits`
+    raise; a failed check does not raise, `Judgement.require` does.
+    """
+    gate.check_suits(reference, method_name)
+    found = measure(reference, candidate, method_name=method_name, labels=labels)
+    checks = [*_finite(found), *(_exact(found, reference) if exact else ())]
+    default = not exact and gate.max_drop is None and gate.min_cosine is None
+    if gate.max_drop is not None or (default and found.classifier is not None):
+        checks.append(_drop(found, DEFAULT_MAX_DROP if gate.max_drop is None else gate.max_drop))
+    if gate.min_cosine is not None or (default and found.classifier is None):
+        checks += _similar(found, DEFAULT_MIN_COSINE if gate.min_cosine is None else gate.min_cosine)
+    return Judgement(found, tuple(checks))
+
+
+def _points(text: str | float) -> float:
+    try:
+        points = float(text.strip().removesuffix("%")) if isinstance(text, str) else float(text)
+    except ValueError as error:
+        raise UsageError(f"a largest drop is a number of points, not {text!r}", hint="for example 0.5") from error
+    if not 0 <= points <= 100:
+        raise UsageError(f"a largest drop lies between 0 and 100 points, not at {text}")
+    return points
+
+
+def _finite(found: Fidelity) -> Iterator[Check]:
+    for name, output in found.outputs.items():
+        if output.not_finite:
+            text = f"{output.not_finite} value(s) of output {name!r} are NaN or infinite, the original's are not"
+            yield Check("not_finite", output.not_finite, 0, False, text)
+
+
+def _exact(found: Fidelity, reference: Arrays) -> Iterator[Check]:
+    for name, output in found.outputs.items():
+        kind = reference[name].dtype
+        if output.max_rel is None or kind.kind in "iu":
+            text = (
+                f"output {name!r} is equal on {output.equal:.2%} of {found.samples} samples, {EXACT_SHARE:.1%} wanted"
+            )
+            yield Check("equal", output.equal, EXACT_SHARE, output.equal >= EXACT_SHARE, text)
+        else:
+            limit = max(EXACT_TOLERANCE, _COARSER.get(kind.name, 0.0))
+            text = (
+                f"output {name!r} differs by up to {output.max_rel:.2g} of its largest value on {found.samples} "
+                f"samples, {limit:.2g} allowed"
+            )
+            yield Check("max_rel", output.max_rel, limit, output.max_rel <= limit, text)
+
+
+def _drop(found: Fidelity, limit: float) -> Check:
+    if found.accuracy_before is None or found.accuracy_after is None or found.drop_bound is None:
+        assert found.agreement is not None
+        assert found.agreement_bound is not None
+        lost, bound = 100 * (1 - found.agreement), 100 * (1 - found.agreement_bound)
+        metric, told = "agreement", f"agreement with the original {found.agreement:.2%}"
+    else:
+        lost, bound = 100 * (found.accuracy_before - found.accuracy_after), 100 * found.drop_bound
+        metric, told = "accuracy", f"accuracy {found.accuracy_before:.2%} → {found.accuracy_after:.2%}"
+    text = (
+        f"{told} on {found.samples} samples: {lost:.2f} points lost, {limit:g} allowed "
+        f"(at most {bound:.2f} with {_PERCENT} confidence)"
+    )
+    # A share of samples has no more than nine digits; beyond them is rounding.
+    return Check(metric, lost, limit, round(lost, 9) <= limit, text)
+
+
+def _similar(found: Fidelity, limit: float) -> Iterator[Check]:
+    for name, output in found.outputs.items():
+        if output.cosine is None:
+            text = f"output {name!r} is equal on {output.equal:.2%} of {found.samples} samples, {limit:.2%} wanted"
+            yield Check("equal", output.equal, limit, output.equal >= limit, text)
+            continue
+        text = f"cosine similarity of output {name!r} is {output.cosine:.4f} on {found.samples} samples"
+        yield Check(
+            "cosine",
+            output.cosine,
+            limit,
+            output.cosine >= limit,
+            f"{text}, {limit:g} wanted{_reach(output, found.samples)}",
+        )
+
+
+def _reach(output: OutputFidelity, samples: int) -> str:
+    if output.cosine_min is None:
+        return ""
+    covered = share_at_least(samples, samples)
+    return f" (at least {output.cosine_min:.4f} for {covered:.1%} of inputs with {_PERCENT} confidence)"

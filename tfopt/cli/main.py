@@ -13,8 +13,8 @@ from tfopt import __version__
 from tfopt.cli import bench, compress, demo, inspect, passes, predict, publish, recipes, serve, versions
 from tfopt.errors import INTERRUPTED_EXIT_CODE, TfoptError
 
-#: What click calls its usage errors; typer exports only their subclass.
-_ClickException = typer.BadParameter.__mro__[2]
+#: The base of all usage errors; typer exports only a subclass of it.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="tfopt",
@@ -62,7 +62,7 @@ def main(arguments: list[str], *, debug: bool = False) -> int:
         sys.stdout.flush()
     except TfoptError as error:
         return _fail(error, str(error), error.exit_code, debug)
-    except _ClickException as error:
+    except _UsageError as error:
         return _fail(error, _usage(error), 2, debug)
     except (KeyboardInterrupt, typer.Abort) as error:
         return _fail(error, "interrupted", INTERRUPTED_EXIT_CODE, debug)

@@ -131,8 +131,8 @@ def _wait_for_version(url: str, version: int) -> None:
 
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while time.monotonic() < deadline:
-        states = Client(url).status("fashion")["model_version_status"]
-        if [int(s["version"]) for s in states if s["state"] == "AVAILABLE"] == [version]:
+        states = Client(url).status("fashion")
+        if [int(state["version"]) for state in states if state["state"] == "AVAILABLE"] == [version]:
             return
         time.sleep(0.1)
     raise ServerUnavailable(f"version {version} was not served within {START_TIMEOUT_SECONDS} s")

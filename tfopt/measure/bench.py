@@ -16,9 +16,9 @@ from tfopt.measure.footprint import Footprint, measure_footprint
 from tfopt.measure.inputs import Batch, Opened, Plan, plan_inputs
 from tfopt.measure.machine import BUSY_CORES, CpuClock, available_cores, describe_machine, other_cores
 from tfopt.measure.series import percentiles, round_medians, speedup
-from tfopt.measure.size import measure_size
 from tfopt.measure.timing import Call, WarmUp, interleave, warm_up, without_garbage_collection
 from tfopt.measure.values import ArtifactReport, Inputs, Report, Timing
+from tfopt.store.size import measure_size
 
 #: Hears in a few words what is being done now.
 Tell = Callable[[str], None]

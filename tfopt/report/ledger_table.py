@@ -42,11 +42,11 @@ def artifacts_table(result: CompressResult) -> Table:
     for heading in ("size", "of original", "gzipped"):
         table.add_column(heading, justify="right")
     table.add_column("fidelity on held-out samples")
-    original = result.source_bytes
-    table.add_row("original", size(original), "1.00x", size(result.source_gzip_bytes), "")
+    original = result.source_size
+    table.add_row("original", size(original.bytes), "1.00x", size(original.gzip_bytes), "")
     for written in result.artifacts:
-        share = f"{written.bytes / original:.2f}x"
-        table.add_row(written.kind, size(written.bytes), share, size(written.gzip_bytes), written.summary)
+        share = f"{written.size.bytes / original.bytes:.2f}x"
+        table.add_row(written.kind, size(written.size.bytes), share, size(written.size.gzip_bytes), written.summary)
     return table
 
 

@@ -1,0 +1,264 @@
+"""The main job: read a SavedModel, run a recipe, write the artifacts, prove each of them, put them in place.
+
+One way forward; each function hands a value to the next. Nothing stands at the output's name until all of it
+has been proven.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tfopt.errors import FidelityError
+from tfopt.evidence import Evidence, gather_evidence
+from tfopt.fidelity import Gate, Judgement, check_contract, judge
+from tfopt.fidelity.measurement import Arrays
+from tfopt.ir.graph import Model
+from tfopt.ledger import LedgerRow
+from tfopt.pipeline import Outputs, PipelineResult, Requested, run_pipeline
+from tfopt.recipe import Recipe, dump_recipe, load_recipe
+from tfopt.runtimes.base import SignatureInfo
+from tfopt.store.digest import tree_digest
+from tfopt.store.manifest import Manifest, write_manifest
+from tfopt.store.output import check_absent, new_directory
+from tfopt.store.size import Size, measure_size
+from tfopt.targets.base import Artifact
+
+Tell = Callable[[str], None]
+
+#: Examples that the ledger's `change` is measured on: enough to see a step go wrong, few enough to run after each.
+PROBE_EXAMPLES = 8
+#: Examples a call while an artifact is judged: bounds memory, not results.
+JUDGE_BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class WrittenArtifact:
+    """One artifact in place. `path` is relative to the version directory, `judgements` go by signature."""
+
+    kind: str
+    path: str
+    size: Size
+    digest: str
+    requires: tuple[str, ...]
+    judgements: Mapping[str, Judgement]
+
+    @property
+    def summary(self) -> str:
+        """One line a signature; signatures that were judged alike share one."""
+        lines: dict[str, list[str]] = {}
+        for key, judgement in self.judgements.items():
+            lines.setdefault(judgement.summary, []).append(key)
+        if len(lines) == 1:
+            return next(iter(lines))
+        return "; ".join(f"{', '.join(keys)}: {line}" for line, keys in lines.items())
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "digest": self.digest,
+            "bytes": self.size.bytes,
+            "gzip_bytes": self.size.gzip_bytes,
+            "requires": list(self.requires),
+            "fidelity": {key: judgement.to_dict() for key, judgement in self.judgements.items()},
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class CompressResult:
+    """What `compress` made. `manifest` is also in the version directory, as assets.extra/tfopt.json."""
+
+    path: Path
+    ledger: tuple[LedgerRow, ...]
+    artifacts: tuple[WrittenArtifact, ...]
+    notes: tuple[str, ...]
+    source_size: Size
+    manifest: Mapping[str, Any]
+
+
+class Refused(FidelityError):
+    """An artifact failed the gate; `ledger` shows which step moved the outputs."""
+
+    def __init__(self, error: FidelityError, ledger: Sequence[LedgerRow]) -> None:
+        self.ledger = tuple(ledger)
+        super().__init__(error.what, where=error.where, hint=error.hint)
+
+
+def compress(
+    model: str | Path,
+    out: str | Path | None = None,
+    *,
+    recipe: str | Recipe = "exact",
+    data: str | Path | None = None,
+    labels: str | Path | None = None,
+    signature: str | None = None,
+    max_drop: str | float | None = None,
+    min_cosine: float | None = None,
+    seed: int = 0,
+    tell: Tell = lambda _: None,
+) -> CompressResult:
+    """Run `recipe` (a name, a file or a Recipe) over a SavedModel and write a version directory.
+
+    `out` is `<model>-<recipe>` beside the model unless said. `data` holds samples by input name, `labels` their
+    classes.
+    `max_drop` is in absolute points ("0.5" or "0.5%"): of accuracy with labels, else of agreement with the original;
+    `min_cosine` is for models that are no classifiers.
+
+    Raises OutputExists, the errors of reader, samples, recipe and converters, and Refused (a FidelityError) when an
+    artifact breaks the contract or differs by more than allowed. Nothing is written then.
+    """
+    source = Path(model)
+    steps = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    target = Path(out) if out is not None else default_output(source, steps)
+    check_absent(target)
+    gate = Gate.of(max_drop=max_drop, min_cosine=min_cosine)
+    tell(f"reading {source}")
+    from tfopt.formats.saved_model import read_saved_model
+
+    read = read_saved_model(source)
+    evidence = gather_evidence(source, read, data=_path(data), labels=_path(labels), signature=signature, seed=seed)
+    result = run_pipeline(read, steps, probe=_probe(evidence), tell=tell)
+    return _Writer(source, target, steps, gate, evidence, result, tell).write()
+
+
+def default_output(model: Path, recipe: Recipe) -> Path:
+    """Beside the model, named after it and the recipe."""
+    whole = model.resolve()
+    return whole.with_name(f"{whole.name}-{recipe.name}")
+
+
+def _path(value: str | Path | None) -> Path | None:
+    return None if value is None else Path(value)
+
+
+def _probe(evidence: Evidence) -> Callable[[Model], Outputs]:
+    """Runs a model in memory on a few held-out examples of every signature."""
+    few = {
+        key: split.held_out.take(range(min(PROBE_EXAMPLES, split.held_out.count)))
+        for key, split in evidence.splits.items()
+    }
+
+    def probe(model: Model) -> Outputs:
+        from tfopt.runtimes.tensorflow import ModelRunner
+
+        with closing(ModelRunner(model)) as runner:
+            return {key: samples.map(partial(runner.run, key)) for key, samples in few.items()}
+
+    return probe
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Everything that writing and proving need."""
+
+    source: Path
+    target: Path
+    recipe: Recipe
+    gate: Gate
+    evidence: Evidence
+    result: PipelineResult
+    tell: Tell
+
+    def write(self) -> CompressResult:
+        self.tell("running the original on the held-out samples")
+        contract, expected = _run_artifact(self.source, self.evidence)
+        with new_directory(self.target) as directory:
+            try:
+                written = [
+                    self._prove(directory, artifact, exact, contract, expected)
+                    for artifact, exact in self._artifacts(directory)
+                ]
+            except FidelityError as error:
+                raise Refused(error, self.result.ledger) from error
+            manifest = write_manifest(directory, Manifest(self._manifest(written, contract)))
+        return CompressResult(
+            path=self.target,
+            ledger=self.result.ledger,
+            artifacts=tuple(written),
+            notes=self.evidence.notes,
+            source_size=measure_size(self.source),
+            manifest=manifest.data,
+        )
+
+    def _artifacts(self, directory: Path) -> Iterator[tuple[Artifact, bool]]:
+        """Write every artifact; gives each with whether all that made it was exact."""
+        from tfopt.targets.saved_model import write_saved_model
+
+        self.tell("writing the SavedModel")
+        yield write_saved_model(self.result.model, directory), self.result.exact
+        for requested in self.result.requested:
+            exact = requested.exact and requested.request.options["precision"] == "float32"
+            yield self._convert(requested, directory), exact
+
+    def _convert(self, requested: Requested, directory: Path) -> Artifact:
+        from tfopt.targets.tflite import write_tflite
+
+        precision = requested.request.options["precision"]
+        self.tell(f"converting to TFLite {precision}")
+        calibration = {key: split.calibration for key, split in self.evidence.splits.items()}
+        return write_tflite(requested.model, directory / "model.tflite", precision=precision, calibration=calibration)
+
+    def _prove(
+        self,
+        directory: Path,
+        artifact: Artifact,
+        exact: bool,
+        contract: Mapping[str, SignatureInfo],
+        expected: Outputs,
+    ) -> WrittenArtifact:
+        """Run the artifact from its file and hold it against the original. Raises FidelityError."""
+        self.tell(f"proving the {artifact.kind}")
+        found, outputs = _run_artifact(artifact.path, self.evidence)
+        check_contract(contract, found, kind=artifact.kind, where=artifact.kind)
+        judgements = {
+            key: self._judge(key, expected[key], outputs[key], exact, contract[key].method_name) for key in outputs
+        }
+        for key, judgement in judgements.items():
+            judgement.require(where=f"{artifact.kind}, signature {key}")
+        return WrittenArtifact(
+            kind=artifact.kind,
+            path="." if artifact.path == directory else artifact.path.relative_to(directory).as_posix(),
+            size=measure_size(artifact.path),
+            digest=tree_digest(artifact.path),
+            requires=artifact.requires,
+            judgements=judgements,
+        )
+
+    def _judge(self, key: str, expected: Arrays, found: Arrays, exact: bool, method_name: str) -> Judgement:
+        # Limits and labels are about the signature that the samples belong to; the others meet the defaults.
+        main = key == self.evidence.main
+        return judge(
+            expected,
+            found,
+            self.gate if main else Gate(),
+            exact=exact,
+            method_name=method_name,
+            labels=self.evidence.labels if main else None,
+        )
+
+    def _manifest(self, written: Sequence[WrittenArtifact], contract: Mapping[str, SignatureInfo]) -> dict[str, Any]:
+        return {
+            "source": {"name": self.source.resolve().name, "digest": tree_digest(self.source)},
+            "recipe": dump_recipe(self.recipe),
+            "samples": self.evidence.record,
+            "ledger": [row.to_dict() for row in self.result.ledger],
+            "signatures": {key: info.as_dict() for key, info in contract.items()},
+            "artifacts": {artifact.kind: artifact.to_dict() for artifact in written},
+        }
+
+
+def _run_artifact(path: Path, evidence: Evidence) -> tuple[dict[str, SignatureInfo], Outputs]:
+    """What an artifact offers, and its answers to the held-out samples of every signature that it has."""
+    from tfopt.runtimes.load import open_artifact
+
+    with open_artifact(path) as runtime:
+        outputs = {
+            key: evidence.splits[key].held_out.map(partial(runtime.run, key), JUDGE_BATCH)
+            for key in runtime.signatures
+            if key in evidence.splits
+        }
+        return dict(runtime.signatures), outputs

@@ -66,7 +66,7 @@ def inspect_model(path: Path) -> Inspection:
         kind="saved_model",
         bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
         signatures=_signatures(model),
-        figures=Scales().row("original", model.graph),
+        figures=Scales().row("original", model),
         operations=dict(operations.most_common()),
         found={row.step: row.findings for row in ledger[1:]},
     )

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from tfopt.ir.facts import macs
-from tfopt.ir.graph import Graph
+from tfopt.ir.graph import Graph, Model, Signature
+from tfopt.ir.rewrite import reachable
 from tfopt.ir.types import DType, Tensor
 from tfopt.passes.base import Finding
 
@@ -30,7 +31,8 @@ class LedgerRow:
     """The model after one step.
 
     `parameters` and `nonzeros` count the elements of floating-point constants, `bytes` and `gzip_bytes` the payload
-    of all constants, each shared tensor once. `macs` are multiply-accumulates of the linear layers for one example.
+    of all constants, each shared tensor once. `macs` are multiply-accumulates of the linear layers for one example, in
+    the signature that needs most.
     `change` is the largest difference of any output to the original's over the original's largest magnitude, on the
     probe samples; None where nothing was measured. `seconds` is the step's own time without measuring.
     """
@@ -65,13 +67,14 @@ class Scales:
     def row(
         self,
         step: str,
-        graph: Graph,
+        model: Model,
         *,
         options: Mapping[str, Any] | None = None,
         seconds: float = 0.0,
         change: float | None = None,
         findings: tuple[Finding, ...] = (),
     ) -> LedgerRow:
+        graph = model.graph
         weighed = [(tensor, self._weigh(tensor)) for tensor in tensors(graph)]
         floating = [weight for tensor, weight in weighed if tensor.dtype.is_floating]
         return LedgerRow(
@@ -82,7 +85,7 @@ class Scales:
             nonzeros=sum(weight.nonzeros for weight in floating),
             bytes=sum(weight.bytes for _, weight in weighed),
             gzip_bytes=sum(weight.gzip_bytes for _, weight in weighed),
-            macs=sum(macs(graph, node) for node in graph),
+            macs=max((signature_macs(graph, s) for s in model.signatures.values()), default=0),
             seconds=seconds,
             change=change,
             findings=findings,
@@ -92,6 +95,12 @@ class Scales:
         if id(tensor) not in self._known:
             self._known[id(tensor)] = tensor, weigh(tensor)
         return self._known[id(tensor)][1]
+
+
+def signature_macs(graph: Graph, signature: Signature) -> int:
+    """Multiply-accumulates of one call of one signature with one example."""
+    needed = reachable(graph, {graph.outputs[output.position].node for output in signature.outputs.values()})
+    return sum(macs(graph, graph[name]) for name in needed)
 
 
 def tensors(graph: Graph) -> Iterator[Tensor]:

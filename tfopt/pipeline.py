@@ -70,7 +70,7 @@ def run_pipeline(
     verify_model(model)
     run = _Run(model, probe, tell)
     run.reference = probe(model) if probe else None
-    run.ledger.append(run.scales.row("original", model.graph, change=0.0 if probe else None))
+    run.ledger.append(run.scales.row("original", model, change=0.0 if probe else None))
     for item in recipe.steps:
         if isinstance(item, Repeat):
             _repeat(run, item)
@@ -112,7 +112,7 @@ def _step(run: _Run, item: RecipeStep) -> None:
     run.ledger.append(
         run.scales.row(
             step.name,
-            run.model.graph,
+            run.model,
             options=item.options,
             seconds=seconds,
             change=change,

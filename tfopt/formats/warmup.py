@@ -25,6 +25,8 @@ WARMUP_PATH = "assets.extra/tf_serving_warmup_requests"
 #: TensorFlow Serving does not load a model that has more.
 MAX_RECORDS = 1000
 DEFAULT_SIGNATURE = "serving_default"
+#: Bytes of a protobuf message at most. A tensor's short form (one value for all) could name any size.
+_LARGEST_MESSAGE = 1 << 31
 
 _NUMBERS = {dtype: number for number, dtype in DATA_TYPES.items()}
 #: The field that lists the values of a tensor which has no tensor_content.
@@ -127,6 +129,8 @@ def _array(message: Any, where: str) -> NDArray[Any]:
     shape = tuple(dim.size for dim in message.tensor_shape.dim)
     if message.tensor_shape.unknown_rank or any(size < 0 for size in shape):
         raise InvalidModel("a tensor without a full shape", where=where)
+    if prod(shape) * max(1, dtype.itemsize) > _LARGEST_MESSAGE:
+        raise InvalidModel(f"a tensor of shape {list(shape)} is too large for a request", where=where)
     flat = _content(message, dtype, where) if message.tensor_content else _listed(message, dtype, prod(shape))
     if flat.size != prod(shape):
         raise InvalidModel(f"{flat.size} values for a tensor of shape {list(shape)}", where=where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,10 @@ class Published:
     samples: str
     notes: tuple[str, ...]
     seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON carries it."""
+        return {**asdict(self), "path": str(self.path), "notes": list(self.notes)}
 
 
 def publish(
@@ -122,7 +126,7 @@ def _describe(source: Path, staged: Path) -> Manifest:
         "bytes": sum((staged / name).stat().st_size for name in files),
         "requires": [],
     }
-    source_entry = {"path": source.resolve().name, "digest": tree_digest(staged)}
+    source_entry = {"name": source.resolve().name, "digest": tree_digest(staged)}
     return Manifest({"source": source_entry, "artifacts": {kind: artifact}})
 
 

@@ -35,6 +35,11 @@ class VersionEntry:
         """Read anew each time. Raises as `read_manifest`."""
         return read_manifest(self.path)
 
+    @property
+    def bytes(self) -> int:
+        """The size of all files, counted anew each time."""
+        return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
+
 
 def version_number(name: str) -> int | None:
     """The version that a directory of this name holds, or None: `00000123` is 123, `5.held` and `tmp` are none."""

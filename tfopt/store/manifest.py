@@ -21,7 +21,7 @@ SCHEMA = 1
 class Manifest:
     """A plain JSON object with names for what readers ask for. Keys that a reader does not know are kept.
 
-    `data` keys: `schema`, `tfopt` (version that wrote it), `source` {path, digest}, `recipe` (text), `samples`,
+    `data` keys: `schema`, `tfopt` (version that wrote it), `source` {name, digest}, `recipe` (text), `samples`,
     `ledger`, `signatures`, `artifacts` {kind: {path, digest, bytes, fidelity, requires}}, `warmup`,
     `files` {relative path: sha256}.
     """

@@ -148,17 +148,20 @@ class Store:
 
     # -- the end of a version -------------------------------------------------------------------------------------
 
-    def delete(self, number: int, *, force: bool = False) -> None:
-        """Delete a version; its number is not given again.
+    def delete(self, *numbers: int, force: bool = False) -> tuple[int, ...]:
+        """Delete versions, all of them or, when one is refused, none; their numbers are not given again.
 
         The latest and labelled ones only with `force`, which takes the labels along. Raises NotFound, UsageError.
         """
         self._require_base()
         with self.stage() as grave, self._locked():
-            entry = self.entry(number)
+            doomed = [self.entry(number) for number in sorted(set(numbers))]
             if not force:
-                self._refuse_needed(entry)
-            self._delete(entry, grave)
+                for entry in doomed:
+                    self._refuse_needed(entry)
+            for entry in doomed:
+                self._delete(entry, grave)
+        return tuple(entry.number for entry in doomed)
 
     def keep_newest(self, count: int) -> tuple[int, ...]:
         """Delete all but the `count` highest versions; gives the numbers deleted.

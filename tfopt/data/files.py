@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,10 @@ from tfopt.ir.types import TensorType
 
 _NPY = b"\x93NUMPY"
 _ZIP = b"PK"
+#: What numpy, zipfile and the tokenizer that numpy reads a header with raise on bytes that make no sense.
+_DAMAGE = (
+    ValueError, EOFError, KeyError, RuntimeError, MemoryError, SyntaxError, TokenError, BadZipFile, zlib.error,
+)  # fmt: skip
 #: The name that numpy.savez gives an array that was given none.
 _UNNAMED = "arr_0"
 
@@ -102,5 +107,5 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         raise InvalidSamples("no such file", where=str(path)) from error
     except OSError as error:
         raise InvalidSamples(f"cannot be read: {error.strerror or error}", where=str(path)) from error
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError) as error:
+    except _DAMAGE as error:
         raise InvalidSamples(f"is damaged or not plain arrays: {error}", where=str(path)) from error

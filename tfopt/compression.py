@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tfopt.errors import FidelityError
 from tfopt.evidence import Evidence, gather_evidence
-from tfopt.fidelity import Gate, Judgement, check_contract, judge
+from tfopt.fidelity import Gate, Judgement, check_contract, classifier_output, judge
 from tfopt.fidelity.measurement import Arrays
 from tfopt.ir.graph import Model
 from tfopt.ledger import LedgerRow
@@ -229,16 +229,12 @@ class _Writer:
         )
 
     def _judge(self, key: str, expected: Arrays, found: Arrays, exact: bool, method_name: str) -> Judgement:
-        # Limits and labels are about the signature that the samples belong to; the others meet the defaults.
-        main = key == self.evidence.main
-        return judge(
-            expected,
-            found,
-            self.gate if main else Gate(),
-            exact=exact,
-            method_name=method_name,
-            labels=self.evidence.labels if main else None,
-        )
+        # The limits hold for every signature that they suit; labels belong to samples, so to whoever shares them.
+        main, classifies = self.evidence.main, classifier_output(expected, method_name) is not None
+        gate = self.gate if key == main or classifies else replace(self.gate, max_drop=None)
+        same_samples = self.evidence.splits[key] is self.evidence.splits[main]
+        labels = self.evidence.labels if key == main or (same_samples and classifies) else None
+        return judge(expected, found, gate, exact=exact, method_name=method_name, labels=labels)
 
     def _manifest(self, written: Sequence[WrittenArtifact], contract: Mapping[str, SignatureInfo]) -> dict[str, Any]:
         return {

@@ -45,7 +45,9 @@ def _options(
 
 for _module in (inspect, compress, bench, publish, serve, predict, passes, recipes, demo):
     _name = _module.__name__.rpartition(".")[2]
-    app.command(_name)(getattr(_module, _name))
+    _command = getattr(_module, _name)
+    # Given as it is: typer would cut a summary that it takes from the docstring.
+    app.command(_name, short_help=_command.__doc__.partition("\n")[0])(_command)
 app.add_typer(versions.app, name="versions")
 
 

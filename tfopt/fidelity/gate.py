@@ -94,7 +94,7 @@ class Gate:
     def of(cls, *, max_drop: str | float | None = None, min_cosine: float | None = None) -> Gate:
         """A gate from what people write: `0.5` and `0.5%` are half a point. Raises UsageError."""
         if min_cosine is not None and not 0 <= min_cosine <= 1:
-            raise UsageError(f"a least cosine similarity lies between 0 and 1, not at {min_cosine}")
+            raise UsageError(f"a least cosine similarity (--min-cosine) lies between 0 and 1, not at {min_cosine}")
         return cls(None if max_drop is None else _points(max_drop), min_cosine)
 
     def check_suits(self, outputs: Arrays, method_name: str = "") -> None:
@@ -135,9 +135,11 @@ def _points(text: str | float) -> float:
     try:
         points = float(text.strip().removesuffix("%")) if isinstance(text, str) else float(text)
     except ValueError as error:
-        raise UsageError(f"a largest drop is a number of points, not {text!r}", hint="for example 0.5") from error
+        raise UsageError(
+            f"a largest drop (--max-drop) is a number of points, not {text!r}", hint="for example 0.5"
+        ) from error
     if not 0 <= points <= 100:
-        raise UsageError(f"a largest drop lies between 0 and 100 points, not at {text}")
+        raise UsageError(f"a largest drop (--max-drop) lies between 0 and 100 points, not at {text}")
     return points
 
 

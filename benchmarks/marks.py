@@ -1,0 +1,14 @@
+"""Print every figure that the README quotes: `make bench`. Needs PyPI once (for models) and Fashion-MNIST."""
+
+from __future__ import annotations
+
+from benchmarks import exact_speed, help_time, int8_size, pass_overhead, reproducible, serve_start
+
+
+def main() -> None:
+    for script in (exact_speed, int8_size, reproducible, help_time, serve_start, pass_overhead):
+        script.main()
+
+
+if __name__ == "__main__":
+    main()

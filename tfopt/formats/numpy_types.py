@@ -21,4 +21,5 @@ def array_dtype(dtype: DType) -> np.dtype[Any]:
         from ml_dtypes import bfloat16
     except ImportError as error:
         raise MissingExtra.of("ml_dtypes", "tensorflow", "a bfloat16 tensor") from error
-    return np.dtype(bfloat16)
+    carrier: np.dtype[Any] = np.dtype(bfloat16)
+    return carrier

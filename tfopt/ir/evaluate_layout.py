@@ -220,6 +220,7 @@ LAYOUT: Mapping[str, Callable[..., Array | Sequence[Array]]] = {
     "Pack": _pack,
     "Pad": _pad,
     "PadV2": _pad_v2,
+    "PlaceholderWithDefault": _same,
     "PreventGradient": _same,
     "Range": _range,
     "Rank": lambda _, x: np.array(x.ndim, np.int32),

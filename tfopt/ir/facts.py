@@ -120,14 +120,22 @@ def is_pure(node: Node) -> bool:
     return node.op in PURE
 
 
+_EFFECTLESS = _names("NoOp Placeholder PlaceholderWithDefault")
+
+
+def _always_holds(graph: Graph, node: Node) -> bool:
+    condition = graph.constant(node.inputs[0]) if node.op == "Assert" else None
+    return condition is not None and bool(condition.array.all())
+
+
 def idle_nodes(graph: Graph) -> frozenset[str]:
     """The nodes that do nothing but make their values: to wait for one of these is to wait for nothing.
 
-    Neither the node nor anything it needs has an effect.
+    Neither the node nor anything it needs has an effect. An assertion of a constant truth is one of them.
     """
     idle: set[str] = set()
     for node in graph.nodes:
-        if node.op not in PURE and node.op not in ("NoOp", "Placeholder", "PlaceholderWithDefault"):
+        if node.op not in PURE and node.op not in _EFFECTLESS and not _always_holds(graph, node):
             continue
         if all(value.node in idle for value in node.inputs) and idle.issuperset(node.controls):
             idle.add(node.name)

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tfopt.ir.facts import IDENTITIES
 from tfopt.ir.graph import Graph, Node, Value
+from tfopt.ir.linear import Vector
 from tfopt.ir.types import Tensor
-
-Vector = NDArray[np.float64]
 
 BATCH_NORMS = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})
 
@@ -39,6 +37,10 @@ class Affine:
     def then(self, later: Affine) -> Affine:
         return Affine(later.scale * self.scale, later.scale * self.shift + later.shift)
 
+    def repeated(self, times: int) -> Affine:
+        """For channels that come `times` times over."""
+        return self if times == 1 else Affine(np.tile(self.scale, times), np.tile(self.shift, times))
+
     @classmethod
     def identity(cls, channels: int) -> Affine:
         return cls(np.ones(channels), np.zeros(channels))
@@ -48,15 +50,28 @@ class Affine:
         return bool(np.all(np.isfinite(self.scale)) and np.all(np.isfinite(self.shift)))
 
 
+_BINARY = frozenset({"Add", "AddV2", "Div", "Mul", "RealDiv", "Sub"})
+
+#: Ops that `affine` may understand.
+CHANNELWISE = BATCH_NORMS | _BINARY | {"BiasAdd", "Neg"}
+
+
 def affine(graph: Graph, node: Node, value: Value, channels: Channels) -> Affine | str:
     """What `node` does to each channel of its input `value`, or why that is not of this kind."""
+    step = _affine(graph, node, value, channels)
+    if isinstance(step, Affine) and not step.is_finite:
+        return f"{node.name} has an infinite or undefined scale or shift"
+    return step
+
+
+def _affine(graph: Graph, node: Node, value: Value, channels: Channels) -> Affine | str:
     if node.op in BATCH_NORMS:
         return _batch_norm(graph, node, value, channels)
     if node.op == "BiasAdd":
         return _bias_add(graph, node, value, channels)
     if node.op == "Neg":
         return Affine(-np.ones(channels.count), np.zeros(channels.count))
-    if node.op in ("Add", "AddV2", "Sub", "Mul", "RealDiv", "Div"):
+    if node.op in _BINARY:
         return _binary(graph, node, value, channels)
     return f"{node.name} is a {node.op}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import TypeAlias
 
 import numpy as np
@@ -42,7 +43,7 @@ def fold_constants(graph: Graph, *, max_bytes: int = 1_000_000) -> Graph | Outco
         if node.op == "Const":
             known[node.value()] = node.tensor
             continue
-        inputs = _known_inputs(graph, node, known) if node.op in PURE else None
+        inputs = _known_inputs(graph, node, known) if _is_foldable(graph, node) else None
         if inputs is None:
             continue
         made = waiting.reason(node) or _computed(graph, node, inputs, max_bytes)
@@ -54,6 +55,11 @@ def fold_constants(graph: Graph, *, max_bytes: int = 1_000_000) -> Graph | Outco
     editor = Editor(graph)
     findings += _write(graph, editor, folded)
     return Outcome(editor.finish(), tuple(findings))
+
+
+def _is_foldable(graph: Graph, node: Node) -> bool:
+    # A default that no caller can feed over is what the node makes.
+    return node.op in PURE or (node.op == "PlaceholderWithDefault" and node.name not in graph.inputs)
 
 
 class _Waiting:
@@ -112,7 +118,7 @@ def _size(made: TensorType) -> int:
     """In bytes; what has no static size is no larger than what it is made of, see _GROWING."""
     if not made.shape.is_static:
         return 0
-    return int(np.prod([d or 0 for d in made.shape.dims or ()], dtype=np.int64)) * made.dtype.itemsize
+    return prod(d or 0 for d in made.shape.dims or ()) * made.dtype.itemsize
 
 
 def _growth(graph: Graph, node: Node, made: int) -> int:

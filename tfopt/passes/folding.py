@@ -1,0 +1,81 @@
+"""What folding into a linear layer needs on either side of it: new weights, a bias, and words about both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfopt.ir.graph import AttrValue, Graph, Value
+from tfopt.ir.linear import Linear, Vector
+from tfopt.ir.rewrite import Editor
+from tfopt.passes.base import Finding
+from tfopt.passes.channelwise import Channels
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A graph in which chains were folded, and by node name why others were not."""
+
+    graph: Graph
+    findings: tuple[Finding, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+def output_channels(layer: Linear) -> Channels:
+    return Channels(layer.channels, layer.axis)
+
+
+def fits(array: NDArray[np.float64], layer: Linear) -> bool:
+    """Are these finite numbers in the layer's dtype too?"""
+    with np.errstate(over="ignore"):
+        return bool(np.all(np.isfinite(array.astype(layer.weight.array.dtype))))
+
+
+class NewWeights:
+    """Adds constants for folded layers; layers that shared a weight and get the same new one share that."""
+
+    def __init__(self, graph: Graph, editor: Editor) -> None:
+        self._graph = graph
+        self._editor = editor
+        self._made: dict[Value, dict[bytes, tuple[Value, set[str]]]] = {}
+        self._biases: dict[tuple[str, bytes], Value] = {}
+
+    def weight(self, layer: Linear, scaled: NDArray[Any], scale: Vector) -> Value:
+        """A constant that holds `scaled`, which is the layer's weight times `scale`."""
+        made = self._made.setdefault(layer.weight_value, {})
+        name = f"{layer.node.name}/weight"
+        key = scale.tobytes()
+        if key not in made:
+            made[key] = (self._editor.constant(name, scaled, layer.weight.dtype), set())
+        value, readers = made[key]
+        readers.add(layer.node.name)
+        return value
+
+    def add_bias(self, layer: Linear, shift: Vector) -> Value:
+        """The layer's output with `shift` added to each channel, or as it is when that is nothing."""
+        bias = shift.astype(layer.weight.array.dtype)
+        if not np.any(bias):
+            return layer.node.value()
+        name, dtype = layer.node.name, layer.weight.dtype
+        key = (dtype.value, bias.tobytes())
+        if key not in self._biases:
+            self._biases[key] = self._editor.constant(f"{name}/bias", bias, dtype)
+        attrs: dict[str, AttrValue] = {"T": dtype, "data_format": output_channels(layer).data_format}
+        inputs = (layer.node.value(), self._biases[key])
+        return self._editor.add("BiasAdd", f"{name}/BiasAdd", inputs, layer.node.outputs, attrs).value()
+
+    def splits(self) -> Iterator[Finding]:
+        """What one weight for several layers has become, where they were not all scaled alike."""
+        for old, made in self._made.items():
+            folded = {name for _, names in made.values() for name in names}
+            kept = sum(reader.name not in folded for reader in self._graph.readers[old])
+            more = len(made) - (0 if kept else 1)
+            if more:
+                cost = more * self._graph.producer(old).tensor.nbytes
+                told = f"was shared; its layers have {more + 1} weights now"
+                told += f", {kept} of them with the old one" if kept else ""
+                yield Finding(old.node, True, f"{told} (+{cost:,} bytes)")

@@ -80,9 +80,7 @@ class PredictBody:
         if not all(isinstance(row, dict) and row.keys() == infos.keys() for row in rows):
             return None
         keys = len(rows) * len(infos)
-        arrays = {
-            name: self._plain([row[name] for row in rows], info.type.dtype, keys) for name, info in infos.items()
-        }
+        arrays = {name: self._plain([row[name] for row in rows], info.type.dtype, keys) for name, info in infos.items()}
         return _complete(arrays)
 
     def _columns(self, value: Any, infos: Infos) -> Arrays:

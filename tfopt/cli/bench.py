@@ -67,5 +67,9 @@ def bench(
     if json:
         emit_json(report.to_dict())
         return
+    console = out()
+    if markdown:
+        # A reader of Markdown wraps by itself.
+        console.width = 1000
     for part in bench_tables(report, markdown=markdown):
-        out().print(part, markup=False)
+        console.print(part, markup=False)

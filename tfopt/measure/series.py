@@ -15,8 +15,10 @@ CONFIDENCE: Final = 0.99
 #: Two loads of one file differ by as much: other addresses, other pages. An interval cannot see that, so nothing
 #: inside this margin is called a difference.
 MARGIN: Final = 0.02
+#: An interval that lies within this of 1 shows that there is no difference worth a word.
+EQUAL: Final = 0.05
 
-Verdict = Literal["faster", "slower", "no difference"]
+Verdict = Literal["faster", "slower", "same", "unclear"]
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,12 @@ class Speedup:
 
     @property
     def verdict(self) -> Verdict:
-        """A difference is called when the whole interval lies more than MARGIN away from 1."""
+        """Faster or slower: the whole interval lies more than MARGIN away from 1. Same: it lies within EQUAL of 1."""
         if self.low > 1 + MARGIN:
             return "faster"
         if self.high < 1 / (1 + MARGIN):
             return "slower"
-        return "no difference"
+        return "same" if 1 / (1 + EQUAL) <= self.low and self.high <= 1 + EQUAL else "unclear"
 
     def to_dict(self) -> dict[str, Any]:
         return {

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from tfopt.measure.footprint import Footprint
 from tfopt.measure.machine import Machine
 from tfopt.measure.series import Percentiles, Speedup
-from tfopt.measure.size import Size
+from tfopt.store.size import Size
 
 SCHEMA: Final = 1
 

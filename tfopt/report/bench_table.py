@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from rich import box
 from rich.table import Table
 
+from tfopt.measure.footprint import Footprint
 from tfopt.measure.machine import Machine
 from tfopt.measure.series import CONFIDENCE, Speedup
-from tfopt.measure.values import ArtifactReport, Report, Timing
+from tfopt.measure.values import Report, Timing
 from tfopt.report.units import change, size
 
 ENGINES = {"saved_model": "TensorFlow", "tflite": "LiteRT"}
@@ -17,13 +18,17 @@ ENGINES = {"saved_model": "TensorFlow", "tflite": "LiteRT"}
 
 def bench_tables(report: Report, *, markdown: bool = False) -> Iterator[Table | str]:
     """Texts and tables in the order in which they are read. In Markdown, tables are GitHub's."""
-    style = box.MARKDOWN if markdown else None
     yield "\n".join([machine_text(report.machine), *_circumstances(report)]) + "\n"
-    yield costs_table(report, style)
-    yield ""
-    yield times_table(report, style)
+    tables = [sizes_table(report), times_table(report)]
+    if any(artifact.footprint for artifact in report.artifacts):
+        tables.insert(1, footprints_table(report))
+    for table in tables:
+        if markdown:
+            table.box, table.pad_edge, table.padding = box.MARKDOWN, True, (0, 1)
+        yield table
+        yield ""
     if report.warnings:
-        yield "\n" + "\n".join(f"note: {warning}" for warning in report.warnings)
+        yield "\n".join(f"note: {warning}" for warning in report.warnings)
 
 
 def machine_text(machine: Machine) -> str:
@@ -34,37 +39,46 @@ def machine_text(machine: Machine) -> str:
     return f"{machine.cpu}, {machine.cores} cores{flags}; Python {machine.python}, {libraries}{settings}"
 
 
-def costs_table(report: Report, style: box.Box | None = None) -> Table:
-    """Size, load time and memory of each artifact, with the ratio to the first one's."""
-    table = Table(box=style, pad_edge=style is not None)
-    table.add_column("artifact", overflow="fold")
-    table.add_column("runs on")
-    for heading in ("size", "gzipped", "first answer", "added memory", "process peak", "difference"):
-        table.add_column(heading, justify="right")
-    first = report.artifacts[0]
+def sizes_table(report: Report) -> Table:
+    """Bytes of each artifact with their ratio to the first one's, and how its outputs differ."""
+    table = _table("artifact", "runs on", "size", "gzipped", "difference")
+    first = report.artifacts[0].size
     for artifact in report.artifacts:
         table.add_row(
             artifact.name,
             ENGINES.get(artifact.kind, artifact.kind),
-            _beside(size(artifact.size.bytes), artifact.size.bytes, first.size.bytes),
-            _beside(size(artifact.size.gzip_bytes), artifact.size.gzip_bytes, first.size.gzip_bytes),
-            *_footprint(artifact, first),
+            _beside(size(artifact.size.bytes), artifact.size.bytes, first.bytes),
+            _beside(size(artifact.size.gzip_bytes), artifact.size.gzip_bytes, first.gzip_bytes),
             change(artifact.difference),
         )
     return table
 
 
-def times_table(report: Report, style: box.Box | None = None) -> Table:
+def footprints_table(report: Report) -> Table:
+    """What a fresh process pays for each artifact after its imports, with the ratio to the first one's."""
+    table = _table("artifact", "", "loaded", "first answer", "added memory", "process peak")
+    first = report.artifacts[0].footprint
+    for artifact in report.artifacts:
+        table.add_row(artifact.name, "", *_footprint(artifact.footprint, first))
+    return table
+
+
+def times_table(report: Report) -> Table:
     """Milliseconds a call, and how many times faster than the first artifact, with the interval."""
-    table = Table(box=style, pad_edge=style is not None)
-    table.add_column("batch", justify="right")
-    table.add_column("artifact", overflow="fold")
-    for heading in ("calls", "median ms", "p90", "p99", "speedup", f"{CONFIDENCE:.0%} interval"):
-        table.add_column(heading, justify="right")
-    table.add_column("")
+    table = _table("artifact", "batch", "calls", "median ms", "p90", "p99", "speedup", f"{CONFIDENCE:.0%} interval", "")
     for index, batch_size in enumerate(report.batch_sizes):
         for artifact in report.artifacts:
-            table.add_row(str(batch_size), artifact.name, *_times(artifact.timings[index]))
+            table.add_row(artifact.name, str(batch_size), *_times(artifact.timings[index]))
+    return table
+
+
+def _table(name: str, second: str, *figures: str) -> Table:
+    """Narrow enough for 80 columns when names are short."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(name, overflow="fold")
+    table.add_column(second)
+    for figure in figures:
+        table.add_column(figure, justify="right")
     return table
 
 
@@ -77,11 +91,11 @@ def _circumstances(report: Report) -> list[str]:
     ]
 
 
-def _footprint(artifact: ArtifactReport, first: ArtifactReport) -> tuple[str, str, str]:
-    here, base = artifact.footprint, first.footprint
+def _footprint(here: Footprint | None, base: Footprint | None) -> tuple[str, ...]:
     if here is None or base is None:
-        return "-", "-", "-"
+        return "-", "-", "-", "-"
     return (
+        _beside(f"{here.load_seconds:.2f} s", here.load_seconds, base.load_seconds),
         _beside(f"{here.answer_seconds:.2f} s", here.answer_seconds, base.answer_seconds),
         _beside(size(here.added_bytes), here.added_bytes, base.added_bytes),
         _beside(size(here.peak_bytes), here.peak_bytes, base.peak_bytes),
@@ -89,7 +103,7 @@ def _footprint(artifact: ArtifactReport, first: ArtifactReport) -> tuple[str, st
 
 
 def _beside(text: str, value: float | None, base: float | None) -> str:
-    return f"{text}  {value / base:.2f}x" if value is not None and base else text
+    return f"{text} {value / base:.2f}x" if value is not None and base else text
 
 
 def _times(timing: Timing) -> tuple[str, ...]:

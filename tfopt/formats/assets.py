@@ -7,13 +7,22 @@ from pathlib import Path, PurePosixPath
 
 from tfopt.errors import InvalidModel, UnsafeModel
 from tfopt.formats.node_def import value_from_ref
-from tfopt.formats.protos import MetaGraphDef
+from tfopt.formats.protos import AssetFileDef, MetaGraphDef
 from tfopt.ir.graph import Value
+
+_COLLECTION = "saved_model_assets"
 
 
 def asset_values(meta_graph: MetaGraphDef) -> Iterable[tuple[str, Value]]:
-    """Filename below assets/ and the value of the graph that stands for its path."""
-    for asset in meta_graph.asset_file_def:
+    """Filename below assets/ and the value of the graph that stands for its path.
+
+    TensorFlow 1 kept them in a collection; the MetaGraph's own list goes first, as in TensorFlow's loader.
+    """
+    assets = meta_graph.asset_file_def
+    if not assets and _COLLECTION in meta_graph.collection_def:
+        packed = meta_graph.collection_def[_COLLECTION].any_list.value
+        assets = [AssetFileDef.FromString(item.value) for item in packed]
+    for asset in assets:
         yield asset.filename, value_from_ref(asset.tensor_info.name)
 
 

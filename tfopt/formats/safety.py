@@ -49,7 +49,8 @@ def _problem(node: Node, user: User) -> tuple[type[TfoptError], str, str] | None
         hint = "load it in TensorFlow 2 and save it again with tf.saved_model.save"
         return UnsupportedModel, "and TF1 reference variables are not carried yet", hint
     if user.signature is not None and node.op in VARIABLE_WRITES | TABLE_WRITES:
-        return UnsupportedModel, "so it changes its own state when it serves", "export a signature that only reads"
+        hint = "export a signature that only reads; a layer that was exported in training mode writes"
+        return UnsupportedModel, "so it changes its own state when it serves", hint
     return None
 
 

@@ -5,7 +5,7 @@ The signatures and the initialiser become one flat graph: calls inlined, variabl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,17 +133,16 @@ def _signatures(specs: Iterable[SignatureSpec], inputs: Mapping[Value, str]) -> 
 def _check_feeds(model: Model, origin: str) -> None:
     """Raise UnsupportedModel when a signature, or the initialiser, reads an input that is not its own."""
     graph = model.graph
-    users = {
-        f"signature {key}": (
-            [graph.outputs[out.position].node for out in signature.outputs.values()],
-            {entry.node for entry in signature.inputs.values()},
-        )
-        for key, signature in model.signatures.items()
-    }
+    for key, signature in model.signatures.items():
+        roots = [graph.outputs[out.position].node for out in signature.outputs.values()]
+        _check_reads(graph, f"signature {key}", roots, {entry.node for entry in signature.inputs.values()}, origin)
     if model.init is not None:
-        users["the initialiser"] = ([model.init], set())
-    for user, (roots, fed) in users.items():
-        for name in sorted(reachable(graph, roots) - fed):
-            if graph[name].op == "Placeholder":
-                hint = "export each signature with all the inputs that it needs"
-                raise UnsupportedModel(f"{user} reads {name}, which it is not given", where=origin, hint=hint)
+        _check_reads(graph, "the initialiser", [model.init], set(), origin)
+
+
+def _check_reads(graph: Graph, user: str, roots: Iterable[str], fed: Collection[str], origin: str) -> None:
+    for name in sorted(reachable(graph, roots).difference(fed)):
+        if graph[name].op == "Placeholder":
+            whose = "the input of another signature" if name in graph.inputs else "an input of no signature"
+            hint = "export each signature with all the inputs that it needs"
+            raise UnsupportedModel(f"{user} reads {name}, which is {whose}", where=origin, hint=hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class Linear:
 
     @property
     def channels(self) -> int:
-        return int(np.prod([self.weight.array.shape[axis] for axis in self.out_axes]))
+        return prod(self.weight.array.shape[axis] for axis in self.out_axes)
 
     @property
     def in_channels(self) -> int:
@@ -81,7 +82,7 @@ def linear(graph: Graph, node: Node) -> Linear | str:
     weight = graph.constant(node.inputs[1])
     if weight is None:
         return f"the weight of {node.name} is a {graph.producer(node.inputs[1]).op}, not a constant"
-    if weight.shape.rank != rank:
+    if weight.array.ndim != rank:
         return f"the weight of {node.name} is {weight.type}, not of rank {rank}"
     data_format = node.attrs.get("data_format", b"NHWC")
     if data_format not in (b"NHWC", b"NDHWC", b"NCHW"):

@@ -56,6 +56,10 @@ _BINARY = frozenset({"Add", "AddV2", "Div", "Mul", "RealDiv", "Sub"})
 CHANNELWISE = BATCH_NORMS | _BINARY | {"BiasAdd", "Neg"}
 
 
+#: Ops that `keeps_channels` may find to move elements only.
+KEEPING = IDENTITIES | {"BatchToSpaceND", "ExpandDims", "Reshape", "Squeeze"}
+
+
 def affine(graph: Graph, node: Node, value: Value, channels: Channels) -> Affine | str:
     """What `node` does to each channel of its input `value`, or why that is not of this kind."""
     step = _affine(graph, node, value, channels)
@@ -78,7 +82,7 @@ def _affine(graph: Graph, node: Node, value: Value, channels: Channels) -> Affin
 
 def keeps_channels(graph: Graph, node: Node, value: Value, channels: Channels) -> bool:
     """Does `node` move the elements of its first input without mixing channels or taking them from the last axis?"""
-    if channels.axis != -1 or node.inputs[0] != value or value in node.inputs[1:]:
+    if node.op not in KEEPING or channels.axis != -1 or node.inputs[0] != value or value in node.inputs[1:]:
         return False
     if node.op in IDENTITIES:
         return True
@@ -89,7 +93,7 @@ def keeps_channels(graph: Graph, node: Node, value: Value, channels: Channels) -
         block = graph.type_of(node.inputs[1]).shape.dims
         return block is not None and block[0] is not None and block[0] <= len(before) - 2
     # Row-major order: where the last dim stays, an element keeps its place in it.
-    return node.op in ("ExpandDims", "Reshape", "Squeeze")
+    return True
 
 
 def _batch_norm(graph: Graph, node: Node, value: Value, channels: Channels) -> Affine | str:

@@ -11,7 +11,7 @@ from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.linear import LINEAR, Linear, linear
 from tfopt.ir.rewrite import Editor
 from tfopt.passes.base import Finding
-from tfopt.passes.channelwise import CHANNELWISE, Affine, Channels, affine
+from tfopt.passes.channelwise import CHANNELWISE, KEEPING, Affine, Channels, affine
 from tfopt.passes.folding import Folded, NewWeights, fits
 
 
@@ -23,8 +23,10 @@ def fold_ahead(graph: Graph) -> Folded:
     reasons: dict[str, str] = {}
     for node in graph.nodes:
         # Behind a transposed convolution the response to a constant input differs from place to place.
-        layer = linear(graph, node) if node.op in LINEAR and node.op != "Conv2DBackpropInput" else None
-        if layer is None or isinstance(layer, str) or graph.producer(node.inputs[0]).op not in _LEADING:
+        if node.op not in LINEAR or node.op == "Conv2DBackpropInput" or not _is_led_to(graph, node):
+            continue
+        layer = linear(graph, node)
+        if isinstance(layer, str):
             continue
         chain = _chain(graph, layer)
         if not chain.steps:
@@ -37,8 +39,12 @@ def fold_ahead(graph: Graph) -> Folded:
     return Folded(editor.finish(), (*findings, *weights.splits()), reasons)
 
 
-_KEEPING = IDENTITIES | {"ExpandDims", "Reshape", "Squeeze"}
-_LEADING = CHANNELWISE | _KEEPING
+def _is_led_to(graph: Graph, node: Node) -> bool:
+    return graph.producer(node.inputs[0]).op in _LEADING and graph.is_private(node.inputs[0])
+
+
+_RESHAPES = KEEPING - {"BatchToSpaceND"}
+_LEADING = CHANNELWISE | _RESHAPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,7 @@ def _chain(graph: Graph, layer: Linear) -> _Chain:
         # The bias of another layer is fused with that layer, and stays there.
         if before is None or (node.op == "BiasAdd" and graph.producer(before).op in LINEAR):
             break
-        if node.op in _KEEPING:
+        if node.op in _RESHAPES:
             flattened = _channels_before(graph, node, before, channels)
             if flattened is None:
                 break

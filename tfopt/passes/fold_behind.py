@@ -10,7 +10,7 @@ from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.linear import LINEAR, Linear, linear
 from tfopt.ir.rewrite import Editor
 from tfopt.passes.base import Finding
-from tfopt.passes.channelwise import Affine, affine, keeps_channels
+from tfopt.passes.channelwise import CHANNELWISE, KEEPING, Affine, affine, keeps_channels
 from tfopt.passes.folding import Folded, NewWeights, fits, output_channels
 
 
@@ -21,7 +21,7 @@ def fold_behind(graph: Graph) -> Folded:
     findings: list[Finding] = []
     reasons: dict[str, str] = {}
     for node in graph.nodes:
-        if node.op not in LINEAR:
+        if node.op not in LINEAR or _is_settled(graph, node):
             continue
         layer = linear(graph, node)
         if isinstance(layer, str):
@@ -32,6 +32,14 @@ def fold_behind(graph: Graph) -> Folded:
         if chain.is_worth_folding:
             findings.append(_fold(editor, layer, chain, weights))
     return Folded(editor.finish(), (*findings, *weights.splits()), reasons)
+
+
+def _is_settled(graph: Graph, node: Node) -> bool:
+    """Does nothing follow that could be folded, but for the layer's own bias?"""
+    readers = graph.readers.get(node.value(), ())
+    if len(readers) == 1 and readers[0].op == "BiasAdd":
+        readers = graph.readers.get(readers[0].value(), ())
+    return not any(reader.op in CHANNELWISE or reader.op in KEEPING for reader in readers)
 
 
 def _reader_names(graph: Graph, value: Value) -> list[str]:

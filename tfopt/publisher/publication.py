@@ -79,19 +79,19 @@ def publish(
         samples = None if data is None else str(Path(data).resolve())
         task = Task(str(staged.resolve()), target.resolve().name, samples, warmup)
         outcome = run_rehearsal(task, source, timeout)
-        manifest = write_manifest(staged, manifest.with_entries(**_record(task, outcome)))
+        write_manifest(staged, manifest.with_entries(**_record(task, outcome)))
         tell("putting it in place")
         number = store.commit(staged, hold=hold)
     if label is not None:
         store.label(label, number)
-    path = store.entry(number).path
+    entry = store.entry(number)
     return Published(
         name=task.name,
         number=number,
-        path=path,
+        path=entry.path,
         held=hold,
         label=label,
-        bytes=sum((path / file).stat().st_size for file in manifest.files),
+        bytes=entry.bytes,
         ran=outcome.ran,
         samples=outcome.samples,
         notes=tuple(outcome.notes),

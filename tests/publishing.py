@@ -1,0 +1,53 @@
+"""Small models and helpers for what publishes: LiteRT models, because those load in half a second."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import tensorflow as tf
+
+from tests import models
+from tfopt.store import tree_digest
+
+
+def linear_tflite(directory: Path) -> Path:
+    """`models.linear` as directory/linear.tflite; gives the directory."""
+    directory.mkdir(parents=True)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(models.linear(directory / "saved_model")))
+    (directory / "linear.tflite").write_bytes(converter.convert())
+    return directory
+
+
+def start_publish(*arguments: str | Path) -> subprocess.Popen[str]:
+    """`tfopt publish ...` in a session of its own, as a terminal gives a command."""
+    command = [sys.executable, "-m", "tfopt", "publish", *map(str, arguments)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+
+
+def child_of(process: subprocess.Popen[str]) -> int:
+    """The process that loads and runs the model, once it is there and has become a Python of its own."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for child in children.read_text().split():
+            if b"rehearsal" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+        time.sleep(0.005)
+    raise TimeoutError("no rehearsal was started")
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def snapshot(directory: Path) -> tuple[str, list[tuple[str, int]]]:
+    """Contents and times of all files: what must not change of an input."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return tree_digest(directory), [(str(path), path.stat().st_mtime_ns) for path in files]

@@ -42,7 +42,7 @@ class Speedup:
             return "faster"
         if self.high < 1 / (1 + MARGIN):
             return "slower"
-        return "same" if 1 / (1 + EQUAL) <= self.low and self.high <= 1 + EQUAL else "unclear"
+        return "same" if self.low >= 1 / (1 + EQUAL) and self.high <= 1 + EQUAL else "unclear"
 
     def to_dict(self) -> dict[str, Any]:
         return {

@@ -222,9 +222,7 @@ def test_a_tensor_of_too_many_dimensions_is_refused() -> None:
 
 def test_float32_keeps_its_shortest_digits_and_whole_floats_their_point() -> None:
     array = np.array([0.1, 3, 9e6, 1 / 3, 1e-20], np.float32)
-    assert encode_predict({"y": array}, row=False) == (
-        b'{\n    "outputs": [0.1,3.0,9000000.0,0.33333334,1e-20]\n}'
-    )
+    assert encode_predict({"y": array}, row=False) == (b'{\n    "outputs": [0.1,3.0,9000000.0,0.33333334,1e-20]\n}')
     assert encode_predict({"y": array.astype(np.float64)}, row=True).startswith(
         b'{\n    "predictions": [0.10000000149011612,3.0,'
     )

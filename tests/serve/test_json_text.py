@@ -55,7 +55,9 @@ def test_broken_json_is_named_as_rapidjson_names_it(body: bytes, message: str) -
     assert str(caught.value) == f"JSON Parse error: {message}"
 
 
-@pytest.mark.parametrize(("body", "shown"), [(b"[1, 2.5]", "[1, 2.5]"), (b"3", "3"), (b'"x"', '"x"'), (b"null", "null")])
+@pytest.mark.parametrize(
+    ("body", "shown"), [(b"[1, 2.5]", "[1, 2.5]"), (b"3", "3"), (b'"x"', '"x"'), (b"null", "null")]
+)
 def test_a_document_that_is_no_object(body: bytes, shown: str) -> None:
     with pytest.raises(RequestError, match="Is not object") as caught:
         parse(body)

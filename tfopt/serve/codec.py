@@ -206,7 +206,8 @@ def _row_text(outputs: Mapping[str, NDArray[Any]]) -> bytes:
     count = _batch_size(outputs)
     if len(outputs) == 1:
         return _column_text(outputs)
-    rows = ({name: _array_text(name, array[index]) for name, array in outputs.items()} for index in range(count))
+    # With the dots an element of one dimension stays an array, so that bytes keep the zeros at their end.
+    rows = ({name: _array_text(name, array[index, ...]) for name, array in outputs.items()} for index in range(count))
     return b"[" + b", ".join(map(_object_text, rows)) + b"]"
 
 
@@ -226,8 +227,7 @@ def _object_text(members: Mapping[str, bytes]) -> bytes:
     return b"{" + b", ".join(orjson.dumps(name) + b": " + text for name, text in members.items()) + b"}"
 
 
-def _array_text(name: str, array: NDArray[Any] | np.generic) -> bytes:
-    array = np.asarray(array)
+def _array_text(name: str, array: NDArray[Any]) -> bytes:
     dtype = dtype_of(array)
     if dtype not in IN_JSON:
         raise RequestError(f"Failed to write JSON value for tensor type: {text_name(dtype)}")

@@ -44,12 +44,9 @@ class Plane:
 
     def _acquire(self, spec: ModelSpec) -> Servable:
         model = self.models.get(spec.name)
-        found = None
-        if model is not None or spec.label is not None:
-            try:
-                found = model.acquire(spec.version, spec.label) if model is not None else None
-            except KeyError as error:
-                raise RequestError(f"Unrecognized servable version label: {spec.label}") from error
+        if spec.label is not None and (model is None or spec.label not in model.snapshot.labels):
+            raise RequestError(f"Unrecognized servable version label: {spec.label}")
+        found = model.acquire(spec.version, spec.label) if model is not None else None
         if found is None:
             raise self._not_found(spec, model)
         return found

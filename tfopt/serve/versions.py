@@ -82,13 +82,11 @@ class ModelVersions:
         self._switch(Snapshot())
 
     def acquire(self, version: int | None = None, label: str | None = None) -> Servable | None:
-        """The version asked for, by default the latest, to be released after use; None when it is not available.
-
-        Raises KeyError for a label that is not known.
-        """
+        """The version asked for, by default the latest, to be released after use; None when it is not available."""
         while True:
             snapshot = self._snapshot
-            number = snapshot.labels[label] if label is not None else snapshot.latest if version is None else version
+            latest = snapshot.latest if version is None else version
+            number = latest if label is None else snapshot.labels.get(label)
             servable = None if number is None else snapshot.servables.get(number)
             # Retired since the snapshot was taken: there is a newer snapshot.
             if servable is None or servable.acquire():

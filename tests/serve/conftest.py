@@ -1,0 +1,88 @@
+"""A running server with small models under both runtimes, and raw HTTP to talk to it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+
+import tfopt
+from tests import models as saved_models
+from tests.serve import models as own_models
+
+
+class Reply(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> str:
+        assert self.body == json.dumps(self.json, indent=4, ensure_ascii=False).encode(), "errors are indented by 4"
+        assert self.json.keys() == {"error"}
+        return str(self.json["error"])
+
+
+Ask = Callable[..., Reply]
+
+
+def ask_at(url: str, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Reply:
+    """One request on a connection of its own. `body`: bytes as they are, anything else as JSON."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+    try:
+        sent = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        connection.request(method, path, sent, headers or {})
+        response = connection.getresponse()
+        return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+    finally:
+        connection.close()
+
+
+@pytest.fixture(scope="session")
+def lite(tmp_path_factory: pytest.TempPathFactory, built: Callable[..., Path]) -> Path:
+    """`models.linear` as a .tflite file."""
+    import tensorflow as tf
+
+    path = tmp_path_factory.mktemp("lite") / "linear.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(built(saved_models.linear))).convert())
+    return path
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory, built: Callable[..., Path], lite: Path) -> Path:
+    """A directory of models in TensorFlow Serving's layout. Do not change it."""
+    directory = tmp_path_factory.mktemp("served")
+    for name, builder, number in (
+        ("linear", saved_models.linear, 123),
+        ("two", saved_models.two_signatures, 1),
+        ("words", saved_models.table, 1),
+        ("echo", own_models.echo, 1),
+    ):
+        (directory / name).mkdir()
+        (directory / name / str(number)).symlink_to(built(builder), target_is_directory=True)
+    (directory / "lite" / "5").mkdir(parents=True)
+    (directory / "lite" / "5" / "model.tflite").symlink_to(lite)
+    (directory / "linear" / ".tfopt").mkdir()
+    (directory / "linear" / ".tfopt" / "labels.json").write_text('{"stable": 123}')
+    return directory
+
+
+@pytest.fixture(scope="session")
+def server(base: Path) -> Iterator[tfopt.Server]:
+    with tfopt.Server(base, port=0) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def ask(server: tfopt.Server) -> Ask:
+    """`ask("POST", path, body)` on the shared server."""
+    return lambda *arguments, **named: ask_at(server.url, *arguments, **named)

@@ -229,7 +229,7 @@ def test_samples_that_do_not_fit_are_refused(tflite: Path, tmp_path: Path, base:
     np.savez(tmp_path / "nan.npz", x=np.full((2, 3), np.nan, np.float32))
     refused(InvalidSamples, "no input called 'z'", tflite, base, data=tmp_path / "names.npz")
     refused(InvalidSamples, "NaN", tflite, base, data=tmp_path / "nan.npz")
-    refused(InvalidSamples, "nowhere.npz: no such file", tflite, base, data=tmp_path / "nowhere.npz")
+    refused(InvalidSamples, "nowhere.npz: there is no such file", tflite, base, data=tmp_path / "nowhere.npz")
 
 
 def test_a_warmup_request_that_fails_is_refused(version: Path, base: Path) -> None:

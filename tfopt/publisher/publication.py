@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from tfopt.errors import UsageError
+from tfopt.errors import InvalidSamples, UsageError
 from tfopt.publisher.child import run_rehearsal
 from tfopt.publisher.source import TFLITE, artifact_files, artifacts_in, check_base, check_model, copy_model
 from tfopt.publisher.task import Outcome, Task
@@ -69,15 +69,17 @@ def publish(
     started = time.monotonic()
     source = Path(model)
     target = Path(base) if name is None else Path(base) / name
-    _check_arguments(source, target, name, warmup, hold, label)
+    samples = None if data is None else Path(data)
+    _check_arguments(source, target, name, samples, warmup, hold, label)
     store = Store(target)
     with store.stage() as staged:
         tell(f"copying {source}")
         copy_model(source, staged)
         manifest = verify_files(staged) or _describe(source, staged)
         tell("loading and running it in a process of its own")
-        samples = None if data is None else str(Path(data).resolve())
-        task = Task(str(staged.resolve()), target.resolve().name, samples, warmup)
+        task = Task(
+            str(staged.resolve()), target.resolve().name, None if samples is None else str(samples.resolve()), warmup
+        )
         outcome = run_rehearsal(task, source, timeout)
         write_manifest(staged, manifest.with_entries(**_record(task, outcome)))
         tell("putting it in place")
@@ -99,11 +101,16 @@ def publish(
     )
 
 
-def _check_arguments(model: Path, base: Path, name: str | None, warmup: int, hold: bool, label: str | None) -> None:
+def _check_arguments(
+    model: Path, base: Path, name: str | None, samples: Path | None, warmup: int, hold: bool, label: str | None
+) -> None:
+    """What can be known before anything is copied and a process is started."""
     check_model(model)
     if name is not None and (not name or "/" in name or name.startswith(".")):
         raise UsageError(f"{name!r} cannot be a model's name", hint="it is the name of one directory")
     check_base(base, model, named=name is not None)
+    if samples is not None and not samples.is_file():
+        raise InvalidSamples("there is no such file", where=str(samples))
     if not 0 <= warmup <= LARGEST_WARMUP:
         raise UsageError(f"{warmup} warmup requests; TensorFlow Serving takes 0 to {LARGEST_WARMUP}")
     if label is not None:

@@ -20,7 +20,8 @@ def check_names(content: bytes, model: Model) -> None:
     """Raise ConversionError for a signature, input or output that is missing, added or of another dtype."""
     found = _signatures(content)
     if found.keys() != model.signatures.keys():
-        raise ConversionError(f"the conversion lost signatures: {_difference(model.signatures, found)}")
+        names = _difference(dict.fromkeys(model.signatures), dict.fromkeys(found))
+        raise ConversionError(f"the conversion changed the signatures: {names}")
     for key, signature in model.signatures.items():
         for ends, expected in _expected(signature).items():
             if found[key][ends] != expected:
@@ -52,8 +53,9 @@ def _ends(graph: Any, maps: Any) -> dict[str, str]:
 
 
 def _difference(expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    names = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-    return ", ".join(f"{name} ({_state(name, expected, found)})" for name in names)
+    names = sorted(expected.keys() | found.keys())
+    changed = (name for name in names if name not in expected or name not in found or expected[name] != found[name])
+    return ", ".join(f"{name} ({_state(name, expected, found)})" for name in changed)
 
 
 def _state(name: str, expected: Mapping[str, Any], found: Mapping[str, Any]) -> str:

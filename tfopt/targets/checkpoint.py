@@ -45,7 +45,7 @@ def write_checkpoint(prefix: Path, variables: Sequence[Variable]) -> None:
         try:
             session.run(save, {slot: item.tensor.array for slot, item in zip(slots, variables, strict=True)})
         except tf.errors.OpError as error:
-            reason = error.message.partition("[[{{node")[0].strip()
+            reason = " ".join(error.message.partition("[[{{node")[0].split())
             raise OutputError(f"the checkpoint cannot be written: {reason}", where=str(prefix)) from error
 
 

@@ -142,7 +142,7 @@ def topological(nodes: Iterable[Node]) -> tuple[Node, ...]:
             name = stack[-1]
             if state.get(name) is None:
                 state[name] = False
-                for needed in dependencies(by_name[name]):
+                for needed in reversed(tuple(dependencies(by_name[name]))):
                     if needed not in by_name:
                         continue
                     if state.get(needed) is False:

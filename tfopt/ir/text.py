@@ -51,7 +51,8 @@ def _node(node: Node, limit: int | None) -> str:
 
 
 def _key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key) else _quoted(key)
+    is_word = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key) and key not in ("inf", "nan")
+    return key if is_word else _quoted(key)
 
 
 def _attr(value: AttrValue, limit: int | None) -> str:
@@ -120,8 +121,8 @@ class _Parser:
         self.at = 0
 
     def _scan(self) -> Iterator[tuple[str, str, int]]:
-        place = 0
-        while self.text[place:].strip():
+        place, end = 0, len(self.text.rstrip())
+        while place < end:
             found = _TOKEN.match(self.text, place)
             if found is None:
                 raise self._error("cannot be read", place)

@@ -264,7 +264,7 @@ def test_with_labels_accuracy_counts_and_not_agreement() -> None:
     # The original is wrong on the first ten, the candidate right: agreement falls, accuracy rises.
     better = judge(scores(100, 10), scores(100), Gate.of(max_drop=0), exact=False, labels=np.zeros(100, np.int64))
     assert better.passed
-    assert "accuracy 90.00% → 100.00%" in better.summary
+    assert "accuracy 90.00% → 100.00% on 100 samples: 10.00 points won" in better.summary
     assert not judge(scores(100, 10), scores(100), Gate.of(max_drop=0), exact=False).passed
     worse = judge(scores(100), scores(100, 2), exact=False, labels=np.zeros(100, np.int64))
     assert not worse.passed
@@ -302,6 +302,12 @@ def test_an_exact_result_differs_by_rounding_only() -> None:
     assert not refused.passed
     assert "0.0002 of its largest value on 10 samples, 0.0001 allowed" in refused.reasons[0]
     assert judge(scores(10), real, exact=False).passed
+
+
+def test_the_summary_of_an_exact_classifier_tells_how_it_does() -> None:
+    assert judge(scores(10), scores(10), exact=True).summary.endswith("agreement with the original 100.00%")
+    with_labels = judge(scores(10), scores(10), exact=True, labels=np.ones(10, np.int64))
+    assert with_labels.summary.endswith("accuracy 0.00% → 0.00%")
 
 
 def test_half_precision_outputs_are_rounded_themselves() -> None:

@@ -239,7 +239,7 @@ def test_no_flags_are_the_exact_recipe() -> None:
 
 def test_flags_are_short_for_a_recipe() -> None:
     assert recipe_from_flags(quantize="int8").steps == load_recipe("int8").steps
-    assert recipe_from_flags(quantize="int8", prune=0.5).steps == load_recipe("prune-int8").steps
+    assert recipe_from_flags(quantize="int8", prune=0.15, prune_scope="global").steps == load_recipe("prune-int8").steps
     pruned = recipe_from_flags(prune=0.3, prune_scope="global", prune_exclude=("*head*",))
     assert pruned.name == "prune"
     last = pruned.steps[-1]

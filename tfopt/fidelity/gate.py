@@ -59,8 +59,11 @@ class Judgement:
 
     @property
     def summary(self) -> str:
-        """One line for people."""
-        return "; ".join(check.text for check in self.checks)
+        """One line for people: every limit, and how well a classifier does even if nothing limits that."""
+        texts = [check.text for check in self.checks]
+        if self.fidelity.classifier is not None and not {"accuracy", "agreement"} & {c.metric for c in self.checks}:
+            texts.append(_told(self.fidelity)[1])
+        return "; ".join(texts)
 
     def require(self, where: str | None = None) -> None:
         """Raise FidelityError with every reason, unless it passed."""
@@ -168,20 +171,25 @@ def _exact(found: Fidelity, reference: Arrays) -> Iterator[Check]:
 
 
 def _drop(found: Fidelity, limit: float) -> Check:
-    if found.accuracy_before is None or found.accuracy_after is None or found.drop_bound is None:
-        assert found.agreement is not None
-        assert found.agreement_bound is not None
-        lost, bound = 100 * (1 - found.agreement), 100 * (1 - found.agreement_bound)
-        metric, told = "agreement", f"agreement with the original {found.agreement:.2%}"
-    else:
-        lost, bound = 100 * (found.accuracy_before - found.accuracy_after), 100 * found.drop_bound
-        metric, told = "accuracy", f"accuracy {found.accuracy_before:.2%} → {found.accuracy_after:.2%}"
+    metric, told, lost, bound = _told(found)
+    moved = f"{-lost:.2f} points won" if lost < 0 else f"{lost:.2f} points lost"
     text = (
-        f"{told} on {found.samples} samples: {lost:.2f} points lost, {limit:g} allowed "
-        f"(at most {bound:.2f} with {_PERCENT} confidence)"
+        f"{told} on {found.samples} samples: {moved}, {limit:g} allowed "
+        f"(a loss of at most {bound:.2f} with {_PERCENT} confidence)"
     )
     # A share of samples has no more than nine digits; beyond them is rounding.
     return Check(metric, lost, limit, round(lost, 9) <= limit, text)
+
+
+def _told(found: Fidelity) -> tuple[str, str, float, float]:
+    """What is compared of a classifier, in words, the points lost, and the most that are likely lost."""
+    if found.accuracy_before is not None and found.accuracy_after is not None and found.drop_bound is not None:
+        told = f"accuracy {found.accuracy_before:.2%} → {found.accuracy_after:.2%}"
+        return "accuracy", told, 100 * (found.accuracy_before - found.accuracy_after), 100 * found.drop_bound
+    assert found.agreement is not None
+    assert found.agreement_bound is not None
+    told = f"agreement with the original {found.agreement:.2%}"
+    return "agreement", told, 100 * (1 - found.agreement), 100 * (1 - found.agreement_bound)
 
 
 def _similar(found: Fidelity, limit: float) -> Iterator[Check]:

@@ -305,9 +305,15 @@ def test_an_exact_result_differs_by_rounding_only() -> None:
 
 
 def test_the_summary_of_an_exact_classifier_tells_how_it_does() -> None:
-    assert judge(scores(10), scores(10), exact=True).summary.endswith("agreement with the original 100.00%")
+    mixed = scores(10, 4)
+    assert judge(mixed, mixed, exact=True).summary.endswith("agreement with the original 100.00%")
     with_labels = judge(scores(10), scores(10), exact=True, labels=np.ones(10, np.int64))
     assert with_labels.summary.endswith("accuracy 0.00% → 0.00%")
+
+
+def test_agreement_on_a_single_class_says_little_and_is_called_so() -> None:
+    assert "all of one class" in judge(scores(10), scores(10), exact=False).summary
+    assert "all of one class" not in judge(scores(10, 1), scores(10, 1), exact=False).summary
 
 
 def test_half_precision_outputs_are_rounded_themselves() -> None:

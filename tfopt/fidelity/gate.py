@@ -189,6 +189,8 @@ def _told(found: Fidelity) -> tuple[str, str, float, float]:
     assert found.agreement is not None
     assert found.agreement_bound is not None
     told = f"agreement with the original {found.agreement:.2%}"
+    if found.classes == 1:
+        told += " (all of one class, which says little)"
     return "agreement", told, 100 * (1 - found.agreement), 100 * (1 - found.agreement_bound)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isfinite
 from typing import Any, TypeAlias
 
@@ -24,6 +24,7 @@ _SCORES = "scores"
 class Fidelity:
     """What was measured on `samples` held-out examples. Shares are 0..1; `classifier` names the output of classes.
 
+    `classes` counts the different classes that the original gives them: agreement on a single one says little.
     `agreement_bound` is the least agreement and `drop_bound` the largest drop of accuracy that the samples leave
     likely (95 %, `tfopt.fidelity.bounds`).
     """
@@ -31,6 +32,7 @@ class Fidelity:
     samples: int
     outputs: Mapping[str, OutputFidelity]
     classifier: str | None = None
+    classes: int | None = None
     agreement: float | None = None
     agreement_bound: float | None = None
     accuracy_before: float | None = None
@@ -64,6 +66,7 @@ class Fidelity:
         figures = {
             "samples": self.samples,
             "classifier": self.classifier,
+            "classes": self.classes,
             "agreement": self.agreement,
             "agreement_bound": self.agreement_bound,
             "accuracy_before": self.accuracy_before,
@@ -92,6 +95,25 @@ def measure(
     if name is None:
         if labels is not None:
             raise UsageError("labels were given, but the model is no classifier", hint=WHAT_IS_A_CLASSIFIER)
+        return Fidelity(samples, outputs)
+    before, after = predicted(reference[name]), predicted(candidate[name])
+    same = int((before == after).sum())
+    found = Fidelity(
+        samples, outputs, name, len(np.unique(before)), same / samples, share_at_least(same, samples)
+    )
+    if labels is None:
+        return found
+    _check_labels(labels, reference[name])
+    right_before, right_after = before == labels, after == labels
+    return replace(
+        found,
+        accuracy_before=float(right_before.mean()),
+        accuracy_after=float(right_after.mean()),
+        drop_bound=drop_at_most(right_before, right_after),
+    )
+
+
+WHAT_IS_A_CLASSIFIER)
         return Fidelity(samples, outputs)
     before, after = predicted(reference[name]), predicted(candidate[name])
     same = int((before == after).sum())

@@ -11,10 +11,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tfopt.recipe import shipped_recipes
-
 from tfopt import errors
 from tfopt.passes.registry import steps
+from tfopt.recipe import shipped_recipes
 from tfopt.report.passes_table import step_text
 
 REFERENCE = Path(__file__).parent / "reference"

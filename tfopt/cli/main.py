@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from typing import Annotated
@@ -68,13 +67,11 @@ def main(arguments: list[str], *, debug: bool = False) -> int:
         return _fail(error, _usage(error), 2, debug)
     except (KeyboardInterrupt, typer.Abort) as error:
         return _fail(error, "interrupted", INTERRUPTED_EXIT_CODE, debug)
-    except BrokenPipeError:
-        # The reader of a pipe went away (`| head`): point stdout elsewhere, so that the exit does not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:  # noqa: BLE001 - the rim: what gets here is a bug, told in one line
         hint = "this is a bug in tfopt; run again with --debug and report what it prints"
         return _fail(error, f"{type(error).__name__}: {error}; {hint}", 1, debug)
+    if status == INTERRUPTED_EXIT_CODE:  # typer has caught Ctrl-C while a command ran
+        print("tfopt: interrupted", file=sys.stderr)
     return status if isinstance(status, int) else 0
 
 

@@ -98,9 +98,7 @@ def measure(
         return Fidelity(samples, outputs)
     before, after = predicted(reference[name]), predicted(candidate[name])
     same = int((before == after).sum())
-    found = Fidelity(
-        samples, outputs, name, len(np.unique(before)), same / samples, share_at_least(same, samples)
-    )
+    found = Fidelity(samples, outputs, name, len(np.unique(before)), same / samples, share_at_least(same, samples))
     if labels is None:
         return found
     _check_labels(labels, reference[name])
@@ -110,27 +108,6 @@ def measure(
         accuracy_before=float(right_before.mean()),
         accuracy_after=float(right_after.mean()),
         drop_bound=drop_at_most(right_before, right_after),
-    )
-
-
-WHAT_IS_A_CLASSIFIER)
-        return Fidelity(samples, outputs)
-    before, after = predicted(reference[name]), predicted(candidate[name])
-    same = int((before == after).sum())
-    found = Fidelity(samples, outputs, name, same / samples, share_at_least(same, samples))
-    if labels is None:
-        return found
-    _check_labels(labels, reference[name])
-    right_before, right_after = before == labels, after == labels
-    return Fidelity(
-        samples,
-        outputs,
-        name,
-        found.agreement,
-        found.agreement_bound,
-        float(right_before.mean()),
-        float(right_after.mean()),
-        drop_at_most(right_before, right_after),
     )
 
 

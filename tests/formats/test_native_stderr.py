@@ -42,6 +42,18 @@ print("", captured.text, "after", file=sys.stderr, end="")
     assert run(script) == "progress noise after"
 
 
+def test_a_log_that_is_opened_inside_goes_on_afterwards() -> None:
+    script = """
+import logging
+from tfopt.formats.native_stderr import captured_stderr
+with captured_stderr():
+    logging.basicConfig(format="%(message)s")
+    logging.warning("inside")
+logging.warning("after")
+"""
+    assert run(script) == "inside\nafter\n"
+
+
 def test_only_noise_is_dropped() -> None:
     script = """
 import os, re

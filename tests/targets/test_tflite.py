@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 from tests.targets import ir_models
 from tests.targets.conftest import tree
 from tfopt.data import Samples
-from tfopt.errors import ConversionError, OutputError, OutputExists
+from tfopt.errors import ConversionError, ExecutionError, OutputError, OutputExists
 from tfopt.formats.graph_def import from_graph_def
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.ir import DType, Model, SignatureOutput, TensorType, Value
@@ -137,9 +137,13 @@ def test_a_conversion_is_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_default_value_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match="the input scale of signature serving_default has a default value"):
-        write_tflite(ir_models.with_default(), tmp_path / "model.tflite")
+def test_an_input_with_a_default_must_be_given(tmp_path: Path) -> None:
+    path = write_tflite(ir_models.with_default(), tmp_path / "model.tflite").path
+    x = np.ones(2, np.float32)
+    with LiteRTRuntime(path) as runtime:
+        assert runtime.run("serving_default", {"x": x, "scale": np.float32(2)})["y"].tolist() == [2.0, 2.0]
+        with pytest.raises(ExecutionError, match="missing: scale"):
+            runtime.run("serving_default", {"x": x})
 
 
 def test_an_input_that_nothing_reads_is_kept(tmp_path: Path) -> None:

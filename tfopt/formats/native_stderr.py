@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TextIO, cast
 
 _HOLDER = threading.RLock()
 
@@ -60,17 +61,29 @@ def without_lines(noise: re.Pattern[str]) -> Iterator[None]:
             os.write(2, rest.encode())
 
 
+class _Terminal:
+    """`sys.stderr` while descriptor 2 is caught; a logging handler that keeps it has the ordinary one later."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
 @contextmanager
 def _python_stderr(terminal: int) -> Iterator[None]:
-    previous = sys.__stderr__
-    if previous is None or sys.stderr is not previous:  # a stream that somebody else has put there
+    ordinary = sys.__stderr__
+    if ordinary is None or sys.stderr is not ordinary:  # a stream that somebody else has put there
         yield
         return
-    previous.flush()
-    encoding = previous.encoding
-    with os.fdopen(terminal, "w", buffering=1, encoding=encoding, errors="backslashreplace", closefd=False) as ours:
-        sys.stderr = ours
+    ordinary.flush()
+    encoding = ordinary.encoding
+    with os.fdopen(terminal, "w", buffering=1, encoding=encoding, errors="backslashreplace", closefd=False) as direct:
+        standing_in = _Terminal(direct)
+        sys.stderr = cast(TextIO, standing_in)
         try:
             yield
         finally:
-            sys.stderr = previous
+            sys.stderr = ordinary
+            standing_in.stream = ordinary

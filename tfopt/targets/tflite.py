@@ -36,10 +36,10 @@ def write_tflite(
 
     `int8` quantizes weights per output channel and activations per tensor, with the ranges that the `calibration`
     samples (by signature) show; ops that have no integer kernel stay float, and so do inputs and outputs.
+    A .tflite file holds no default values: every input must be given.
 
     Raises ConversionError when the converter refuses the model or loses a name, OutputExists, OutputError.
     """
-    _check_defaults(model)
     samples = _samples(model, calibration or {}) if precision == "int8" else None
     with tempfile.TemporaryDirectory(prefix="tfopt-") as scratch:
         # All weights as constants: the converter would turn variables into state of the file.
@@ -49,14 +49,6 @@ def write_tflite(
     with writing(path), path.open("xb") as file:
         file.write(content)
     return Artifact("tflite", path)
-
-
-def _check_defaults(model: Model) -> None:
-    for key, signature in model.signatures.items():
-        for name in signature.defaults:
-            raise ConversionError(
-                f"the input {name} of signature {key} has a default value, which a .tflite file cannot hold"
-            )
 
 
 def _samples(model: Model, calibration: Mapping[str, Samples]) -> Mapping[str, Samples]:

@@ -40,4 +40,5 @@ def run_graph(graph: Graph, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[A
         tf.graph_util.import_graph_def(to_graph_def(graph), name="")
         with tf.compat.v1.Session(graph=imported, config=config) as session:
             fetches = [f"{value.node}:{value.port}" for value in graph.outputs]
-            return [np.asarray(out) for out in session.run(fetches, {f"{name}:0": a for name, a in feeds.items()})]
+            made = session.run(fetches, {f"{name}:0": array for name, array in feeds.items()})
+            return [np.asarray(out, object if isinstance(out, bytes) else None) for out in made]

@@ -42,7 +42,8 @@ BINARY = _names(
 
 COMMUTATIVE = _names(
     """
-    Add AddV2 Mul Maximum Minimum Equal NotEqual LogicalAnd LogicalOr SquaredDifference
+    Add AddV2 BitwiseAnd BitwiseOr BitwiseXor Equal LogicalAnd LogicalOr Maximum Minimum Mul NotEqual
+    SquaredDifference
     """
 )
 
@@ -54,7 +55,7 @@ _REDUCTIONS = _names(
 
 _LINEAR = _names(
     """
-    BatchMatMul BatchMatMulV2 BiasAdd BiasAddV1 Conv1D Conv2D Conv2DBackpropInput Conv3D DepthwiseConv2dNative
+    BatchMatMul BatchMatMulV2 BiasAdd BiasAddV1 Conv2D Conv2DBackpropInput Conv3D DepthwiseConv2dNative
     Einsum FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 MatMul
     """
 )
@@ -102,16 +103,39 @@ UNSAFE = _names(
     CreateSummaryDbWriter WriteSummary WriteGraphSummary SummaryWriter DebugIdentity DebugIdentityV2
     DebugIdentityV3 DebugNumericSummary RemoteCall RpcCall RpcClient RpcServer DataServiceDataset
     DataServiceDatasetV2 GenerateVocabRemapping LoadAndRemapMatrix ImmutableConst
+    CSVDataset CSVDatasetV2 CalibrationStatisticsSaver DTensorRestoreV2 DataServiceDatasetV3 DataServiceDatasetV4
+    DatasetToTFRecord DebugNanCount DebugNumericSummaryV2 DecodeProtoV2 DistributedSave DumpTensor EncodeProto
+    ExperimentalCSVDataset ExperimentalDatasetToTFRecord ExperimentalLMDBDataset ExperimentalMatchingFilesDataset
+    ExperimentalSqlDataset FileSystemSetConfiguration FixedUnigramCandidateSampler ListSnapshotChunksDataset
+    MatchingFilesDataset RecordInput RegisterDataset RegisterDatasetV2 RpcServerRegister RpcServerStart Skipgram
+    SnapshotChunkDataset SnapshotDatasetReader SnapshotNestedDatasetReader
     """
 )
 
 #: Change a variable: a signature that reaches one of these is stateful.
 VARIABLE_WRITES = _names(
     """
-    Assign AssignAdd AssignSub AssignVariableOp AssignAddVariableOp AssignSubVariableOp ResourceScatterAdd
-    ResourceScatterUpdate ResourceScatterNdUpdate ResourceScatterNdAdd ResourceScatterSub ResourceScatterMul
-    ResourceStridedSliceAssign ScatterUpdate ScatterAdd CountUpTo ResourceCountUpTo ResourceApplyGradientDescent
-    ResourceApplyAdam ResourceApplyMomentum
+    Assign AssignAdd AssignSub AssignVariableOp AssignAddVariableOp AssignSubVariableOp AssignVariableXlaConcatND
+    CountUpTo ResourceCountUpTo ResourceStridedSliceAssign StridedSliceAssign
+    ScatterAdd ScatterDiv ScatterMax ScatterMin ScatterMul ScatterNdAdd ScatterNdMax ScatterNdMin ScatterNdSub
+    ScatterNdUpdate ScatterSub ScatterUpdate ResourceScatterAdd ResourceScatterDiv ResourceScatterMax
+    ResourceScatterMin ResourceScatterMul ResourceScatterNdAdd ResourceScatterNdMax ResourceScatterNdMin
+    ResourceScatterNdSub ResourceScatterNdUpdate ResourceScatterSub ResourceScatterUpdate
+    ApplyAdaMax ApplyAdadelta ApplyAdagrad ApplyAdagradDA ApplyAdagradV2 ApplyAdam ApplyAddSign
+    ApplyCenteredRMSProp ApplyFtrl ApplyFtrlV2 ApplyGradientDescent ApplyMomentum ApplyPowerSign
+    ApplyProximalAdagrad ApplyProximalGradientDescent ApplyRMSProp
+    ResourceApplyAdaMax ResourceApplyAdadelta ResourceApplyAdagrad ResourceApplyAdagradDA ResourceApplyAdagradV2
+    ResourceApplyAdam ResourceApplyAdamWithAmsgrad ResourceApplyAddSign ResourceApplyCenteredRMSProp
+    ResourceApplyFtrl ResourceApplyFtrlV2 ResourceApplyGradientDescent ResourceApplyKerasMomentum
+    ResourceApplyMomentum ResourceApplyPowerSign ResourceApplyProximalAdagrad ResourceApplyProximalGradientDescent
+    ResourceApplyRMSProp
+    SparseApplyAdadelta SparseApplyAdagrad SparseApplyAdagradDA SparseApplyAdagradV2 SparseApplyCenteredRMSProp
+    SparseApplyFtrl SparseApplyFtrlV2 SparseApplyMomentum SparseApplyProximalAdagrad
+    SparseApplyProximalGradientDescent SparseApplyRMSProp
+    ResourceSparseApplyAdadelta ResourceSparseApplyAdagrad ResourceSparseApplyAdagradDA
+    ResourceSparseApplyAdagradV2 ResourceSparseApplyCenteredRMSProp ResourceSparseApplyFtrl
+    ResourceSparseApplyFtrlV2 ResourceSparseApplyKerasMomentum ResourceSparseApplyMomentum
+    ResourceSparseApplyProximalAdagrad ResourceSparseApplyProximalGradientDescent ResourceSparseApplyRMSProp
     """
 )
 

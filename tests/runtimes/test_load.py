@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,3 +46,29 @@ def test_a_near_miss_is_answered_with_the_path_that_was_meant(tmp_path: Path) ->
     (tmp_path / "base" / "10" / "model.tflite").write_bytes(b"x")
     with pytest.raises(InvalidModel, match=r"give the file itself: .*10/model\.tflite$"):
         open_artifact(tmp_path / "base" / "10")
+
+
+@pytest.mark.parametrize(
+    ("missing", "model", "hint"),
+    [
+        ("tensorflow", "saved_model", "pip install 'tfopt[tensorflow]'"),
+        ("ai_edge_litert", "model.tflite", "pip install 'tfopt[litert]'"),
+    ],
+)
+def test_a_missing_package_is_named_with_what_installs_it(missing: str, model: str, hint: str, tmp_path: Path) -> None:
+    (tmp_path / "saved_model").mkdir()
+    (tmp_path / "saved_model" / "saved_model.pb").write_bytes(b"")
+    (tmp_path / "model.tflite").write_bytes(b"")
+    script = f"""
+import sys
+from pathlib import Path
+sys.modules[{missing!r}] = None  # as if it were not installed
+from tfopt.errors import MissingExtra
+from tfopt.runtimes.load import open_artifact
+try:
+    open_artifact(Path({str(tmp_path / model)!r}))
+except MissingExtra as error:
+    print(error.hint)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{hint}\n"

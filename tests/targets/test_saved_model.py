@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +12,18 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from tests import models
 from tests.targets import ir_models
 from tests.targets.conftest import tree
 from tfopt.errors import ConversionError, OutputError, OutputExists
+from tfopt.formats.saved_model import read_saved_model
 from tfopt.ir import Asset, Model, Node, Tensor, TensorType
 from tfopt.ir.types import DType, Shape
 from tfopt.runtimes.base import signatures_of
 from tfopt.runtimes.tensorflow import ModelRunner, TensorFlowRuntime
 from tfopt.targets.saved_model import write_saved_model
+
+Built = Callable[[Callable[[Path], Path]], Path]
 
 IDS = np.array([3, 0, 31], np.int32)
 CALLS: dict[str, tuple[Model, dict[str, dict[str, np.ndarray]]]] = {
@@ -78,6 +82,35 @@ def test_the_signatures_say_what_the_model_says(name: str, tmp_path: Path) -> No
             assert {k: t.array.tolist() for k, t in found.defaults.items()} == {
                 k: t.array.tolist() for k, t in expected.defaults.items()
             }
+
+
+WORDS = np.array([b"fox", b"?", b"the"], object)
+X5, SCALE = ir_models.normal(2, 5), np.float32(3)
+EXPORTED: dict[str, tuple[Callable[[Path], Path], dict[str, dict[str, np.ndarray]]]] = {
+    "classifier": (models.classifier, {"serving_default": {"image": ir_models.normal(2, 8, 8, 3)}}),
+    "two_signatures": (models.two_signatures, {"serving_default": {"x": X5, "scale": SCALE}, "score": {"x": X5}}),
+    "nested": (models.nested, {"serving_default": {"x": ir_models.normal(3, 4)}}),
+    "table": (models.table, {"serving_default": {"words": WORDS}, "weights": {"words": WORDS}}),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_what_users_export_is_read_written_and_read_again(name: str, built: Built, tmp_path: Path) -> None:
+    builder, calls = EXPORTED[name]
+    write_saved_model(read_saved_model(built(builder)), tmp_path / "once", variables_over=16)
+    write_saved_model(read_saved_model(tmp_path / "once"), tmp_path / "twice", variables_over=16)
+    loaded = tf.saved_model.load(str(tmp_path / "twice"))
+    with TensorFlowRuntime(built(builder)) as original, TensorFlowRuntime(tmp_path / "twice") as written:
+        for key, inputs in calls.items():
+            expected = original.run(key, inputs)
+            v2 = loaded.signatures[key](**{k: tf.constant(value) for k, value in inputs.items()})
+            for found in (written.run(key, inputs), {k: value.numpy() for k, value in v2.items()}):
+                assert found.keys() == expected.keys()
+                for output, array in expected.items():
+                    if array.dtype == np.float32:
+                        np.testing.assert_allclose(found[output], array, rtol=1e-5, atol=1e-6)
+                    else:
+                        assert found[output].tolist() == array.tolist()
 
 
 def test_large_matrices_are_variables_and_filters_constants(tmp_path: Path) -> None:

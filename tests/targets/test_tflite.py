@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from tests.targets import ir_models
@@ -22,7 +23,7 @@ from tfopt.runtimes.base import signatures_of
 from tfopt.runtimes.litert import LiteRTRuntime
 from tfopt.runtimes.tensorflow import ModelRunner
 from tfopt.targets.tflite import write_tflite
-from tfopt.targets.tflite_contract import check_names
+from tfopt.targets.tflite_signatures import check_names, with_aliases
 
 DEMO = Path(__file__).parents[2] / "tfopt" / "demo"
 IDS = np.array([3, 0, 31], np.int32)
@@ -87,14 +88,17 @@ def test_the_bundled_model_at_eight_bits(tmp_path: Path) -> None:
     images, labels = np.load(DEMO / "fashion_mnist.npz")["image"], np.load(DEMO / "fashion_mnist_labels.npy")
     calibration = {key: samples(image=images[:200]) for key in model.signatures}
     path = write_tflite(model, tmp_path / "model.tflite", precision="int8", calibration=calibration).path
+    assert schema.Model.GetRootAs(path.read_bytes()).SubgraphsLength() == 1
     original = sum(file.stat().st_size for file in (DEMO / "fashion_cnn").rglob("*") if file.is_file())
     assert path.stat().st_size <= 0.30 * original
     with LiteRTRuntime(path) as runtime, ModelRunner(model) as reference:
         right = {}
+        assert runtime.signatures.keys() == {"serve", "serving_default"}
         for name, runner in (("int8", runtime), ("float", reference)):
             found = runner.run("serving_default", {"image": images[200:]})["probabilities"]
             right[name] = float(np.mean(found.argmax(-1) == labels[200:]))
-        assert runtime.signatures.keys() == model.signatures.keys()
+        answers = [runtime.run(key, {"image": images[:3]})["probabilities"] for key in runtime.signatures]
+    np.testing.assert_array_equal(answers[0], answers[1])
     assert right["int8"] >= right["float"] - 0.01
 
 
@@ -178,6 +182,24 @@ def test_what_is_lost_is_found(tmp_path: Path) -> None:
     retyped = replace(kept, outputs={**kept.outputs, "y": half})
     with pytest.raises(ConversionError, match=r"y \(float16 became float32\)"):
         check_names(content, replace(model, signatures={**model.signatures, "by_id": retyped}))
+
+
+def test_an_alias_moves_nothing_that_is_there(tmp_path: Path) -> None:
+    content = write_tflite(ir_models.layers(), tmp_path / "model.tflite").path.read_bytes()
+    assert with_aliases(content, {}) is content
+    changed = with_aliases(content, {"second": "by_id", "a": "serving_default"})
+    different = [place for place in range(len(content)) if content[place] != changed[place]]
+    assert len(different) <= 4, "only the offset to the signatures"
+    (tmp_path / "changed.tflite").write_bytes(changed)
+    with LiteRTRuntime(tmp_path / "changed.tflite") as runtime:
+        assert list(runtime.signatures) == ["a", "by_id", "second", "serving_default"]
+        for key, alias in (("by_id", "second"), ("serving_default", "a")):
+            assert runtime.signatures[alias].inputs == runtime.signatures[key].inputs
+            inputs = CALLS["layers"][1][key]
+            found, expected = runtime.run(alias, inputs), runtime.run(key, inputs)
+            assert found.keys() == expected.keys()
+            for name, array in expected.items():
+                np.testing.assert_array_equal(found[name], array)
 
 
 def test_what_is_there_is_kept_and_what_cannot_be_written_named(tmp_path: Path) -> None:

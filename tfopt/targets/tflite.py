@@ -21,8 +21,9 @@ from tfopt.ir import Model
 from tfopt.store.disk import writing
 from tfopt.targets.base import Artifact
 from tfopt.targets.saved_model import write_saved_model
-from tfopt.targets.tflite_contract import check_names
 from tfopt.targets.tflite_refusal import refusal
+from tfopt.targets.tflite_signatures import check_names, with_aliases
+from tfopt.targets.twin_signatures import twins
 
 
 def write_tflite(
@@ -36,26 +37,30 @@ def write_tflite(
 
     `int8` quantizes weights per output channel and activations per tensor, with the ranges that the `calibration`
     samples (by signature) show; ops that have no integer kernel stay float, and so do inputs and outputs.
-    A .tflite file holds no default values: every input must be given.
+    Signatures that are one program share one subgraph, converted and calibrated once. A .tflite file holds no default
+    values: every input must be given.
 
     Raises ConversionError when the converter refuses the model or loses a name, OutputExists, OutputError.
     """
-    samples = _samples(model, calibration or {}) if precision == "int8" else None
+    aliases = twins(model)
+    keys = sorted(model.signatures.keys() - aliases.keys())
+    samples = _samples(model, keys, calibration or {}) if precision == "int8" else None
     with tempfile.TemporaryDirectory(prefix="tfopt-") as scratch:
         # All weights as constants: the converter would turn variables into state of the file.
         source = write_saved_model(model, Path(scratch, "model"), variables_over=None).path
-        content = _convert(source, sorted(model.signatures), samples)
+        content = with_aliases(_convert(source, keys, samples), aliases)
     check_names(content, model)
     with writing(path), path.open("xb") as file:
         file.write(content)
     return Artifact("tflite", path)
 
 
-def _samples(model: Model, calibration: Mapping[str, Samples]) -> Mapping[str, Samples]:
-    for key, signature in model.signatures.items():
-        if signature.inputs and (key not in calibration or not calibration[key].count):
+def _samples(model: Model, keys: list[str], calibration: Mapping[str, Samples]) -> Mapping[str, Samples]:
+    with_inputs = [key for key in keys if model.signatures[key].inputs]
+    for key in with_inputs:
+        if key not in calibration or not calibration[key].count:
             raise ConversionError(f"int8 needs calibration samples for the signature {key}", hint="give some as data")
-    return {key: calibration[key] for key, signature in model.signatures.items() if signature.inputs}
+    return {key: calibration[key] for key in with_inputs}
 
 
 def _convert(source: Path, keys: list[str], samples: Mapping[str, Samples] | None) -> bytes:

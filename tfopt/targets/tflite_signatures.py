@@ -1,19 +1,62 @@
-"""Do a .tflite file's signatures say what the model's say?
+"""The signatures of a .tflite file: read them, hold them against the model's, give a subgraph a second name.
 
-Source: tensorflow/compiler/mlir/lite/schema/schema.fbs.
+Source: tensorflow/compiler/mlir/lite/schema/schema.fbs, https://flatbuffers.dev/internals.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from typing import Any
 
+import flatbuffers
 from tensorflow.lite.python import schema_py_generated as schema
 
 from tfopt.errors import ConversionError
 from tfopt.ir import Model, Signature
 
 _DTYPES = {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
+#: Where a Model's vtable tells the place of its field `signature_defs`, which is number 7: two bytes each, after four.
+_SIGNATURE_DEFS = 4 + 2 * 7
+#: What the schema aligns the weights to.
+_ALIGNMENT = 16
+
+
+def with_aliases(content: bytes, aliases: Mapping[str, str]) -> bytes:
+    """Give the subgraph of each signature `aliases[key]` the signature `key` too.
+
+    All signatures are written anew behind the file, and the file is pointed there: nothing else in it moves, so the
+    weights keep the alignment that runtimes need.
+    """
+    if not aliases:
+        return content
+    file = schema.Model.GetRootAs(content)
+    entries = [
+        schema.SignatureDefT.InitFromObj(file.SignatureDefs(number)) for number in range(file.SignatureDefsLength())
+    ]
+    by_key = {entry.signatureKey.decode(): entry for entry in entries}
+    tail, vector = _packed([*entries, *(_renamed(by_key[aliases[key]], key) for key in sorted(aliases))])
+    changed = bytearray(content)
+    changed += bytes(-len(changed) % _ALIGNMENT)
+    field = file._tab.Pos + file._tab.Offset(_SIGNATURE_DEFS)
+    struct.pack_into("<I", changed, field, len(changed) + vector - field)
+    return bytes(changed + tail)
+
+
+def _renamed(entry: Any, key: str) -> Any:
+    return schema.SignatureDefT(entry.inputs, entry.outputs, key.encode(), entry.subgraphIndex)
+
+
+def _packed(entries: list[Any]) -> tuple[bytes, int]:
+    """A vector of SignatureDefs in a buffer of its own, and where in there it begins."""
+    builder = flatbuffers.Builder()
+    offsets = [entry.Pack(builder) for entry in entries]
+    schema.ModelStartSignatureDefsVector(builder, len(offsets))
+    for offset in reversed(offsets):
+        builder.PrependUOffsetTRelative(offset)
+    builder.Finish(builder.EndVector())
+    packed = bytes(builder.Output())
+    return packed, struct.unpack_from("<I", packed)[0]
 
 
 def check_names(content: bytes, model: Model) -> None:

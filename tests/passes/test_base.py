@@ -1,0 +1,89 @@
+"""The contract of a pass: one typed function says it all."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+
+from tfopt.errors import InvalidRecipe
+from tfopt.ir.graph import Graph
+from tfopt.ir.text import parse
+from tfopt.passes.base import Option, Outcome, TargetRequest, graph_pass, target_step
+from tfopt.passes.registry import steps
+
+GRAPH = parse("graph { %x = Placeholder() -> float32[] inputs %x }")
+
+
+@graph_pass
+def example(
+    graph: Graph,
+    *,
+    rate: float = 0.5,
+    mode: Literal["a", "b"] = "a",
+    maybe: Literal["c"] | None = None,
+    names: tuple[str, ...] = (),
+    count: int | None = None,
+) -> Graph:
+    """Say what it does.
+
+    And more of it.
+    """
+    return graph
+
+
+def test_name_summary_and_options_come_from_the_function() -> None:
+    assert (example.name, example.kind, example.exact) == ("example", "pass", True)
+    assert example.summary == "Say what it does"
+    assert example.doc.endswith("And more of it.")
+    assert example.options["rate"] == Option("rate", float, 0.5)
+    assert example.options["mode"].choices == ("a", "b")
+    assert example.options["maybe"].choices == ("c",)
+    assert [example.options[name].type_name for name in ("rate", "mode", "names", "count")] == [
+        "float",
+        "a | b",
+        "tuple[str, ...]",
+        "int | None",
+    ]
+
+
+def test_a_graph_alone_is_an_outcome() -> None:
+    assert example.run(GRAPH) == Outcome(GRAPH)
+    assert example.run(GRAPH, {"rate": 0.1}).graph is GRAPH
+    assert example(GRAPH) is GRAPH
+
+
+def test_an_option_needs_a_default() -> None:
+    def forgetful(graph: Graph, *, rate: float) -> Graph:
+        return graph
+
+    with pytest.raises(TypeError, match="forgetful: the option rate needs a default"):
+        graph_pass(forgetful)
+
+
+def test_a_target_fills_in_its_defaults_and_checks_what_it_is_given() -> None:
+    @target_step
+    def file(*, size: int = 1, kind: str = "x") -> None:
+        """Write a file."""
+        if size < 0:
+            raise InvalidRecipe(f"size is {size}")
+
+    assert (file.kind, file.exact) == ("target", False)
+    assert file.request({"size": 2}) == TargetRequest("file", {"size": 2, "kind": "x"})
+    with pytest.raises(InvalidRecipe):
+        file.request({"size": -1})
+    with pytest.raises(TypeError, match="file is a target, not a graph pass"):
+        file.run(GRAPH)
+    with pytest.raises(TypeError, match="example is a graph pass, not a target"):
+        example.request()
+
+
+def test_tflite_asks_for_an_int8_file_by_default() -> None:
+    assert steps()["tflite"].request() == TargetRequest("tflite", {"precision": "int8"})
+    assert steps()["tflite"].options["precision"].choices == ("float32", "int8")
+
+
+@pytest.mark.parametrize("sparsity", [1.0, -0.1, 1.5, float("nan")])
+def test_a_sparsity_out_of_range_is_refused(sparsity: float) -> None:
+    with pytest.raises(InvalidRecipe, match=r"prune_magnitude: sparsity is .*; give at least 0 and less than 1"):
+        steps()["prune_magnitude"].run(GRAPH, {"sparsity": sparsity})

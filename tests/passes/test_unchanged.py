@@ -1,0 +1,74 @@
+"""A pass that finds nothing to do gives the very graph back, soon, and never copies a weight."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks.pass_overhead import OPTIONS, convolutions
+from tfopt.ir.graph import Graph
+from tfopt.ir.text import parse
+from tfopt.passes.registry import BUILTIN, steps
+
+PASSES = [name for name in BUILTIN if steps()[name].kind == "pass"]
+
+
+@pytest.fixture(scope="module")
+def large() -> Graph:
+    return convolutions(10_000)
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_the_same_object_comes_back_soon(name: str, large: Graph) -> None:
+    fresh = replace(large)  # without the indices that another pass may have paid for
+    start = time.perf_counter()
+    outcome = steps()[name].run(fresh, OPTIONS.get(name))
+    taken = time.perf_counter() - start
+    assert len(large) > 9_900
+    assert outcome.graph is fresh
+    # The mark is 50 ms on a machine of one's own, see benchmarks/pass_overhead.py.
+    assert taken < 1.0
+
+
+CHANGED = parse("""graph {
+  %x = Placeholder() {dtype: float32, shape: [?,2]} -> float32[?,2]
+  %same = Identity(%x) {T: float32} -> float32[?,2]
+  %w = Const() {dtype: float32, value: float32[2,2] random(1)} -> float32[2,2]
+  %v = Const() {dtype: float32, value: float32[4] random(2)} -> float32[4]
+  %shape = Const() {dtype: int32, value: int32[2] [2, 2]} -> int32[2]
+  %one = Const() {dtype: float32, value: float32[] 1.0} -> float32[]
+  %scale = Const() {dtype: float32, value: float32[2] [2.0, 3.0]} -> float32[2]
+  %a = MatMul(%same, %w) {T: float32, transpose_a: false, transpose_b: false} -> float32[?,2]
+  %a1 = Mul(%a, %one) {T: float32} -> float32[?,2]
+  %r = Relu(%a1) {T: float32} -> float32[?,2]
+  %r1 = Relu(%a1) {T: float32} -> float32[?,2]
+  %m = Reshape(%v, %shape) {T: float32, Tshape: int32} -> float32[2,2]
+  %b = MatMul(%r, %m) {T: float32, transpose_a: false, transpose_b: false} -> float32[?,2]
+  %s = Mul(%b, %scale) {T: float32} -> float32[?,2]
+  %y = AddV2(%s, %r1) {T: float32} -> float32[?,2]
+  %dead = Neg(%x) {T: float32} -> float32[?,2]
+  inputs %x
+  outputs %y
+}""")
+
+
+@pytest.mark.parametrize("name", [name for name in PASSES if name != "prune_magnitude"])
+def test_weights_that_do_not_change_are_not_copied(name: str) -> None:
+    outcome = steps()[name].run(CHANGED)
+    assert outcome.graph is not CHANGED, "the example has something for every exact pass"
+    held = [node.tensor.array for node in outcome.graph.by_op["Const"]]
+    for weight in ("w", "v"):
+        assert any(np.shares_memory(array, CHANGED[weight].tensor.array) for array in held), weight
+
+
+def test_pruning_copies_what_it_prunes_and_leaves_the_rest_alone() -> None:
+    before = CHANGED["w"].tensor.array.copy()
+    outcome = steps()["prune_magnitude"].run(CHANGED, {"exclude": ("b", "v")})
+    assert np.count_nonzero(outcome.graph["w"].tensor.array) == 2
+    np.testing.assert_array_equal(CHANGED["w"].tensor.array, before)
+    assert outcome.graph["v"] is CHANGED["v"]
+    again = steps()["prune_magnitude"].run(outcome.graph, {"exclude": ("b", "v")})
+    assert again.graph is outcome.graph

@@ -13,7 +13,7 @@ from typing import Any
 from tfopt.formats.tensorflow import tf  # isort: split
 
 import numpy as np
-from google.protobuf.message import DecodeError
+from google.protobuf.message import Error as ProtobufError
 from numpy.typing import NDArray
 from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.util import deprecation
@@ -213,7 +213,7 @@ def _load_errors(directory: Path | None) -> Iterator[None]:
     where = None if directory is None else str(directory)
     try:
         yield
-    except (OSError, RuntimeError, ValueError, KeyError, DecodeError, tf.errors.OpError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, ProtobufError, tf.errors.OpError) as error:
         said = _one_line(error.message if isinstance(error, tf.errors.OpError) else str(error))
         if "Op type not registered" in said:
             raise UnsupportedModel(said, where=where) from error

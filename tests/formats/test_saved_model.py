@@ -148,16 +148,23 @@ def test_models_without_tables_need_no_initialiser(built: Built) -> None:
     assert model.init is None and model.assets == () and model.graph.targets == ()
 
 
-def test_optimizer_slots_are_left_behind(tmp_path: Path) -> None:
-    model = tf.keras.Sequential([tf.keras.Input((3,)), tf.keras.layers.Dense(2, name="dense")])
-    model.compile("adam", "mse")
-    model.fit(np.zeros((4, 3)), np.zeros((4, 2)), verbose=0)
-    serve = tf.function(model).get_concrete_function(models.floats(None, 3, name="x"))
-    tf.saved_model.save(model, str(tmp_path / "m"), signatures=serve)
-    saved = tf.train.list_variables(str(tmp_path / "m" / "variables" / "variables"))
-    assert any("optimizer" in name for name, _ in saved)
-    graph = read_saved_model(tmp_path / "m").graph
-    assert sum(node.tensor.array.size for node in graph.by_op["Const"]) == 3 * 2 + 2
+def test_training_state_is_left_behind(tmp_path: Path) -> None:
+    module = tf.Module()
+    module.w = tf.Variable(models.weights(3, 2), name="w")
+    module.momentum = tf.Variable(tf.zeros([3, 2]), name="momentum")
+    module.step = tf.Variable(0, name="step")
+
+    @tf.function(input_signature=[models.floats(None, 3, name="x")])
+    def train(x: tf.Tensor) -> None:
+        module.step.assign_add(1)
+        module.momentum.assign(module.momentum * 0.9 + tf.reduce_sum(x))
+        module.w.assign_sub(module.momentum)
+
+    module.train = train
+    serve = tf.function(lambda x: {"y": x @ module.w}, input_signature=[models.floats(None, 3, name="x")])
+    model = read_saved_model(models.save(module, tmp_path / "m", serving_default=serve))
+    assert [node.name for node in model.graph.by_op["Const"]] == ["w"]
+    assert not {"AssignVariableOp", "AssignSubVariableOp"} & set(model.graph.by_op)
 
 
 def test_what_a_signature_promises_of_unknown_rank_stays_unknown(tmp_path: Path) -> None:

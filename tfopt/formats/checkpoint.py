@@ -48,29 +48,30 @@ class Checkpoint:
     def _reader(self) -> tf.train.CheckpointReader:
         if not self._index.is_file():
             raise InvalidModel("is missing, and the model needs its variables", where=str(self._index), hint=_HINT)
-        shards = self._shards()
+        size = sum(shard.stat().st_size for shard in self._shards)
         try:
             reader = tf.train.load_checkpoint(str(self._prefix))
         except _BROKEN as error:
             raise InvalidModel("is damaged", where=str(self._index), hint=_HINT) from error
-        self._check_size(reader, shards)
+        self._check_size(reader, size)
         return reader
 
+    @cached_property
     def _shards(self) -> list[Path]:
         found = sorted(self._prefix.parent.glob(f"{self._prefix.name}.data-*"))
-        count = max((int(name[1]) for shard in found if (name := re.search(r"-of-(\d+)$", shard.name))), default=1)
-        for number in range(count):
-            shard = self._prefix.with_suffix(f".data-{number:05}-of-{count:05}")
+        count = max((int(name[1]) for shard in found if (name := re.search(r"-of-(\d{5})$", shard.name))), default=1)
+        shards = [self._prefix.with_suffix(f".data-{number:05}-of-{count:05}") for number in range(count)]
+        for shard in shards:
             if shard not in found:
                 raise InvalidModel("is missing, and the model needs its variables", where=str(shard), hint=_HINT)
-        return found
+        return shards
 
-    def _check_size(self, reader: tf.train.CheckpointReader, shards: list[Path]) -> None:
+    def _check_size(self, reader: tf.train.CheckpointReader, size: int) -> None:
         """Find files that were cut short, also behind the last value that the model needs."""
         dtypes = reader.get_variable_to_dtype_map()
         needed = sum(prod(shape) * dtypes[name].size for name, shape in reader.get_variable_to_shape_map().items())
-        if sum(shard.stat().st_size for shard in shards) < needed:
-            raise InvalidModel("is cut short", where=str(shards[-1]), hint=_HINT)
+        if size < needed:
+            raise InvalidModel("is cut short", where=str(self._shards[-1]), hint=_HINT)
         for name, dtype in dtypes.items():
             if dtype == tf.string:  # of no fixed size, so only reading tells
                 try:
@@ -79,6 +80,7 @@ class Checkpoint:
                     raise self._damaged(error) from error
 
     def _damaged(self, error: Exception) -> InvalidModel:
-        found = re.search(r"variables\.data-\d+-of-\d+", str(error))
-        file = self._prefix.parent / (found[0] if found else "variables.data-*")
-        return InvalidModel(f"is damaged ({str(error).partition(chr(10))[0]})", where=str(file), hint=_HINT)
+        """TensorFlow names the shard by its number, or not at all."""
+        number = re.search(r"shard (\d+)", str(error))
+        shard = self._shards[min(int(number[1]), len(self._shards) - 1) if number else -1]
+        return InvalidModel(f"is damaged ({str(error).partition(chr(10))[0]})", where=str(shard), hint=_HINT)

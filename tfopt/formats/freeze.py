@@ -52,7 +52,7 @@ def _checkpoint_name(graph: Graph, value: Value, where: str) -> str:
     if slices.array.flat[value.port]:
         raise UnsupportedModel("is a variable that is stored in slices, which tfopt does not read yet", where=where)
     name: bytes = names.array.flat[value.port]
-    return name.decode()
+    return name.decode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,10 @@ class Freezer:
     def _tensor(self, handle: Node) -> Tensor:
         where = f"{self.origin}: {handle.name}"
         if handle.name not in self.names:
-            hint = "nothing restores or initialises it; export the model again, with the variable tracked by it"
-            raise InvalidModel("is a variable without a value", where=where, hint=hint)
+            what = (
+                "is a variable that nothing restores or initialises, so TensorFlow Serving has no value for it either"
+            )
+            raise InvalidModel(what, where=where, hint="export the model again (a Keras model with model.export)")
         array = self.checkpoint.read(self.names[handle.name])
         dtype, shape = handle.attrs.get("dtype"), handle.attrs.get("shape")
         if not isinstance(dtype, DType) or not isinstance(shape, Shape):

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from tfopt.errors import InvalidModel, UnsupportedModel
+from tfopt.errors import InvalidModel
 from tfopt.formats.effects import has_effect, is_handle
 from tfopt.formats.library import Body, FunctionBody, Library, unknown_op
 from tfopt.formats.names import Names, joined, readable
-from tfopt.formats.node_def import op_def, output_dtypes
+from tfopt.formats.node_def import check_arity, op_def, output_dtypes
 from tfopt.formats.safety import User, check
 from tfopt.formats.signatures import DEFAULT
 from tfopt.ir.graph import Node, Value
@@ -28,7 +28,7 @@ _NONE: Effects = frozenset()
 class Scope:
     """One body being inlined: what its values and nodes stand for in the flat graph.
 
-    `waits` are effects that everything in here waits for; `callers` the names of the bodies around it.
+    `waits` are effects that everything in here waits for.
     """
 
     body: Body
@@ -36,7 +36,6 @@ class Scope:
     values: dict[Value, Value] = field(default_factory=dict)
     effects: dict[str, Effects] = field(default_factory=dict)
     waits: Effects = _NONE
-    callers: tuple[str, ...] = ()
 
 
 class Inliner:
@@ -132,6 +131,7 @@ class Inliner:
             raise unknown_op(node.op, where)
 
     def _place(self, scope: Scope, node: Node, user: User | None) -> None:
+        check_arity(node, self._where(scope, node.name))
         inputs = tuple(self._input(scope, node, value) for value in node.inputs)
         controls = _NONE.union(*(scope.effects[name] for name in node.controls))
         if _is_stateful(node.op):
@@ -172,8 +172,6 @@ class Inliner:
         self._effects[node.name] = frozenset([node.name]) if has_effect(node.op) else _NONE.union(*before)
 
     def _call(self, scope: Scope, node: Node, body: FunctionBody, user: User | None) -> None:
-        if body.name in scope.callers:
-            raise UnsupportedModel(f"the function {body.name} calls itself", where=self._where(scope, node.name))
         if len(node.inputs) != len(body.args):
             what = f"calls {body.name}, which takes {len(body.args)} arguments, with {len(node.inputs)}"
             raise InvalidModel(what, where=self._where(scope, node.name))
@@ -185,7 +183,6 @@ class Inliner:
             {Value(name): value for name, value in zip(body.args, args, strict=True)},
             dict.fromkeys(body.args, _NONE),
             waits,
-            (*scope.callers, body.name),
         )
         self._visit(inner, body.returns, body.must_run, user)
         ran = waits.union(*(inner.effects[name] for name in body.must_run))

@@ -18,6 +18,10 @@ from tfopt.ir.graph import AttrValue, FunctionRef, Node, Value
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
+# A small file can describe a graph without end: functions that call the next one twice, and so on.
+_MOST_NODES = 1_000_000
+_MOST_CALLS = 100
+
 
 class Library:
     """Functions by name, each read when it is first called."""
@@ -25,6 +29,7 @@ class Library:
     def __init__(self, graph_def: GraphDef) -> None:
         self._functions: Mapping[str, FunctionDef] = {f.signature.name: f for f in graph_def.library.function}
         self._bodies: dict[str, FunctionBody] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
 
     def callee(self, node: NodeDef | Node) -> str | None:
         """The name of the function that the node calls, None when it calls none."""
@@ -39,12 +44,27 @@ class Library:
         return name
 
     def body(self, name: str, caller: str) -> FunctionBody:
-        """Raises InvalidModel when there is no such function."""
-        if name not in self._functions:
-            raise InvalidModel(f"calls the function {name!r}, which is not in the model", where=caller)
+        """Raises InvalidModel when there is no such function, UnsupportedModel when its calls unfold without end."""
         if name not in self._bodies:
+            nodes, calls = self._size(name, caller, frozenset())
+            if nodes > _MOST_NODES or calls > _MOST_CALLS:
+                what = f"calls {name}, which unfolds to {nodes:,} nodes and calls that are {calls} deep"
+                raise UnsupportedModel(what, where=caller, hint=f"{_MOST_NODES:,} nodes and {_MOST_CALLS} are allowed")
             self._bodies[name] = FunctionBody(self._functions[name], self)
         return self._bodies[name]
+
+    def _size(self, name: str, caller: str, around: frozenset[str]) -> tuple[int, int]:
+        """How many nodes a call unfolds to, and how deep its calls are nested."""
+        if name not in self._functions:
+            raise InvalidModel(f"calls the function {name!r}, which is not in the model", where=caller)
+        if name in around or len(around) > _MOST_CALLS:
+            what = "calls itself" if name in around else f"is called by more than {_MOST_CALLS} functions in a row"
+            raise UnsupportedModel(f"the function {name} {what}", where=caller)
+        if name not in self._sizes:
+            nodes = self._functions[name].node_def
+            called = [self._size(c, name, around | {name}) for c in map(self.callee, nodes) if c is not None]
+            self._sizes[name] = len(nodes) + sum(size for size, _ in called), 1 + max((d for _, d in called), default=0)
+        return self._sizes[name]
 
     def outputs_of(self, node: NodeDef) -> Iterable[OpDef.ArgDef]:
         """The named outputs of a node inside a function. Raises UnsupportedModel for an op that nobody knows."""

@@ -8,7 +8,7 @@ Source: tensorflow/core/framework/node_def.proto, attr_value.proto, op_def.proto
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -54,7 +54,15 @@ def attrs_from_node_def(node: NodeDef) -> dict[str, AttrValue]:
             continue
         declared = known[name].type if name in known else ""
         found[name] = attr_from_proto(node.attr[name], declared, f"{node.name} ({node.op})")
+    if node.op == "Const":
+        _check_const(found, node.name)
     return found
+
+
+def _check_const(attrs: Mapping[str, AttrValue], where: str) -> None:
+    value = attrs.get("value")
+    if not isinstance(value, Tensor) or attrs.get("dtype") is not value.dtype:
+        raise InvalidModel("is a constant without a value of its type", where=where)
 
 
 @cache
@@ -164,9 +172,18 @@ def output_dtypes(node: Node) -> tuple[DType, ...]:
     Empty for an op that TensorFlow does not know. Raises InvalidModel when an attribute that says it is missing.
     """
     definition = op_def(node.op)
-    if definition is None:
-        return ()
-    return tuple(dtype for arg in definition.output_arg for dtype in _arg_dtypes(node, arg))
+    return () if definition is None else _dtypes(node, definition.output_arg)
+
+
+def check_arity(node: Node, where: str) -> None:
+    """Raise InvalidModel when the node has more or fewer inputs than its op takes."""
+    definition = op_def(node.op)
+    if definition is not None and len(node.inputs) != (count := len(_dtypes(node, definition.input_arg))):
+        raise InvalidModel(f"{node.op} takes {count} inputs, has {len(node.inputs)}", where=where)
+
+
+def _dtypes(node: Node, args: Iterable[OpDef.ArgDef]) -> tuple[DType, ...]:
+    return tuple(dtype for arg in args for dtype in _arg_dtypes(node, arg))
 
 
 def _arg_dtypes(node: Node, arg: OpDef.ArgDef) -> tuple[DType, ...]:
@@ -175,5 +192,5 @@ def _arg_dtypes(node: Node, arg: OpDef.ArgDef) -> tuple[DType, ...]:
     if isinstance(dtype, tuple):
         return tuple(item for item in dtype if isinstance(item, DType))
     if not isinstance(dtype, DType) or not isinstance(count, int):
-        raise InvalidModel(f"does not say what type its output {arg.name} has", where=f"{node.name} ({node.op})")
+        raise InvalidModel(f"does not say what type {arg.name} has", where=f"{node.name} ({node.op})")
     return (dtype,) * count

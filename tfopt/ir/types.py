@@ -117,7 +117,7 @@ class Tensor:
     __slots__ = ("array", "dtype")
 
     def __init__(self, array: NDArray[Any], dtype: DType | None = None) -> None:
-        self.array = array.view()
+        self.array = np.asarray(array).view()
         self.array.flags.writeable = False
         self.dtype = dtype if dtype is not None else dtype_of(array)
 

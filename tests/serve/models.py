@@ -49,3 +49,13 @@ def echo(directory: Path) -> Path:
     typed = {dtype: identity(getattr(tf, dtype)) for dtype in DTYPES}
     odd = {"text": text, "scalar": scalar, "uneven": uneven, "divide": divide, "pair": pair}
     return save(module, directory, serving_default=identity(tf.float32), **typed, **odd)
+
+
+def counter(directory: Path) -> Path:
+    """`serving_default(x float32[]) -> y float32[]`: counts up to x one by one, so that a large x takes its time."""
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.float32, "x")])
+    def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.while_loop(lambda y: y < x, lambda y: [y + 1.0], [0.0])[0]}
+
+    return save(tf.Module(), directory, serving_default=serve)

@@ -111,7 +111,7 @@ class _WithManifest(Closing):
 def _signatures(path: Path, manifest: Manifest) -> dict[str, SignatureInfo]:
     try:
         return {key: SignatureInfo.from_dict(data) for key, data in manifest.signatures.items()}
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidModel(f"the signatures in the manifest cannot be read: {error!r}", where=str(path)) from error
 
 

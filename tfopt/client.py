@@ -144,7 +144,8 @@ class Client:
     def _ask(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
         status, content = self._exchange(method, self._prefix + path, body)
         try:
-            answer = json.loads(content)
+            # TensorFlow Serving writes the bytes of strings as they are, UTF-8 or not.
+            answer = json.loads(content.decode("utf-8", "surrogateescape"))
         except ValueError:
             answer = None
         if status == 200 and isinstance(answer, dict):
@@ -265,4 +266,4 @@ def _array(value: Any, dtype: np.dtype[Any]) -> Array:
 def _bytes(value: Any) -> Any:
     if isinstance(value, list):
         return [_bytes(item) for item in value]
-    return base64.b64decode(value["b64"]) if isinstance(value, dict) else value.encode()
+    return base64.b64decode(value["b64"]) if isinstance(value, dict) else value.encode("utf-8", "surrogateescape")

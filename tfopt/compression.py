@@ -166,6 +166,8 @@ class _Writer:
     def write(self) -> CompressResult:
         self.tell("running the original on the held-out samples")
         contract, expected = _run_artifact(self.source, self.evidence)
+        main = self.evidence.main
+        self.gate.check_suits(expected[main], contract[main].method_name)
         with new_directory(self.target) as directory:
             try:
                 written = [

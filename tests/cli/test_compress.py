@@ -12,6 +12,7 @@ import pytest
 
 import tfopt
 from tfopt.cli.main import main
+from tfopt.recipe import load_recipe, shipped_recipes
 
 BUNDLE = Path(tfopt.__file__).parent / "demo"
 CNN = BUNDLE / "fashion_cnn"
@@ -125,6 +126,19 @@ def npz(path: Path, **arrays: np.ndarray) -> Path:
 
 
 IMAGES = np.zeros((4, 28, 28, 1), np.float32)
+
+
+@pytest.mark.parametrize("recipe", ["exact", "int8", "prune-int8"])
+def test_every_shipped_recipe_passes_its_own_gate(run: Run, tmp_path: Path, recipe: str) -> None:
+    code, out, err = run("compress", CNN, tmp_path / "out", "--recipe", recipe, "--data", SAMPLES, "--json")
+    assert code == 0, err
+    ran = {row["step"] for row in json.loads(out)["ledger"]}
+    asked = {item.step.name for item in load_recipe(recipe) if item.step.kind == "pass"}
+    assert asked <= ran
+
+
+def test_the_shipped_recipes_are_all_run_here() -> None:
+    assert set(shipped_recipes()) == {"exact", "int8", "prune-int8"}
 
 
 @pytest.mark.parametrize(

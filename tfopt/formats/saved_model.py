@@ -24,6 +24,7 @@ from tfopt.formats.protos import MetaGraphDef
 from tfopt.formats.safety import User
 from tfopt.formats.shapes import with_types
 from tfopt.formats.signatures import DEFAULT, Entry, SignatureSpec, signature_specs
+from tfopt.formats.unsafe import check_unsafe
 from tfopt.ir.graph import Asset, AttrValue, Graph, Model, Node, Signature, SignatureInput, SignatureOutput, Value
 from tfopt.ir.rewrite import reachable
 from tfopt.ir.types import DType, Shape, Tensor
@@ -40,6 +41,7 @@ def read_saved_model(path: Path, *, tags: tuple[str, ...] = ("serve",)) -> Model
     """
     path = Path(path)
     meta_graph = read_meta_graph(path, tags)
+    check_unsafe(meta_graph, str(path))
     specs = signature_specs(meta_graph, str(path))
     names = Names()
     inliner = Inliner(graph_body(meta_graph.graph_def), Library(meta_graph.graph_def), names, str(path))

@@ -33,12 +33,17 @@ Outputs = Mapping[str, NDArray[Any]]
 def rehearse(task: Task) -> Outcome:
     """Load every artifact, write the warmup requests, run each of them on every artifact.
 
-    Raises InvalidModel for what does not load or run, FidelityError for artifacts that answer in different forms,
-    InvalidSamples, UnsupportedModel, MissingExtra.
+    Raises InvalidModel for what does not load or run, UnsafeModel for what would touch files, FidelityError for
+    artifacts that answer in different forms, InvalidSamples, UnsupportedModel, MissingExtra.
     """
     version = Path(task.version)
+    artifacts = artifacts_in(version)
+    if "saved_model" in artifacts:
+        from tfopt.formats.unsafe import refuse_unsafe
+
+        refuse_unsafe(version)
     with ExitStack() as opened:
-        runtimes = {kind: opened.enter_context(open_artifact(path)) for kind, path in artifacts_in(version).items()}
+        runtimes = {kind: opened.enter_context(open_artifact(path)) for kind, path in artifacts.items()}
         first = next(iter(runtimes.values()))
         if not first.signatures:
             raise InvalidModel("the model has no signatures, so no request can be made of it", where=str(version))

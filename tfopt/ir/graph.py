@@ -68,7 +68,8 @@ class Graph:
     """Nodes in topological order and what must survive every rewrite.
 
     `inputs` name the Placeholders that a caller feeds (kept even when nothing reads them), `outputs` are the
-    values a caller fetches, by position, and `targets` name nodes that must be able to run (an init op).
+    values a caller fetches, by position, and `targets` name nodes that must be able to run (an init op) or that
+    somebody from outside replaces: a Const among them is the path of an asset, and no constant to count on.
     Equality is identity, so a pass that changes nothing returns the very object it got.
     """
 

@@ -40,7 +40,7 @@ def fold_constants(graph: Graph, *, max_bytes: int = 1_000_000) -> Graph | Outco
     findings = []
     waiting = _Waiting(graph)
     for node in graph.nodes:
-        if node.op == "Const":
+        if node.op == "Const" and node.name not in graph.targets:
             known[node.value()] = node.tensor
             continue
         inputs = _known_inputs(graph, node, known) if _is_foldable(graph, node) else None

@@ -33,7 +33,7 @@ def merge_duplicates(graph: Graph) -> Graph | Outcome:
     kept: dict[_Key, list[Node]] = {}
     same: dict[Value, Value] = {}
     for node in graph.nodes:
-        if node.op not in PURE:
+        if node.op not in PURE or node.name in graph.targets:
             continue
         alike = kept.setdefault(_key(node, same), [])
         twin = next((other for other in alike if _equal(node, other)), None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import Annotated
 
@@ -18,7 +20,6 @@ def serve(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODELS...",
             help="Each PATH or NAME=PATH: a model's base path, a directory of such, a SavedModel or a .tflite file.",
         ),
     ],
@@ -48,7 +49,6 @@ def serve(
     from tfopt.cli.output import say
     from tfopt.serve.server import Server
 
-    _log_to_stderr()
     server = Server(
         *models,
         host=host,
@@ -64,7 +64,8 @@ def serve(
             _print_line({"event": "serving", "url": server.url, "models": sorted(server.models)})
         say(f"serving {', '.join(sorted(server.models))} at {server.url}")
 
-    server.serve_forever(started)
+    with _log_on_stderr():
+        server.serve_forever(started)
 
 
 def _print_line(event: dict[str, object]) -> None:
@@ -73,11 +74,18 @@ def _print_line(event: dict[str, object]) -> None:
     print(json.dumps(event), flush=True)
 
 
-def _log_to_stderr() -> None:
+@contextmanager
+def _log_on_stderr() -> Iterator[None]:
     import logging
 
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log = logging.getLogger("tfopt")
+    before = log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)

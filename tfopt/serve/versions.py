@@ -105,7 +105,7 @@ class ModelVersions:
             listing = self.source.list()
         except TfoptError as error:
             # An unreadable base path takes nothing out of service: a share that is away comes back.
-            self._report(error)
+            self._warn(error)
             return
         self._failures.keep(listing.versions)
         newest = self._newest(listing)
@@ -118,10 +118,13 @@ class ModelVersions:
             kept |= self._snapshot.servables.keys()
         servables = {number: servable for number, servable in self._snapshot.servables.items() if number in kept}
         self._switch(Snapshot(servables, labels))
-        self._report(None if servables else self._failures.newest or self._nothing_to_serve())
+        if servables or self._failures.newest:
+            self.problem = None if servables else self._failures.newest
+        else:
+            self._warn(self._nothing_to_serve())
 
-    def _report(self, problem: TfoptError | None) -> None:
-        if problem is not None and str(problem) != str(self.problem):
+    def _warn(self, problem: TfoptError) -> None:
+        if str(problem) != str(self.problem):
             log.warning("%s: %s", self.name, problem)
         self.problem = problem
 

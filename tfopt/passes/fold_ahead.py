@@ -8,11 +8,11 @@ import numpy as np
 
 from tfopt.ir.facts import IDENTITIES
 from tfopt.ir.graph import Graph, Node, Value
-from tfopt.ir.linear import LINEAR, Linear, linear
+from tfopt.ir.linear import LINEAR, Linear
 from tfopt.ir.rewrite import Editor
 from tfopt.passes.base import Finding
 from tfopt.passes.channelwise import CHANNELWISE, KEEPING, Affine, Channels, affine
-from tfopt.passes.folding import Folded, NewWeights, fits
+from tfopt.passes.folding import Folded, NewWeights, fits, foldable
 
 
 def fold_ahead(graph: Graph) -> Folded:
@@ -25,7 +25,7 @@ def fold_ahead(graph: Graph) -> Folded:
         # Behind a transposed convolution the response to a constant input differs from place to place.
         if node.op not in LINEAR or node.op == "Conv2DBackpropInput" or not _is_led_to(graph, node):
             continue
-        layer = linear(graph, node)
+        layer = foldable(graph, node)
         if isinstance(layer, str):
             continue
         chain = _chain(graph, layer)

@@ -29,7 +29,7 @@ def fold_batch_norm(graph: Graph) -> Graph | Outcome:
     A chain that stands behind no linear layer is folded into the one it leads to, unless the padding of that one
     mixes zeros into what a shift makes.
 
-    New weights are computed in float64 and rounded once.
+    New weights are computed in float64 and rounded once; those of 16 bits are left, since that would show.
     Source: Jacob et al., Quantization and Training of Neural Networks, 2018, section 3.2 (arXiv:1712.05877).
     """
     behind = fold_behind(graph)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfopt.ir.graph import Graph, Node, Value
-from tfopt.ir.linear import LINEAR, Linear, linear
+from tfopt.ir.linear import LINEAR, Linear
 from tfopt.ir.rewrite import Editor
 from tfopt.passes.base import Finding
 from tfopt.passes.channelwise import CHANNELWISE, KEEPING, Affine, affine, keeps_channels
-from tfopt.passes.folding import Folded, NewWeights, fits, output_channels
+from tfopt.passes.folding import Folded, NewWeights, fits, foldable, output_channels
 
 
 def fold_behind(graph: Graph) -> Folded:
@@ -23,7 +23,7 @@ def fold_behind(graph: Graph) -> Folded:
     for node in graph.nodes:
         if node.op not in LINEAR or _is_settled(graph, node):
             continue
-        layer = linear(graph, node)
+        layer = foldable(graph, node)
         if isinstance(layer, str):
             reasons.update(dict.fromkeys(_reader_names(graph, node.value()), layer))
             continue

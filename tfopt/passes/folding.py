@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfopt.ir.graph import AttrValue, Graph, Value
-from tfopt.ir.linear import Linear, Vector
+from tfopt.ir.graph import AttrValue, Graph, Node, Value
+from tfopt.ir.linear import Linear, Vector, linear
 from tfopt.ir.rewrite import Editor
+from tfopt.ir.types import DType
 from tfopt.passes.base import Finding
 from tfopt.passes.channelwise import Channels
 
@@ -23,6 +24,14 @@ class Folded:
     graph: Graph
     findings: tuple[Finding, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+def foldable(graph: Graph, node: Node) -> Linear | str:
+    """The linear layer that `node` is, or why nothing can be folded into it."""
+    layer = linear(graph, node)
+    if isinstance(layer, Linear) and layer.weight.dtype not in (DType.FLOAT32, DType.FLOAT64):
+        return f"the weight of {node.name} is {layer.weight.dtype}: a new one would be rounded to that"
+    return layer
 
 
 def output_channels(layer: Linear) -> Channels:

@@ -49,17 +49,36 @@ def test_the_interval_covers_the_known_ratio(rounds: int) -> None:
     assert missed <= 0.01 * tries + 10, f"{missed} of {tries} intervals missed"
 
 
+def test_the_interval_covers_it_also_when_disturbances_last() -> None:
+    """Each of the two is slowed down for stretches of some 20 rounds, independently of the other."""
+    rng = np.random.default_rng(5)
+    missed = 0
+    for _ in range(500):
+        slow = np.repeat(np.where(rng.random((2, 20)) < 0.3, 1.2, 1.0), 20, axis=1)
+        seconds = slow * np.exp(0.04 * rng.standard_normal(slow.shape))
+        result = speedup(seconds[0], seconds[1])
+        missed += not result.low <= 1 <= result.high
+    assert missed <= 10, f"{missed} of 500 intervals missed"
+
+
 def test_more_rounds_make_it_narrower() -> None:
     rng = np.random.default_rng(0)
     widths = [(r := speedup(*noisy(rng, rounds, 1.0))).high - r.low for rounds in (20, 200, 2000)]
     assert widths[0] > widths[1] > widths[2]
 
 
-@pytest.mark.parametrize(("ratio", "verdict"), [(1 / 1.1, "slower"), (1.1, "faster"), (1.0, "same")])
-def test_a_planted_difference_is_called_and_no_other(ratio: float, verdict: str) -> None:
+@pytest.mark.parametrize(("ratio", "verdict"), [(1 / 1.1, "slower"), (1.1, "faster")])
+def test_a_planted_difference_is_called(ratio: float, verdict: str) -> None:
     rng = np.random.default_rng(7)
     verdicts = [speedup(*noisy(rng, 200, ratio)).verdict for _ in range(200)]
-    assert verdicts.count(verdict) == 200, {each: verdicts.count(each) for each in verdicts}
+    assert verdicts.count(verdict) >= 199, {each: verdicts.count(each) for each in verdicts}
+
+
+def test_no_difference_is_called_where_there_is_none() -> None:
+    rng = np.random.default_rng(8)
+    verdicts = [speedup(*noisy(rng, 200, 1.0)).verdict for _ in range(200)]
+    assert set(verdicts) <= {"same", "unclear"}
+    assert verdicts.count("same") >= 190
 
 
 def test_what_may_be_chance_of_the_loading_is_no_difference() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import islice, pairwise
 
 import pytest
 
@@ -12,7 +14,7 @@ from tfopt.measure.timing import (
     TURN_SECONDS,
     calls_per_turn,
     interleave,
-    rotation,
+    orders,
     warm_up,
     without_garbage_collection,
 )
@@ -39,12 +41,22 @@ class Timeline:
         return run
 
 
-def test_each_call_runs_first_equally_often() -> None:
-    assert [rotation(3, number) for number in range(4)] == [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 1, 2]]
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_each_round_has_each_call_once(count: int) -> None:
+    assert all(sorted(order) == list(range(count)) for order in islice(orders(count), 100))
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_no_call_follows_itself_and_all_follow_each_other_alike(count: int) -> None:
+    flat = [index for order in islice(orders(count), 2000) for index in order]
+    seen = Counter(pairwise(flat))
+    assert len(seen) == count * (count - 1)
+    assert all(index != following for index, following in seen)
+    assert max(seen.values()) < 2 * min(seen.values())
 
 
 @pytest.mark.parametrize(
-    ("seconds", "count"), [(0.0, 20_000), (1e-4, 200), (TURN_SECONDS / 2, 2), (TURN_SECONDS, 1), (3.0, 1)]
+    ("seconds", "count"), [(0.0, 2000), (1e-4, 20), (TURN_SECONDS / 2, 2), (TURN_SECONDS, 1), (3.0, 1)]
 )
 def test_a_turn_is_filled_with_calls(seconds: float, count: int) -> None:
     assert calls_per_turn(seconds) == count
@@ -52,13 +64,13 @@ def test_a_turn_is_filled_with_calls(seconds: float, count: int) -> None:
 
 def test_rounds_take_turns_and_times_come_back_by_round() -> None:
     line = Timeline()
-    a = line.call("a", lambda made: 0.01)
-    b = line.call("b", lambda made: 0.02)
-    turns_a, turns_b = interleave([a, b], [0.01, 0.02], seconds=0.5, clock=line.clock)
-    assert turns_a == ((0.01, 0.01),) * len(turns_a)
-    assert turns_b == ((0.02,),) * len(turns_a)
+    a = line.call("a", lambda made: 0.001)
+    b = line.call("b", lambda made: 0.002)
+    turns_a, turns_b = interleave([a, b], [0.001, 0.002], seconds=0.5, clock=line.clock)
+    assert turns_a == ((0.001, 0.001),) * len(turns_a)
+    assert turns_b == ((0.002,),) * len(turns_a)
     by_round = [name for name, number in line.log if number in (0, 1)]
-    assert by_round == ["a"] * 3 + ["b"] * 2 + ["b"] * 2 + ["a"] * 3, "one call more than counts: the lead-in"
+    assert by_round == (["a"] * 3 + ["b"] * 2) * 2, "one call more than counts: the lead-in"
 
 
 def test_short_calls_do_not_pay_for_what_others_left_in_the_caches() -> None:

@@ -12,6 +12,9 @@ import numpy as np
 from tfopt.measure.timing import Turn
 
 CONFIDENCE: Final = 0.99
+#: A series is cut into this many stretches for the interval: what disturbs a round often disturbs the next ones too,
+#: so that rounds are not independent. Stretches nearly are, and 20 are enough to leave out three at each end.
+STRETCHES: Final = 20
 #: Two loads of one file differ by as much: other addresses, other pages. An interval cannot see that, so nothing
 #: inside this margin is called a difference.
 MARGIN: Final = 0.02
@@ -25,8 +28,8 @@ Verdict = Literal["faster", "slower", "same", "unclear"]
 class Speedup:
     """How many times faster than the first artifact: the median over rounds of (its seconds / these seconds).
 
-    `low`..`high` covers that median with at least `confidence`, whatever the distribution; with fewer rounds than
-    that takes it is the whole range.
+    `low`..`high` covers it with at least `confidence`, whatever the distribution: it is made of order statistics of
+    the medians of STRETCHES stretches of rounds. With fewer rounds than that takes it is the whole range.
     """
 
     value: float
@@ -80,12 +83,13 @@ def round_medians(turns: Sequence[Turn]) -> tuple[float, ...]:
 
 def speedup(baseline: Sequence[float], other: Sequence[float], confidence: float = CONFIDENCE) -> Speedup:
     """Compare two series of equal length whose elements were measured in the same round."""
-    ratios = sorted(a / b for a, b in zip(baseline, other, strict=True))
-    rank = order_rank(len(ratios), confidence)
+    ratios = [a / b for a, b in zip(baseline, other, strict=True)]
+    stretches = sorted(float(np.median(each)) for each in np.array_split(ratios, min(STRETCHES, len(ratios))))
+    rank = order_rank(len(stretches), confidence)
     return Speedup(
         value=float(np.median(ratios)),
-        low=ratios[rank],
-        high=ratios[len(ratios) - 1 - rank],
+        low=stretches[rank],
+        high=stretches[-1 - rank],
         confidence=confidence,
         rounds=len(ratios),
     )

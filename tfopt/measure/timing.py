@@ -1,8 +1,9 @@
 """Times several calls against each other in one process: in turns, so that what disturbs one disturbs all.
 
-A round gives each call one turn, in an order that rotates. A turn is a few calls in a row: the first is not counted
-when the calls are short, since it pays for what the others left in the caches and in the thread pools; no server
-that serves one model pays for that. The medians of the turns of one round are compared pair by pair (`series`).
+A round gives each call one turn. A turn is a few calls in a row: the first is not counted, since it pays for what the
+others left in the caches and for threads that they let fall asleep; no server that serves one model pays for that.
+Turns are short, because a machine that others use changes within a tenth of a second. The medians of the turns of one
+round are compared pair by pair (`series`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from random import Random
 from statistics import median
 from time import perf_counter_ns
 from typing import Final
@@ -21,10 +23,10 @@ Call = Callable[[int], object]
 #: Nanoseconds from any start.
 Clock = Callable[[], int]
 
-#: A turn is filled with calls up to this many seconds: long beside a context switch, short beside a noisy neighbour.
-TURN_SECONDS: Final = 0.02
-#: Calls that are longer pay less than a hundredth for the caches that others emptied: their first one counts.
-LEAD_IN_SECONDS: Final = 0.1
+#: A turn is filled with calls up to this many seconds.
+TURN_SECONDS: Final = 0.002
+#: Longer calls pay next to nothing for the caches that others emptied: their first one counts.
+LEAD_IN_SECONDS: Final = 0.05
 #: The fewest rounds whose range covers a median with 99 %: 1 - 2 / 2**8.
 MIN_ROUNDS: Final = 8
 
@@ -98,8 +100,9 @@ def interleave(
     turns: list[list[Turn]] = [[] for _ in calls]
     start = clock()
     rounds, elapsed = 0, 0.0
+    order = orders(len(calls))
     while rounds < MIN_ROUNDS or elapsed < seconds:
-        for index in rotation(len(calls), rounds):
+        for index in next(order):
             if lead_in[index]:
                 calls[index](rounds)
             turns[index].append(tuple(_timed(calls[index], rounds, clock) for _ in range(counts[index])))
@@ -114,9 +117,16 @@ def calls_per_turn(seconds: float) -> int:
     return max(1, math.floor(TURN_SECONDS / max(seconds, 1e-6)))
 
 
-def rotation(count: int, round_number: int) -> list[int]:
-    """0..count-1, begun one later each round, so that each call runs first equally often."""
-    return [(index + round_number) % count for index in range(count)]
+def orders(count: int) -> Iterator[list[int]]:
+    """Endless orders of 0..count-1, shuffled so that none always follows the same other; none follows itself."""
+    generator = Random(0)
+    order = list(range(count))
+    while True:
+        yield list(order)
+        last = order[-1]
+        generator.shuffle(order)
+        if order[0] == last:
+            order.reverse()
 
 
 def _window(call: Call, clock: Clock) -> list[float]:

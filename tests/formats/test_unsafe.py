@@ -69,3 +69,16 @@ def test_a_restore_op_that_writes_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("builder", [models.linear, models.table, models.loop, models.stateful])
 def test_ordinary_models_pass(built: Built, builder: Callable[[Path], Path]) -> None:
     refuse_unsafe(built(builder))
+
+
+def test_what_makes_a_fed_tensor_does_not_run(tmp_path: Path) -> None:
+    """A TF1 model whose signature feeds the bytes that a reader would have read."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        content = tf.io.read_file(tf.constant("photo.jpg"))
+        length = tf.strings.length(content)
+        signature = v1.saved_model.predict_signature_def({"bytes": content}, {"length": length})
+        builder = v1.saved_model.Builder(str(tmp_path / "model"))
+        builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature})
+        builder.save()
+    refuse_unsafe(tmp_path / "model")

@@ -1,13 +1,13 @@
-"""What tfopt does not take from a model: ops that are unsafe to run, and ops that it cannot carry yet."""
+"""Ops that tfopt cannot carry. (What is unsafe to run at all is refused before: `unsafe.py`.)"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tfopt.errors import TfoptError, UnsafeModel, UnsupportedModel
+from tfopt.errors import UnsupportedModel
 from tfopt.formats.effects import TABLE_WRITES, ops
 from tfopt.formats.node_def import op_def
-from tfopt.ir.facts import UNSAFE, VARIABLE_WRITES
+from tfopt.ir.facts import VARIABLE_WRITES
 from tfopt.ir.graph import FunctionRef, Node
 
 _CONTROL_FLOW = ops(
@@ -29,28 +29,26 @@ class User:
 
 
 def check(node: Node, user: User, where: str) -> None:
-    """Raise UnsafeModel or UnsupportedModel, naming op, node and user, when the node cannot be taken."""
+    """Raise UnsupportedModel, naming op, node and user, when the node cannot be taken."""
     problem = _problem(node, user)
     if problem is not None:
-        kind, what, hint = problem
-        raise kind(f"{user} reaches {node.op}, {what}", where=where, hint=hint)
+        what, hint = problem
+        raise UnsupportedModel(f"{user} reaches {node.op}, {what}", where=where, hint=hint)
 
 
-def _problem(node: Node, user: User) -> tuple[type[TfoptError], str, str] | None:
-    if node.op in UNSAFE:
-        return UnsafeModel, "which touches files or runs foreign code", "export the model without it"
+def _problem(node: Node, user: User) -> tuple[str, str] | None:
     if node.op in _CONTROL_FLOW:
-        return UnsupportedModel, "and control flow is not carried yet", "export the model without loops and branches"
+        return "and control flow is not carried yet", "export the model without loops and branches"
     if "Dataset" in node.op or "Iterator" in node.op:
-        return UnsupportedModel, "and input pipelines are not carried", "export what comes after the pipeline"
+        return "and input pipelines are not carried", "export what comes after the pipeline"
     if _names_function(node):
-        return UnsupportedModel, "which runs a function, and that is not carried yet", "export the model without it"
+        return "which runs a function, and that is not carried yet", "export the model without it"
     if _has_references(node.op):
         hint = "load it in TensorFlow 2 and save it again with tf.saved_model.save"
-        return UnsupportedModel, "and TF1 reference variables are not carried yet", hint
+        return "and TF1 reference variables are not carried yet", hint
     if user.signature is not None and node.op in VARIABLE_WRITES | TABLE_WRITES:
         hint = "export a signature that only reads; a layer that was exported in training mode writes"
-        return UnsupportedModel, "so it changes its own state when it serves", hint
+        return "so it changes its own state when it serves", hint
     return None
 
 

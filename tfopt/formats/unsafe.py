@@ -14,6 +14,7 @@ from tfopt.formats.initialise import init_node
 from tfopt.formats.meta_graph import read_meta_graph
 from tfopt.formats.protos import AttrValue, FunctionDef, MetaGraphDef, NodeDef
 from tfopt.formats.safety import User
+from tfopt.formats.signatures import INIT
 from tfopt.ir.facts import UNSAFE
 
 #: What restoring a checkpoint is made of.
@@ -29,23 +30,29 @@ def check_unsafe(meta_graph: MetaGraphDef, origin: str) -> None:
     """Raises UnsafeModel naming op, node and who reaches it."""
     nodes = {node.name: node for node in meta_graph.graph_def.node}
     functions = {function.signature.name: function for function in meta_graph.graph_def.library.function}
-    for user, roots, allowed in _users(meta_graph):
-        for node in _ran(roots, nodes, functions):
+    for user, roots, fed, allowed in _users(meta_graph):
+        for node in _ran(roots, fed, nodes, functions):
             if node.op in UNSAFE - allowed:
                 what = f"{user} reaches {node.op} {node.name}, which touches files or runs foreign code"
                 raise UnsafeModel(what, where=origin, hint="export the model without it")
 
 
-def _users(meta_graph: MetaGraphDef) -> Iterator[tuple[User | str, list[str], frozenset[str]]]:
+def _users(meta_graph: MetaGraphDef) -> Iterator[tuple[User | str, list[str], set[str], frozenset[str]]]:
+    """Who runs something: the nodes it asks for, those it feeds (what makes them does not run), what it may use."""
     for key, signature in meta_graph.signature_def.items():
-        yield User(key), [info.name for info in signature.outputs.values()], frozenset()
-    yield User(None), [init_node(meta_graph)], frozenset()
-    yield "restoring", [meta_graph.saver_def.restore_op_name], _RESTORING
+        if key != INIT:
+            fed = {_node_name(info.name) for info in signature.inputs.values()}
+            yield User(key), [info.name for info in signature.outputs.values()], fed, frozenset()
+    yield User(None), [init_node(meta_graph)], set(), frozenset()
+    saver = meta_graph.saver_def
+    yield "restoring", [saver.restore_op_name], {_node_name(saver.filename_tensor_name)}, _RESTORING
 
 
-def _ran(roots: Iterable[str], nodes: dict[str, NodeDef], functions: dict[str, FunctionDef]) -> Iterator[NodeDef]:
+def _ran(
+    roots: Iterable[str], fed: set[str], nodes: dict[str, NodeDef], functions: dict[str, FunctionDef]
+) -> Iterator[NodeDef]:
     """Every node that the roots need, and every node of every function that one of these names."""
-    waiting, seen = [_node_name(root) for root in roots], set()
+    waiting, seen = [_node_name(root) for root in roots], set(fed)
     called: list[str] = []
     while waiting:
         name = waiting.pop()

@@ -91,9 +91,13 @@ def same_attr(left: AttrValue, right: AttrValue) -> bool:
 
 def _same_array(left: Tensor, right: Tensor) -> bool:
     if left.dtype.is_floating or left.dtype in (DType.COMPLEX64, DType.COMPLEX128):
-        part = np.float64 if left.dtype is DType.FLOAT64 else np.complex128
-        a, b = left.array.astype(part), right.array.astype(part)
-        return np.array_equal(a, b, equal_nan=True) and np.array_equal(
-            np.signbit(a.real), np.signbit(b.real) | np.isnan(a.real)
-        )
+        with np.errstate(invalid="ignore"):  # a signalling NaN
+            a, b = left.array.astype(np.complex128), right.array.astype(np.complex128)
+        return all(_same_numbers(getattr(a, part), getattr(b, part)) for part in ("real", "imag"))
     return left.array.dtype == right.array.dtype and np.array_equal(left.array, right.array)
+
+
+def _same_numbers(a: np.ndarray, b: np.ndarray) -> bool:
+    """Zeros by their sign too, NaNs whatever their bits."""
+    signs = np.signbit(a) == np.signbit(b)
+    return np.array_equal(a, b, equal_nan=True) and bool(np.all(signs | np.isnan(a)))

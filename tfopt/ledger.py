@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -75,7 +76,10 @@ class Scales:
         findings: tuple[Finding, ...] = (),
     ) -> LedgerRow:
         graph = model.graph
-        weighed = [(tensor, self._weigh(tensor)) for tensor in tensors(graph)]
+        payloads = list(tensors(graph))
+        # Compressing is most of the work and runs beside the interpreter's lock.
+        with ThreadPoolExecutor() as pool:
+            weighed = list(zip(payloads, pool.map(self._weigh, payloads), strict=True))
         floating = [weight for tensor, weight in weighed if tensor.dtype.is_floating]
         return LedgerRow(
             step=step,

@@ -45,9 +45,9 @@ class _SessionRuntime(Closing):
 
     kind = "saved_model"
 
-    def __init__(self, threads: int | None) -> None:
+    def __init__(self, threads: int | None, *, optimize: bool = True) -> None:
         self._graph = tf.Graph()
-        self._session: Any = tf.compat.v1.Session(graph=self._graph, config=_config(threads))
+        self._session: Any = tf.compat.v1.Session(graph=self._graph, config=_config(threads, optimize))
         self._plans: dict[str, _Plan] = {}
         self._planning = threading.Lock()
         self._needs_rank = False
@@ -109,11 +109,14 @@ class TensorFlowRuntime(_SessionRuntime):
 
 
 class ModelRunner(_SessionRuntime):
-    """A `Model` in memory, initialised and ready to run."""
+    """A `Model` in memory, initialised and ready to run a few times.
+
+    TensorFlow's graph optimizer is off: it takes several times longer than the few runs that it would speed up.
+    """
 
     def __init__(self, model: Model, *, threads: int | None = None) -> None:
         """Raises InvalidModel when TensorFlow does not accept the graph or its initialiser fails."""
-        super().__init__(threads)
+        super().__init__(threads, optimize=False)
         self.signatures = signatures_of(model)
         self._needs_rank = not _ABORT_ON_RANK.isdisjoint(model.graph.by_op)
         with _closing_on_failure(self), _load_errors(None), self._graph.as_default():
@@ -133,15 +136,14 @@ class ModelRunner(_SessionRuntime):
             self._session.run(self._graph.get_operation_by_name(model.init), paths)
 
 
-def _config(threads: int | None) -> Any:
-    if threads is None:
-        return tf.compat.v1.ConfigProto()
-    return tf.compat.v1.ConfigProto(
-        intra_op_parallelism_threads=threads,
-        inter_op_parallelism_threads=threads,
+def _config(threads: int | None, optimize: bool) -> Any:
+    config = tf.compat.v1.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = not optimize
+    if threads is not None:
+        config.intra_op_parallelism_threads = config.inter_op_parallelism_threads = threads
         # The pool that sessions share has the size that the first of them asked for.
-        use_per_session_threads=True,
-    )
+        config.use_per_session_threads = True
+    return config
 
 
 def _make_plan(graph: Any, info: SignatureInfo) -> _Plan:

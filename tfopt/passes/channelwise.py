@@ -139,11 +139,13 @@ def _binary(graph: Graph, node: Node, value: Value, channels: Channels) -> Affin
     operand = per_channel(tensor, graph.type_of(value).shape.rank, channels)
     if operand is None:
         return f"{node.name} ({node.op}) has the constant {tensor.type}, not one number per channel"
+    if node.op in ("Div", "RealDiv") and position == 1:
+        return f"{node.name} ({node.op}) divides a constant by it"
     return _arithmetic(node.op, operand, position)
 
 
-def _arithmetic(op: str, operand: Vector, position: int) -> Affine | str:
-    """`x op operand`, or `operand op x` when x stands second."""
+def _arithmetic(op: str, operand: Vector, position: int) -> Affine:
+    """`x op operand`, or `operand op x` when x stands second (not for a division)."""
     one, zero = np.ones_like(operand), np.zeros_like(operand)
     if op in ("Add", "AddV2"):
         return Affine(one, operand)
@@ -151,8 +153,6 @@ def _arithmetic(op: str, operand: Vector, position: int) -> Affine | str:
         return Affine(one, -operand) if position == 0 else Affine(-one, operand)
     if op == "Mul":
         return Affine(operand, zero)
-    if position == 1:
-        return "divides a constant"
     with np.errstate(all="ignore"):
         return Affine(one / operand, zero)
 

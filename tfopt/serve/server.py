@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ except ModuleNotFoundError as error:
 
 from tfopt.serve.loading import RuntimeChoice, load_version
 from tfopt.serve.plane import Plane
+from tfopt.serve.process import dedicate_process
 from tfopt.serve.sources import find_sources
 from tfopt.serve.versions import ModelVersions
 
@@ -126,8 +126,7 @@ class Server:
 
         Calls `started` once it serves. A second signal ends the process at once.
         """
-        # Parsing holds Python's lock; at the default of 5 ms it would keep finished inferences waiting.
-        sys.setswitchinterval(0.0005)
+        dedicate_process()
         with self:
             stopping = threading.Event()
             before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}

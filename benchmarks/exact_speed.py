@@ -21,7 +21,7 @@ import tfopt
 from benchmarks import efficientnet_lite
 from benchmarks.models import efficientnet_lite0, imagenet_samples, mobilenet_v2, resnet50
 from benchmarks.report import print_table, ratio
-from tfopt.measure.values import Timing
+from tfopt.measure.values import Report, Timing
 
 LARGEST_DIFFERENCE = 1e-5
 BATCH_SIZES = (1, 8)
@@ -37,21 +37,25 @@ class Mark(NamedTuple):
 
 
 def main(names: list[str] | None = None) -> None:
+    rows: list[list[str]] = []
+    notes: list[str] = []
     with tempfile.TemporaryDirectory() as directory:
-        rows = [row for name in names or MARKS for row in _rows(name, MARKS[name], Path(directory))]
+        for name in names or MARKS:
+            report = _bench(name, MARKS[name], Path(directory))
+            original, exact = report.artifacts
+            pairs = zip(original.timings, exact.timings, strict=True)
+            rows += [_row(name, MARKS[name], before, after, exact.difference) for before, after in pairs]
+            notes += [f"{name}: {warning}" for warning in report.warnings]
     headings = ["model", "batch", "original ms", "exact ms", "speedup (99 % interval)", "mark", "difference", "met"]
-    print_table("Exact recipe against the original SavedModel", headings, rows)
+    print_table("Exact recipe against the original SavedModel", headings, rows, notes=notes)
 
 
-def _rows(name: str, mark: Mark, directory: Path) -> list[list[str]]:
+def _bench(name: str, mark: Mark, directory: Path) -> Report:
     samples = directory / f"{name}.npz"
     np.savez(samples, image=mark.images())
     model = mark.model()
     exact = tfopt.compress(model, directory / name, recipe="exact", data=samples).path
-    report = tfopt.bench([model, exact], data=samples, batch_sizes=BATCH_SIZES, seconds=SECONDS, footprint=False)
-    original, result = report.artifacts
-    pairs = zip(original.timings, result.timings, strict=True)
-    return [_row(name, mark, before, after, result.difference) for before, after in pairs]
+    return tfopt.bench([model, exact], data=samples, batch_sizes=BATCH_SIZES, seconds=SECONDS, footprint=False)
 
 
 def _row(name: str, mark: Mark, before: Timing, after: Timing, difference: float | None) -> list[str]:

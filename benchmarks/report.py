@@ -17,8 +17,13 @@ from tfopt.report.bench_table import machine_text
 WIDTH = 1000
 
 
-def print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table that can be pasted into the README. The first column is text, the others are figures."""
+def print_table(
+    title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *, notes: Iterable[str] = ()
+) -> None:
+    """Print a table that can be pasted into the README. The first column is text, the others are figures.
+
+    `notes` are what a reader has to know besides; equal ones are printed once.
+    """
     table = Table(box=box.MARKDOWN)
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="right" if index else "left")
@@ -29,6 +34,8 @@ def print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str
     console = Console(file=sys.stdout, width=WIDTH, highlight=False, markup=False)
     console.print(f"\n## {title}\n\n{machine_text(machine)}{load}")
     console.print(table)
+    for note in dict.fromkeys(notes):
+        console.print(f"- {note}")
 
 
 def ratio(speedup: Speedup) -> str:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tfopt.errors import OutputExists
-from tfopt.store.disk import rename, sync_tree, writing
+from tfopt.store.disk import make_directories, remove_empty, rename, sync_tree, writing
 from tfopt.store.lock import locked
 from tfopt.store.staging import open_slot, sweep
 
@@ -21,7 +21,8 @@ def check_absent(out: Path) -> None:
 
 @contextmanager
 def new_directory(out: Path) -> Iterator[Path]:
-    """An empty directory beside `out`, which becomes `out` when the block ends well and goes when it does not.
+    """An empty directory beside `out`, which becomes `out` when the block ends well and goes when it does not, as do
+    the parents that were made for it.
 
     What a killed process left of its attempt is swept by the next one. Of two processes on one output, the second to
     end raises OutputExists. Raises OutputError when the place cannot be written to.
@@ -29,6 +30,9 @@ def new_directory(out: Path) -> Iterator[Path]:
     check_absent(out)
     room = out.with_name(f".{out.name}.tfopt")
     with ExitStack() as stack:
+        with writing(out):
+            parents = make_directories(out.parent)
+        stack.callback(remove_empty, parents)
         stack.callback(_remove_if_unused, room)
         with writing(out), locked(room / "lock"):
             sweep(room / "slots")

@@ -90,7 +90,7 @@ def test_entries_say_what_is_held_and_labelled(tmp_path: Path) -> None:
     assert found == [(1, False, ("old", "stable")), (2, False, ("canary",)), (3, True, ())]
 
 
-@pytest.mark.parametrize("text", ["[]", '{"a": "1"}', '{"a": true}', "{", "\0"])
+@pytest.mark.parametrize("text", ["[" * 200_000, "[]", '{"a": "1"}', '{"a": true}', "{", "\0"])
 def test_broken_labels_are_an_error_that_names_the_file(tmp_path: Path, text: str) -> None:
     make(tmp_path, ".tfopt")
     (tmp_path / ".tfopt" / "labels.json").write_text(text)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,22 @@ def test_a_tree_has_one_digest_for_names_and_contents(version: Path) -> None:
     (version / "variables" / "data").rename(version / "variables" / "date")
     assert tree_digest(version) != before
     assert tree_digest(version / "saved_model.pb") == digest_files(version)["saved_model.pb"]
+
+
+def test_numbers_that_json_lacks_are_given_back_as_they_are_written(version: Path) -> None:
+    written = write_manifest(version, Manifest({"ledger": ({"change": float("inf")}, {"change": float("nan")})}))
+    assert written.data["ledger"] == [{"change": "Infinity"}, {"change": "NaN"}]
+    assert read_manifest(version) == written
+
+
+def test_a_manifest_of_endless_depth_is_refused(version: Path) -> None:
+    write_manifest(version, Manifest())
+    (version / MANIFEST_PATH).write_text("[" * 200_000)
+    with pytest.raises(InvalidModel, match=r"tfopt\.json: cannot be read"):
+        read_manifest(version)
+
+
+def test_a_file_name_that_is_not_utf8_is_named(version: Path) -> None:
+    (version / os.fsdecode(b"odd\xff")).touch()
+    with pytest.raises(InvalidModel, match=r"odd\\udcff.*not UTF-8"):
+        write_manifest(version, Manifest())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,16 @@ class VersionEntry:
 
     @property
     def bytes(self) -> int:
-        """The size of all files, counted anew each time."""
-        return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file())
+        """The size of all files, counted anew each time; of a version that is being deleted, of those still there."""
+        return sum(_size(path) for path in self.path.rglob("*"))
+
+
+def _size(path: Path) -> int:
+    try:
+        state = path.stat()
+    except OSError:
+        return 0
+    return state.st_size if stat.S_ISREG(state.st_mode) else 0
 
 
 def version_number(name: str) -> int | None:
@@ -107,7 +116,7 @@ def read_labels(base: Path) -> dict[str, int]:
         labels = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidModel(f"cannot be read: {error}", where=str(path)) from error
     if not isinstance(labels, dict) or not all(type(number) is int for number in labels.values()):
         raise InvalidModel("must be a JSON object of label: version number", where=str(path))

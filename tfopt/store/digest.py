@@ -22,9 +22,21 @@ def digest_file(path: Path) -> str:
 
 
 def digest_files(directory: Path) -> dict[str, str]:
-    """SHA-256 by path relative to `directory`, with forward slashes, sorted."""
+    """SHA-256 by path relative to `directory`, with forward slashes, sorted.
+
+    Raises InvalidModel for a file that cannot be read, and for a name that is no UTF-8, which no manifest can hold.
+    """
     files = sorted(path for path in directory.rglob("*") if path.is_file())
-    return {path.relative_to(directory).as_posix(): digest_file(path) for path in files}
+    return {_name(path.relative_to(directory)): digest_file(path) for path in files}
+
+
+def _name(relative: Path) -> str:
+    name = relative.as_posix()
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidModel("a file's name is not UTF-8", where=ascii(name), hint="rename or remove the file") from error
+    return name
 
 
 def joint_digest(files: Mapping[str, str]) -> str:

@@ -142,16 +142,17 @@ def _entries(directory: Path) -> list[Path]:
 
 
 def to_json(value: Mapping[str, Any]) -> str:
-    """Strict JSON with a final newline. Numbers that JSON lacks become the strings `Infinity`, `-Infinity`, `NaN`,
-    which `float()` reads."""
-    return json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    """Strict JSON of `json_ready(value)` with a final newline."""
+    return json.dumps(json_ready(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _finite(value: Any) -> Any:
+def json_ready(value: Any) -> Any:
+    """The value as JSON reads it back: numbers that JSON lacks become the strings `Infinity`, `-Infinity`, `NaN`, which
+    `float()` reads; tuples become lists, keys text."""
     if isinstance(value, float) and value - value != 0.0:
         return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): json_ready(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [json_ready(item) for item in value]
     return value

@@ -11,7 +11,7 @@ from typing import Any
 from tfopt import __version__
 from tfopt.errors import InvalidModel, UnsupportedModel
 from tfopt.store.digest import digest_file, digest_files
-from tfopt.store.disk import to_json, writing
+from tfopt.store.disk import json_ready, to_json, writing
 
 MANIFEST_PATH = "assets.extra/tfopt.json"
 SCHEMA = 1
@@ -22,8 +22,8 @@ class Manifest:
     """A plain JSON object with names for what readers ask for. Keys that a reader does not know are kept.
 
     `data` keys: `schema`, `tfopt` (version that wrote it), `source` {name, digest}, `recipe` (text), `samples`,
-    `ledger`, `signatures`, `artifacts` {kind: {path, digest, bytes, fidelity, requires}}, `warmup`,
-    `files` {relative path: sha256}.
+    `ledger`, `signatures`, `artifacts` {kind: {path, digest, bytes, fidelity, requires}},
+    `published` {model, time, ran, samples, notes}, `files` {relative path: sha256}.
     """
 
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -60,7 +60,7 @@ def write_manifest(version_dir: Path, manifest: Manifest) -> Manifest:
     path = version_dir / MANIFEST_PATH
     files = {name: digest for name, digest in digest_files(version_dir).items() if name != MANIFEST_PATH}
     rest = {key: value for key, value in manifest.data.items() if key not in ("schema", "tfopt", "files")}
-    written = Manifest({"schema": SCHEMA, "tfopt": __version__, **rest, "files": files})
+    written = Manifest(json_ready({"schema": SCHEMA, "tfopt": __version__, **rest, "files": files}))
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(to_json(written.data), encoding="utf-8")
@@ -77,7 +77,7 @@ def read_manifest(version_dir: Path) -> Manifest | None:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidModel(f"cannot be read: {error}", where=str(path)) from error
     if not isinstance(data, dict) or "schema" not in data:
         raise InvalidModel("is no manifest of tfopt: a JSON object with a schema is wanted", where=str(path))

@@ -215,6 +215,15 @@ def test_what_a_classifier_is(outputs: dict[str, np.ndarray], method: str, name:
     assert classifier_output(outputs, method) == name
 
 
+def test_agreement_is_of_the_classifier_s_rows_whatever_else_there_is() -> None:
+    """An output of one number a call has fewer rows than there are examples."""
+    outputs = {"a_count": np.array([32, 18]), "scores": np.eye(4, dtype=np.float32)[np.arange(50) % 4]}
+    found = measure(outputs, outputs, samples=50)
+    assert (found.samples, found.agreement) == (50, 1.0)
+    assert found.agreement_bound == pytest.approx(0.05 ** (1 / 50))
+    assert measure(outputs, outputs).samples == 50
+
+
 def test_accuracy_with_labels() -> None:
     before = f32([9, 0], [9, 0], [0, 9], [0, 9])
     after = f32([9, 0], [0, 9], [0, 9], [9, 0])

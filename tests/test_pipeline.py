@@ -151,6 +151,16 @@ def test_largest_change_sees_shapes_strings_and_zeros() -> None:
     assert largest_change(outputs([True]), outputs([True])) == 0.0
 
 
+def test_largest_change_leaves_out_what_the_original_cannot_say() -> None:
+    def outputs(*values: float) -> dict[str, dict[str, np.ndarray]]:
+        return {"s": {"y": np.array(values, np.float32)}}
+
+    nan, inf = float("nan"), float("inf")
+    assert largest_change(outputs(nan, -inf, 2.0), outputs(nan, -inf, 1.0)) == 0.5
+    assert largest_change(outputs(nan), outputs(nan)) == 0.0
+    assert largest_change(outputs(1.0, 2.0), outputs(1.0, nan)) == inf
+
+
 def test_shared_tensors_are_weighed_once() -> None:
     before = model()
     twin = Node("w2", "Const", (), before.graph["w"].attrs, before.graph["w"].outputs)

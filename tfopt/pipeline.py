@@ -135,7 +135,8 @@ def _change(run: _Run) -> float | None:
 
 
 def largest_change(reference: Outputs, candidate: Outputs) -> float:
-    """The largest difference of any output over its largest magnitude; 1.0 for a string or bool that differs."""
+    """The largest difference of any output over its largest magnitude; 1.0 for a string or bool that differs, infinite
+    for another shape and for values that are not finite where the original's are."""
     changes = [
         _output_change(expected, candidate[signature][name])
         for signature, outputs in reference.items()
@@ -150,6 +151,9 @@ def _output_change(expected: NDArray[Any], actual: NDArray[Any]) -> float:
     if expected.dtype.kind not in "fciu" or not expected.size:
         return 0.0 if np.array_equal(expected, actual) else 1.0
     wide = np.complex128 if expected.dtype.kind == "c" else np.float64
-    difference = np.abs(expected.astype(wide) - actual.astype(wide))
-    scale = float(np.abs(expected.astype(wide)).max())
-    return float(difference.max()) / (scale or 1.0)
+    finite = np.isfinite(expected)  # as in fidelity: what the original cannot say is not compared
+    before, after = expected[finite].astype(wide), actual[finite].astype(wide)
+    if not np.isfinite(after).all():
+        return float("inf")
+    scale = float(np.abs(before).max(initial=0.0))
+    return float(np.abs(before - after).max(initial=0.0)) / (scale or 1.0)

@@ -117,14 +117,15 @@ def judge(
     exact: bool,
     method_name: str = "",
     labels: NDArray[np.int64] | None = None,
+    samples: int | None = None,
 ) -> Judgement:
     """Measure a candidate's outputs against the original's and hold them against the gate.
 
-    `exact` says that every step claims to change nothing but rounding. Raises what `measure` and `Gate.check_suits`
-    raise; a failed check does not raise, `Judgement.require` does.
+    `exact` says that every step claims to change nothing but rounding; `samples` is as in `measure`. Raises what
+    `measure` and `Gate.check_suits` raise; a failed check does not raise, `Judgement.require` does.
     """
     gate.check_suits(reference, method_name)
-    found = measure(reference, candidate, method_name=method_name, labels=labels)
+    found = measure(reference, candidate, method_name=method_name, labels=labels, samples=samples)
     checks = [*_finite(found), *(_exact(found, reference) if exact else ())]
     default = not exact and gate.max_drop is None and gate.min_cosine is None
     if gate.max_drop is not None or (default and found.classifier is not None):

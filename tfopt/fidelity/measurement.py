@@ -82,23 +82,33 @@ class Fidelity:
 
 
 def measure(
-    reference: Arrays, candidate: Arrays, *, method_name: str = "", labels: NDArray[np.int64] | None = None
+    reference: Arrays,
+    candidate: Arrays,
+    *,
+    method_name: str = "",
+    labels: NDArray[np.int64] | None = None,
+    samples: int | None = None,
 ) -> Fidelity:
     """Compare two runs on the same examples (axis 0); `labels` are their true classes, int64[examples].
+
+    `samples` is the number of examples, by default the rows of the classifier's output, else of the first one; not
+    every output has a row for each (`Samples.map`).
 
     Raises FidelityError when outputs differ in name, dtype or shape, UsageError for labels of a model that is no
     classifier, InvalidSamples for labels that do not fit its classes.
     """
     outputs = compare(reference, candidate)
-    samples = next((len(array) for array in reference.values() if array.ndim), 0)
     name = classifier_output(reference, method_name)
+    if samples is None:
+        rows = reference.values() if name is None else (reference[name],)
+        samples = next((len(array) for array in rows if array.ndim), 0)
     if name is None:
         if labels is not None:
             raise UsageError("labels were given, but the model is no classifier", hint=WHAT_IS_A_CLASSIFIER)
         return Fidelity(samples, outputs)
     before, after = predicted(reference[name]), predicted(candidate[name])
-    same = int((before == after).sum())
-    found = Fidelity(samples, outputs, name, len(np.unique(before)), same / samples, share_at_least(same, samples))
+    same, count = int((before == after).sum()), len(before)
+    found = Fidelity(samples, outputs, name, len(np.unique(before)), same / count, share_at_least(same, count))
     if labels is None:
         return found
     _check_labels(labels, reference[name])

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tfopt.errors import UsageError
-from tfopt.ir.graph import Model
 from tfopt.ir.text import to_text
-from tfopt.ledger import LedgerRow, Scales
+from tfopt.ledger import LedgerRow
 from tfopt.passes.base import Finding
+from tfopt.runtimes.base import SignatureInfo, signatures_of
+from tfopt.store.size import model_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +55,23 @@ def inspect_model(path: Path) -> Inspection:
     """Look at a SavedModel, a version directory or a .tflite file. Raises InvalidModel and the reader's errors."""
     if path.suffix == ".tflite":
         return _inspect_tflite(path)
+    if path.is_dir() and not (path / "saved_model.pb").exists() and (path / "model.tflite").is_file():
+        return _inspect_tflite(path / "model.tflite")
     from tfopt.formats.saved_model import read_saved_model
     from tfopt.pipeline import run_pipeline
     from tfopt.recipe import load_recipe
 
     model = read_saved_model(path)
-    ledger = run_pipeline(model, load_recipe("exact")).ledger
+    original, *rows = run_pipeline(model, load_recipe("exact")).ledger
     operations = Counter(node.op for node in model.graph)
     return Inspection(
         path=path,
         kind="saved_model",
-        bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
-        signatures=_signatures(model),
-        figures=Scales().row("original", model),
+        bytes=_bytes(path),
+        signatures=_signatures(signatures_of(model)),
+        figures=original,
         operations=dict(operations.most_common()),
-        found={row.step: row.findings for row in ledger[1:]},
+        found=_findings(rows),
     )
 
 
@@ -84,27 +87,29 @@ def read_graph_text(path: Path) -> str:
 def _inspect_tflite(path: Path) -> Inspection:
     from tfopt.runtimes.load import open_artifact
 
-    runtime = open_artifact(path)
-    try:
-        signatures = {
-            key: {
-                "inputs": {name: str(info.type) for name, info in signature.inputs.items()},
-                "outputs": {name: str(info.type) for name, info in signature.outputs.items()},
-                "method_name": signature.method_name,
-            }
-            for key, signature in runtime.signatures.items()
-        }
-    finally:
-        runtime.close()
-    return Inspection(path, "tflite", path.stat().st_size, signatures)
+    with open_artifact(path) as runtime:
+        return Inspection(path, "tflite", _bytes(path), _signatures(runtime.signatures))
 
 
-def _signatures(model: Model) -> dict[str, Any]:
+def _bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in model_files(path))
+
+
+def _findings(rows: Iterable[LedgerRow]) -> dict[str, tuple[Finding, ...]]:
+    """By step: what all rounds of a repeat did, and what the last one left."""
+    found: dict[str, tuple[Finding, ...]] = {}
+    for row in rows:
+        done = (finding for finding in found.get(row.step, ()) if finding.done)
+        found[row.step] = (*done, *row.findings)
+    return found
+
+
+def _signatures(signatures: Mapping[str, SignatureInfo]) -> dict[str, Any]:
     return {
         key: {
-            "inputs": {name: str(entry.type) for name, entry in signature.inputs.items()},
-            "outputs": {name: str(entry.type) for name, entry in signature.outputs.items()},
+            "inputs": {name: str(info.type) for name, info in signature.inputs.items()},
+            "outputs": {name: str(info.type) for name, info in signature.outputs.items()},
             "method_name": signature.method_name,
         }
-        for key, signature in model.signatures.items()
+        for key, signature in signatures.items()
     }

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tfopt.errors import FidelityError
+from tfopt.errors import FidelityError, UsageError
 from tfopt.evidence import Evidence, gather_evidence
 from tfopt.fidelity import Gate, Judgement, check_contract, classifier_output, judge
 from tfopt.fidelity.measurement import Arrays
@@ -23,6 +23,7 @@ from tfopt.pipeline import Outputs, PipelineResult, Requested, run_pipeline
 from tfopt.recipe import Recipe, dump_recipe, load_recipe
 from tfopt.runtimes.base import SignatureInfo
 from tfopt.store.digest import tree_digest
+from tfopt.store.disk import copy_file, writing
 from tfopt.store.manifest import Manifest, write_manifest
 from tfopt.store.output import check_absent, new_directory
 from tfopt.store.size import Size, measure_size
@@ -34,6 +35,8 @@ Tell = Callable[[str], None]
 PROBE_EXAMPLES = 8
 #: Examples a call while an artifact is judged: bounds memory, not results.
 JUDGE_BATCH = 32
+#: Callables of the original that a note names.
+_NAMED = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,17 +107,17 @@ def compress(
     """Run `recipe` (a name, a file or a Recipe) over a SavedModel and write a version directory.
 
     `out` is `<model>-<recipe>` beside the model unless said. `data` holds samples by input name, `labels` their
-    classes.
-    `max_drop` is in absolute points ("0.5" or "0.5%"): of accuracy with labels, else of agreement with the original;
-    `min_cosine` is for models that are no classifiers.
+    classes. `max_drop` is in absolute points ("0.5" or "0.5%"): of accuracy with labels, else of agreement with the
+    original; `min_cosine` is for models that are no classifiers. `seed`, 0 or more, is that of the split and of
+    synthetic samples. The model's own warmup requests go along.
 
-    Raises OutputExists, the errors of reader, samples, recipe and converters, and Refused (a FidelityError) when an
-    artifact breaks the contract or differs by more than allowed. Nothing is written then.
+    Raises OutputExists, UsageError, the errors of reader, samples, recipe and converters, and Refused (a
+    FidelityError) when an artifact breaks the contract or differs by more than allowed. Nothing is written then.
     """
     source = Path(model)
     steps = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     target = Path(out) if out is not None else default_output(source, steps)
-    check_absent(target)
+    _check_arguments(source, target, seed)
     gate = Gate.of(max_drop=max_drop, min_cosine=min_cosine)
     tell(f"reading {source}")
     from tfopt.formats.saved_model import read_saved_model
@@ -129,6 +132,15 @@ def default_output(model: Path, recipe: Recipe) -> Path:
     """Beside the model, named after it and the recipe."""
     whole = model.resolve()
     return whole.with_name(f"{whole.name}-{recipe.name}")
+
+
+def _check_arguments(source: Path, target: Path, seed: int) -> None:
+    check_absent(target)
+    if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
+        hint = "name a place outside of it: the input is never changed"
+        raise UsageError("the output lies in the model", where=str(target), hint=hint)
+    if seed < 0:
+        raise UsageError(f"a seed is 0 or more, not {seed}")
 
 
 def _path(value: str | Path | None) -> Path | None:
@@ -176,15 +188,26 @@ class _Writer:
                 ]
             except FidelityError as error:
                 raise Refused(error, self.result.ledger) from error
+            self._carry_warmup(directory)
             manifest = write_manifest(directory, Manifest(self._manifest(written, contract)))
         return CompressResult(
             path=self.target,
             ledger=self.result.ledger,
             artifacts=tuple(written),
-            notes=self.evidence.notes,
+            notes=(*self.evidence.notes, *_lost(self.source)),
             source_size=measure_size(self.source),
             manifest=manifest.data,
         )
+
+    def _carry_warmup(self, directory: Path) -> None:
+        """The contract is the same, so the model's own warmup requests are good for the result."""
+        from tfopt.formats.warmup import WARMUP_PATH
+
+        if (self.source / WARMUP_PATH).is_file():
+            place = directory / WARMUP_PATH
+            with writing(place):
+                place.parent.mkdir()
+            copy_file(self.source / WARMUP_PATH, place)
 
     def _artifacts(self, directory: Path) -> Iterator[tuple[Artifact, bool]]:
         """Write every artifact; gives each with whether all that made it was exact."""
@@ -236,7 +259,8 @@ class _Writer:
         gate = self.gate if key == main or classifies else replace(self.gate, max_drop=None)
         same_samples = self.evidence.splits[key] is self.evidence.splits[main]
         labels = self.evidence.labels if key == main or (same_samples and classifies) else None
-        return judge(expected, found, gate, exact=exact, method_name=method_name, labels=labels)
+        count = self.evidence.splits[key].held_out.count
+        return judge(expected, found, gate, exact=exact, method_name=method_name, labels=labels, samples=count)
 
     def _manifest(self, written: Sequence[WrittenArtifact], contract: Mapping[str, SignatureInfo]) -> dict[str, Any]:
         return {
@@ -247,6 +271,15 @@ class _Writer:
             "signatures": {key: info.as_dict() for key, info in contract.items()},
             "artifacts": {artifact.kind: artifact.to_dict() for artifact in written},
         }
+
+
+def _lost(source: Path) -> Iterator[str]:
+    from tfopt.formats.object_graph import read_callables
+
+    names = read_callables(source)
+    if names:
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        yield f"the result is called by its signatures alone; left behind: {', '.join(names[:_NAMED])}{more}"
 
 
 def _run_artifact(path: Path, evidence: Evidence) -> tuple[dict[str, SignatureInfo], Outputs]:

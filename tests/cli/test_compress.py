@@ -9,9 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfopt
+from tests import models
 from tfopt.cli.main import main
+from tfopt.errors import UsageError
+from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, write_warmup
 from tfopt.recipe import load_recipe, shipped_recipes
 
 BUNDLE = Path(tfopt.__file__).parent / "demo"
@@ -71,7 +75,8 @@ def test_int8_is_small_and_right(int8: Path) -> None:
     original = sum(p.stat().st_size for p in CNN.rglob("*") if p.is_file())
     assert (int8 / "model.tflite").stat().st_size <= 0.30 * original
     fidelity = json.loads((int8 / "assets.extra/tfopt.json").read_text())["artifacts"]["tflite"]["fidelity"]
-    assert "serving_default" in fidelity
+    assert fidelity["serving_default"]["passed"]
+    assert fidelity["serving_default"]["accuracy_after"] > 0.85
 
 
 def test_the_exact_recipe_is_the_default_and_stands_beside_the_model(run: Run, tmp_path: Path) -> None:
@@ -147,7 +152,7 @@ def test_the_shipped_recipes_are_all_run_here() -> None:
         ({"imgae": IMAGES}, "image"),
         ({"image": IMAGES[..., 0]}, "shape"),
         ({"image": (IMAGES * 255).astype(np.uint8)}, "uint8"),
-        ({"image": IMAGES[:0]}, ""),
+        ({"image": IMAGES[:0]}, "not one sample"),
         ({"image": np.full_like(IMAGES, np.nan)}, "NaN"),
         ({"image": IMAGES[:1]}, "split"),
     ],
@@ -171,7 +176,10 @@ def test_bad_samples(run: Run, tmp_path: Path, arrays: dict[str, np.ndarray], ex
         (["--max-drop", "much"], 2, "max-drop"),
         (["--recipe", "exact", "--prune", "0.5"], 2, "--recipe"),
         (["--exclude", "*"], 2, "--prune"),
+        (["--prune-scope", "global"], 2, "--prune-scope needs --prune"),
         (["--prune", "1.5"], 7, "1.5"),
+        (["--seed", "-1"], 2, "--seed"),
+        (["--save-recipe", LABELS], 9, "is there already"),
         (["--data", "missing.npz"], 6, "missing.npz"),
     ],
 )
@@ -190,6 +198,51 @@ def test_an_output_that_exists_is_never_touched(run: Run, tmp_path: Path) -> Non
     assert code == 9
     assert "is there already" in error_line(err)
     assert tree(tmp_path / "out") == {"mine.txt": b"keep"}
+
+
+def test_an_output_inside_the_model_is_refused(run: Run, tmp_path: Path, built: Callable[..., Path]) -> None:
+    model = shutil.copytree(built(models.linear), tmp_path / "model")
+    before = sorted(tmp_path.rglob("*"))
+    code, _, err = run("compress", model, model / "small")
+    assert code == 2
+    assert "the output lies in the model" in error_line(err)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_refused_result_leaves_no_parents_of_the_output(run: Run, tmp_path: Path, built: Callable[..., Path]) -> None:
+    assert run("compress", built(models.linear), tmp_path / "a" / "b" / "out", "--prune", "0.99")[0] == 8
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_seed_for_the_synthetic_samples_is_no_negative_number(tmp_path: Path, built: Callable[..., Path]) -> None:
+    with pytest.raises(UsageError, match="a seed is 0 or more, not -1"):
+        tfopt.compress(built(models.linear), tmp_path / "out", seed=-1)
+
+
+def test_outputs_without_a_number_are_json_too(run: Run, tmp_path: Path) -> None:
+    """The logarithm of a negative number is NaN in the original as well."""
+    module = tf.Module()
+    signature = [models.floats(None, 3, name="x")]
+    module.serve = tf.function(lambda x: {"y": tf.math.log(x)}, input_signature=signature)
+    model = models.save(module, tmp_path / "model", serving_default=module.serve)
+    code, out, err = run("compress", model, tmp_path / "out", "--json")
+    assert code == 0, err
+    assert [row["change"] for row in json.loads(out)["ledger"]] == [0.0] * len(json.loads(out)["ledger"])
+    assert "Warning" not in err
+    assert "left behind: loaded.serve(...)" in err
+
+
+def test_the_model_s_own_warmup_requests_go_along(run: Run, tmp_path: Path, built: Callable[..., Path]) -> None:
+    model = shutil.copytree(built(models.linear), tmp_path / "model")
+    requests = [
+        WarmupRequest("m", "serving_default", {"x": np.full((1, 3), number, np.float32)}) for number in range(4)
+    ]
+    write_warmup(model / WARMUP_PATH, requests)
+    code, _, err = run("compress", model, tmp_path / "out")
+    assert code == 0, err
+    assert "4 examples of its own warmup requests" in err
+    assert (tmp_path / "out" / WARMUP_PATH).read_bytes() == (model / WARMUP_PATH).read_bytes()
+    assert WARMUP_PATH in json.loads((tmp_path / "out" / "assets.extra/tfopt.json").read_text())["files"]
 
 
 def bad_model(tmp_path: Path, kind: str) -> Path:

@@ -113,8 +113,12 @@ def test_what_goes_wrong_is_told_in_one_line(run: Tfopt, tmp_path: Path) -> None
     assert "--json-input is no JSON" in run.fails(UsageError.exit_code, "linear", "--json-input", "[1,")
     assert "is not of expected type: float" in run.fails(RequestError.exit_code, "linear", "--json-input", '["a"]')
     (tmp_path / "x.npz").write_bytes(b"no archive")
-    assert "cannot be read" in run.fails(InvalidSamples.exit_code, "linear", "--data", tmp_path / "x.npz")
-    assert "cannot be read" in run.fails(InvalidSamples.exit_code, "linear", "--data", tmp_path / "nope.npz")
+    assert "no .npz or .npy file" in run.fails(InvalidSamples.exit_code, "linear", "--data", tmp_path / "x.npz")
+    assert "no such file" in run.fails(InvalidSamples.exit_code, "linear", "--data", tmp_path / "nope.npz")
+    np.save(tmp_path / "scalar.npy", np.float32(5))
+    assert "without a batch axis" in run.fails(InvalidSamples.exit_code, "linear", "--data", tmp_path / "scalar.npy")
+    assert "is no base64" in run.fails(UsageError.exit_code, "linear", "--json-input", '[{"b64": "!"}]')
+    assert run.fails(RequestError.exit_code, "linear", "--json-input", "{}")
 
 
 def test_no_server(capsys: pytest.CaptureFixture[str]) -> None:

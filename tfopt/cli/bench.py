@@ -72,4 +72,4 @@ def bench(
         # A reader of Markdown wraps by itself.
         console.width = 1000
     for part in bench_tables(report, markdown=markdown):
-        console.print(part, markup=False)
+        console.print(part)

@@ -39,8 +39,8 @@ def compress(
         float | None, typer.Option(help="Set this share of the weights to zero, the smallest first, e.g. 0.5.")
     ] = None,
     prune_scope: Annotated[
-        Scope, typer.Option(help="Rank weights within each layer, or over the whole model.")
-    ] = Scope.layer,
+        Scope | None, typer.Option(help="Rank weights within each layer (the default), or over the whole model.")
+    ] = None,
     exclude: Annotated[
         list[str] | None, typer.Option(help="Do not prune layers of this name pattern, e.g. '*head*'. Repeatable.")
     ] = None,
@@ -58,9 +58,9 @@ def compress(
     min_cosine: Annotated[
         float | None, typer.Option(help="Least cosine similarity, for models that are no classifiers.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the split into calibration and held-out samples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split into calibration and held-out samples.")] = 0,
     save_recipe: Annotated[
-        Path | None, typer.Option(help="Write the recipe that the flags stand for to this file.")
+        Path | None, typer.Option(help="When all went well, write the recipe that was run to this new file.")
     ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say what each pass found, and why it left the rest.")
@@ -81,8 +81,11 @@ def compress(
     from tfopt.compression import Refused
     from tfopt.compression import compress as run
     from tfopt.report.ledger_table import artifacts_table, findings_text, ledger_table
+    from tfopt.store.output import check_absent
 
-    chosen = _recipe(recipe, quantize, tflite, prune, prune_scope, exclude, save_recipe)
+    chosen = _recipe(recipe, quantize, tflite, prune, prune_scope, exclude)
+    if save_recipe is not None:
+        check_absent(save_recipe)
     try:
         with progress() as tell:
             result = run(
@@ -103,6 +106,8 @@ def compress(
         else:
             console().print(ledger_table(refused.ledger))
         raise
+    if save_recipe is not None:
+        _save_recipe(chosen, save_recipe)
     for note in result.notes:
         say(f"note: {note}")
     if json:
@@ -120,31 +125,34 @@ def _recipe(
     quantize: Quantize | None,
     tflite: bool,
     prune: float | None,
-    prune_scope: Scope,
+    prune_scope: Scope | None,
     exclude: list[str] | None,
-    save_recipe: Path | None,
 ) -> Recipe:
     from tfopt.errors import UsageError
-    from tfopt.recipe import dump_recipe, load_recipe, recipe_from_flags
+    from tfopt.recipe import load_recipe, recipe_from_flags
 
-    flags = quantize is not None or tflite or prune is not None or bool(exclude)
-    if recipe is not None and flags:
-        raise UsageError(
-            "--recipe and the flags that are short for one do not go together", hint="put the steps into the recipe"
-        )
-    if exclude and prune is None:
-        raise UsageError("--exclude needs --prune")
-    chosen = (
-        load_recipe(recipe)
-        if recipe is not None
-        else recipe_from_flags(
-            quantize=quantize.value if quantize else None,
-            tflite=tflite,
-            prune=prune,
-            prune_scope=prune_scope.value,
-            prune_exclude=tuple(exclude or ()),
-        )
+    of_pruning = {"--prune-scope": prune_scope is not None, "--exclude": bool(exclude)}
+    if recipe is not None:
+        if quantize is not None or tflite or prune is not None or any(of_pruning.values()):
+            raise UsageError(
+                "--recipe and the flags that are short for one do not go together", hint="put the steps into the recipe"
+            )
+        return load_recipe(recipe)
+    for flag, given in of_pruning.items():
+        if given and prune is None:
+            raise UsageError(f"{flag} needs --prune")
+    return recipe_from_flags(
+        quantize=quantize.value if quantize else None,
+        tflite=tflite,
+        prune=prune,
+        prune_scope=(prune_scope or Scope.layer).value,
+        prune_exclude=tuple(exclude or ()),
     )
-    if save_recipe is not None:
-        save_recipe.write_text(dump_recipe(chosen))
-    return chosen
+
+
+def _save_recipe(chosen: Recipe, path: Path) -> None:
+    from tfopt.recipe import dump_recipe
+    from tfopt.store.disk import writing
+
+    with writing(path), path.open("x", encoding="utf-8") as file:
+        file.write(dump_recipe(chosen))

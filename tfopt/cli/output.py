@@ -18,15 +18,21 @@ Tell = Callable[[str], None]
 
 
 def emit_json(value: Any) -> None:
-    """Print a JSON document on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str))
+    """Print a JSON document on stdout; infinities and NaN are strings in it, as in the manifest."""
+    from tfopt.store.disk import json_ready
+
+    print(json.dumps(json_ready(value), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def out() -> Console:
-    """The console for tables on stdout: as wide as needed when no terminal limits it. Respects NO_COLOR."""
+    """The console for tables on stdout: as wide as needed when no terminal limits it. Respects NO_COLOR.
+
+    Names of models, nodes and files are printed as they are: brackets in them are no markup.
+    """
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200, highlight=False)
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 def say(message: str) -> None:
@@ -44,7 +50,7 @@ def progress() -> Iterator[Tell]:
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
+    columns = SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False)
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting")
         yield lambda text: bar.update(task, description=text)

@@ -47,7 +47,7 @@ def predict(
     if json:
         emit_json({"model": model, **_as_json(outputs, top)})
     else:
-        out().print(_table(outputs, top), markup=False)
+        out().print(_table(outputs, top))
 
 
 def _inputs(data: Path | None, json_input: str | None, count: int | None) -> tuple[Any, str | None]:
@@ -63,18 +63,15 @@ def _inputs(data: Path | None, json_input: str | None, count: int | None) -> tup
 
 
 def _load(path: Path, count: int | None) -> Any:
-    import zipfile
-
-    import numpy as np
-
+    from tfopt.data.files import UNNAMED, read_arrays
     from tfopt.errors import InvalidSamples
 
-    try:
-        loaded = np.load(path)
-        return {name: loaded[name][:count] for name in loaded.files} if hasattr(loaded, "files") else loaded[:count]
-    except (OSError, ValueError, IndexError, EOFError, zipfile.BadZipFile) as error:
-        hint = "wanted: .npz with an array for each input, or .npy"
-        raise InvalidSamples(f"cannot be read: {error}", where=str(path), hint=hint) from error
+    arrays = read_arrays(path)
+    for name, array in arrays.items():
+        if not array.ndim:
+            raise InvalidSamples(f"{name} is a single number, without a batch axis", where=str(path))
+    few = {name: array[:count] for name, array in arrays.items()}
+    return few[UNNAMED] if few.keys() == {UNNAMED} else few
 
 
 def _parse(text: str) -> tuple[Any, str | None]:
@@ -92,7 +89,7 @@ def _parse(text: str) -> tuple[Any, str | None]:
     signature = value.get("signature_name")
     if isinstance(value.get("instances"), list):
         return _with_bytes(_columns(value["instances"])), signature
-    return _with_bytes(value["inputs"] if value.keys() <= {"inputs", "signature_name"} else value), signature
+    return _with_bytes(value.get("inputs", {}) if value.keys() <= {"inputs", "signature_name"} else value), signature
 
 
 def _columns(rows: list[Any]) -> Any:
@@ -103,14 +100,23 @@ def _columns(rows: list[Any]) -> Any:
 
 
 def _with_bytes(value: Any) -> Any:
-    import base64
-
     if isinstance(value, list):
         return [_with_bytes(item) for item in value]
     if isinstance(value, dict):
         is_bytes = value.keys() == {"b64"}
-        return base64.b64decode(value["b64"]) if is_bytes else {key: _with_bytes(item) for key, item in value.items()}
+        return _decoded(value["b64"]) if is_bytes else {key: _with_bytes(item) for key, item in value.items()}
     return value
+
+
+def _decoded(text: Any) -> bytes:
+    import base64
+
+    from tfopt.errors import UsageError
+
+    try:
+        return base64.b64decode(text, validate=True)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"--json-input: {text!r} is no base64: {error}") from error
 
 
 def _as_json(outputs: dict[str, NDArray[Any]], top: int | None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ _DAMAGE = (
     ValueError, EOFError, KeyError, RuntimeError, MemoryError, SyntaxError, TokenError, BadZipFile, zlib.error,
 )  # fmt: skip
 #: The name that numpy.savez gives an array that was given none.
-_UNNAMED = "arr_0"
+UNNAMED = "arr_0"
 
 
 def load_samples(path: Path, inputs: Mapping[str, TensorType], *, allow_nan: bool = False) -> Samples:
@@ -39,7 +39,7 @@ def load_samples(path: Path, inputs: Mapping[str, TensorType], *, allow_nan: boo
     """
     where = str(path)
     how = batching(inputs)
-    given = _by_name(_read(path), inputs, where)
+    given = _by_name(read_arrays(path), inputs, where)
     arrays = checked(given, inputs, how, where=where, allow_nan=allow_nan)
     count = len(next(iter(arrays.values()), ()))
     notes = [f"{name} rounded from {given[name].dtype}" for name in arrays if _rounded(given[name], arrays[name])]
@@ -55,7 +55,7 @@ def load_labels(path: Path, count: int) -> NDArray[np.int64]:
     Raises InvalidSamples: unreadable, more than one array, no integers, negative, not one label per sample.
     """
     where = str(path)
-    arrays = _read(path)
+    arrays = read_arrays(path)
     if len(arrays) != 1:
         listed = ", ".join(sorted(arrays)) or "none"
         raise InvalidSamples(f"labels are one array, this file has {len(arrays)}", where=where, hint=f"it has {listed}")
@@ -76,7 +76,7 @@ def load_labels(path: Path, count: int) -> NDArray[np.int64]:
 
 
 def _by_name(arrays: dict[str, NDArray[Any]], inputs: Mapping[str, TensorType], where: str) -> dict[str, NDArray[Any]]:
-    if arrays.keys() != {_UNNAMED} or _UNNAMED in inputs:
+    if arrays.keys() != {UNNAMED} or UNNAMED in inputs:
         return arrays
     if len(inputs) != 1:
         raise InvalidSamples(
@@ -84,15 +84,18 @@ def _by_name(arrays: dict[str, NDArray[Any]], inputs: Mapping[str, TensorType], 
             where=where,
             hint="write a .npz: numpy.savez(path, name=array, ...)",
         )
-    return dict.fromkeys(inputs, arrays[_UNNAMED])
+    return dict.fromkeys(inputs, arrays[UNNAMED])
 
 
 def _rounded(given: NDArray[Any], used: NDArray[Any]) -> bool:
     return used.dtype.kind != "O" and given.dtype.kind not in "iu" and given.dtype.itemsize > used.dtype.itemsize
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    """Every array by name; the one of a .npy file under numpy's own name for an unnamed array."""
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Every array of a .npz or .npy file by name; the one of a .npy file is mapped, and called `UNNAMED`.
+
+    Raises InvalidSamples for a file that is missing, unreadable or neither of the two.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(len(_NPY))
@@ -100,7 +103,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
             raise InvalidSamples("this is no .npz or .npy file", where=str(path), hint="write it with numpy.savez")
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return {_UNNAMED: loaded}
+            return {UNNAMED: loaded}
         with loaded:
             return {name: loaded[name] for name in loaded.files}
     except FileNotFoundError as error:

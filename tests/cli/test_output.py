@@ -1,0 +1,63 @@
+"""What is shown on a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.table import Table
+
+from tfopt.cli.output import emit_json, out
+
+
+def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table()
+    table.add_column("node")
+    table.add_row("conv[bold]/[/x]:smile:")
+    out().print(table)
+    assert "conv[bold]/[/x]:smile:" in capsys.readouterr().out
+
+
+def test_progress_on_a_terminal_shows_any_path(tmp_path: Path) -> None:
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "tfopt", "inspect", str(tmp_path / "[/red]")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=follower) as process:
+        os.close(follower)
+        shown = b""
+        while chunk := _read(leader):
+            shown += chunk
+    os.close(leader)
+    assert process.returncode == 3, shown
+    assert b"reading" in shown
+    assert b"[/red]: does not exist" in shown
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 1 << 16)
+    except OSError:  # a terminal that nobody holds open any more
+        return b""
+
+
+def test_json_has_only_numbers_that_json_has(capsys: pytest.CaptureFixture[str]) -> None:
+    emit_json({"change": float("-inf"), "rows": (1, float("nan"))})
+    assert capsys.readouterr().out.split() == [
+        "{",
+        '"change":',
+        '"-Infinity",',
+        '"rows":',
+        "[",
+        "1,",
+        '"NaN"',
+        "]",
+        "}",
+    ]
+
+
+def test_what_json_cannot_hold_is_an_error() -> None:
+    with pytest.raises(TypeError):
+        emit_json({"path": Path("x")})

@@ -23,11 +23,14 @@ def print_table(
     """Print a table that can be pasted into the README. The first column is text, the others are figures.
 
     `notes` are what a reader has to know besides; equal ones are printed once.
+    Raises ValueError for a row of another length than the headings.
     """
     table = Table(box=box.MARKDOWN)
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="right" if index else "left")
     for row in rows:
+        if len(row) != len(headings):
+            raise ValueError(f"a row of {len(row)} cells under {len(headings)} heading(s): {row}")
         table.add_row(*row)
     machine = describe_machine()
     load = "" if machine.load is None else f"; load average now: {machine.load:.2f}"

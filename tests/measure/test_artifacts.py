@@ -44,6 +44,11 @@ def test_no_model(tmp_path: Path) -> None:
         find_artifacts(tmp_path)
 
 
+def test_a_path_that_the_system_refuses(tmp_path: Path) -> None:
+    with pytest.raises((InvalidModel, NotFound), match=r"cannot be read|no such file"):
+        find_artifacts(tmp_path / ("x" * 5000))
+
+
 def test_a_base_path_asks_for_a_version(tmp_path: Path) -> None:
     for number in ("9", "10", "2"):
         touch(tmp_path / number / "saved_model.pb")

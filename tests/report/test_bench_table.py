@@ -50,7 +50,7 @@ def report() -> Report:
         path=Path("/models/model.tflite"),
         kind="tflite",
         size=Size(1_000_000, 600_000),
-        footprint=Footprint(0.1, 0.1, 0.2, 40_000_000, 5_000_000, None),
+        footprint=Footprint(0.1, 0.0025, 1.2, 40_000_000, 5_000_000, None),
         difference=2.5e-6,
         timings=(timing(0.0041, Speedup(3.0, 2.913, 3.087, 0.99, 20)),),
     )
@@ -81,7 +81,7 @@ def rows(text: str, start: str) -> list[str]:
 def test_figures_have_their_ratios_beside_them(report: Report) -> None:
     sizes, footprint, times = rows(shown(report), "model.tflite")
     assert sizes == "model.tflite LiteRT 1 MB 0.25x 600 kB 0.20x 2.5e-06"
-    assert footprint == "model.tflite 0.10 s 0.20x 0.20 s 0.25x 5 MB 0.10x -"
+    assert footprint == "model.tflite 2.5 ms 0.01x 1.20 s 1.50x 5 MB 0.10x -"
     assert times == "model.tflite 1 120 4.1 8.2 12.3 3.00x 2.91-3.09 faster"
 
 

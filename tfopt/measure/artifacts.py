@@ -25,8 +25,15 @@ class Found:
 def find_artifacts(path: Path) -> list[Found]:
     """A .tflite file or a SavedModel directory is one artifact, a version directory is each of those it holds.
 
-    Raises NotFound when nothing is there, InvalidModel when it is no model.
+    Raises NotFound when nothing is there, InvalidModel when it is no model or cannot be read.
     """
+    try:
+        return _find(path)
+    except OSError as error:
+        raise InvalidModel(f"cannot be read ({error.strerror})", where=str(path)) from error
+
+
+def _find(path: Path) -> list[Found]:
     if not path.exists():
         raise NotFound("no such file or directory", where=str(path))
     if path.is_file():

@@ -95,8 +95,8 @@ def _footprint(here: Footprint | None, base: Footprint | None) -> tuple[str, ...
     if here is None or base is None:
         return "-", "-", "-", "-"
     return (
-        _beside(f"{here.load_seconds:.2f} s", here.load_seconds, base.load_seconds),
-        _beside(f"{here.answer_seconds:.2f} s", here.answer_seconds, base.answer_seconds),
+        _beside(_duration(here.load_seconds), here.load_seconds, base.load_seconds),
+        _beside(_duration(here.answer_seconds), here.answer_seconds, base.answer_seconds),
         _beside(size(here.added_bytes), here.added_bytes, base.added_bytes),
         _beside(size(here.peak_bytes), here.peak_bytes, base.peak_bytes),
     )
@@ -116,6 +116,10 @@ def _speedup(speedup: Speedup | None) -> tuple[str, str, str]:
     if speedup is None:
         return "1.00x", "", ""
     return f"{speedup.value:.2f}x", f"{speedup.low:.2f}-{speedup.high:.2f}", speedup.verdict
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{_milliseconds(seconds)} ms"
 
 
 def _milliseconds(seconds: float) -> str:

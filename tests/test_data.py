@@ -127,6 +127,14 @@ def test_half_precision_inputs_take_floats(tmp_path: Path) -> None:
     assert load_samples(path, {"x": kind(DType.BFLOAT16, None)}).arrays["x"].dtype == ml_dtypes.bfloat16
 
 
+def test_text_that_is_no_utf8_is_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", words=np.array(["fine", "\ud800"]))
+    with pytest.raises(
+        InvalidSamples, match=r"'words': the text at \[1\] cannot be written as UTF-8; give it as bytes"
+    ):
+        load_samples(tmp_path / "x.npz", {"words": TensorType(DType.STRING, Shape((None,)))})
+
+
 def test_text_becomes_bytes(tmp_path: Path) -> None:
     inputs = {"text": kind(DType.STRING, None)}
     for words in (np.array(["grün", "rot"]), np.array(["grün".encode(), b"rot"])):

@@ -187,6 +187,13 @@ def test_any_text_is_a_recipe_or_refused(text: str) -> None:
         assert error.where is not None
 
 
+def test_aliases_do_not_multiply_steps_without_end() -> None:
+    many = ", ".join(["tidy"] * 500)
+    assert len(list(parse(f"name: n\nsteps:\n- &a {{repeat: [{many}]}}\n- *a\n"))) == 1000
+    message = refused(f"name: n\nsteps:\n- &a {{repeat: [{many}]}}\n" + "- *a\n" * 100_000)
+    assert "the recipe has more than 1000 steps" in message
+
+
 def test_the_shipped_recipes_say_what_they_are_for() -> None:
     assert {"exact", "int8", "prune-int8"} <= shipped().keys()
     for name, path in shipped().items():

@@ -74,6 +74,12 @@ def test_scan_follows_links_to_versions(tmp_path: Path) -> None:
     assert list(scan(tmp_path / "base")) == [3]
 
 
+def test_a_link_in_a_circle_is_no_version(tmp_path: Path) -> None:
+    make(tmp_path, "1")
+    (tmp_path / "2").symlink_to("2")
+    assert scan(tmp_path) == {1: tmp_path / "1"}
+
+
 def test_of_two_names_for_one_number_the_plain_one_counts(tmp_path: Path) -> None:
     assert scan(make(tmp_path, "001", "1")) == {1: tmp_path / "1"}
 

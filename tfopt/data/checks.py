@@ -91,7 +91,7 @@ def cast(name: str, array: NDArray[Any], dtype: DType, where: str) -> NDArray[An
     except TypeError as error:
         raise InvalidSamples(f"input {name!r} is a {dtype}, which no sample can hold", where=where) from error
     if dtype is DType.STRING and array.dtype.kind in "SUO":
-        return _as_bytes(array)
+        return _as_bytes(name, array, where)
     if array.dtype == target and dtype is not DType.STRING:
         return array
     if not _convertible(array.dtype, dtype):
@@ -130,10 +130,14 @@ def _check_cast(name: str, before: NDArray[Any], after: NDArray[Any], dtype: DTy
         )
 
 
-def _as_bytes(array: NDArray[Any]) -> NDArray[Any]:
+def _as_bytes(name: str, array: NDArray[Any], where: str) -> NDArray[Any]:
     result = np.empty(array.shape, object)
     for index, item in np.ndenumerate(array):
-        result[index] = item.encode() if isinstance(item, str) else bytes(item)
+        try:
+            result[index] = item.encode() if isinstance(item, str) else bytes(item)
+        except UnicodeEncodeError as error:
+            what = f"input {name!r}: the text at {_place(index)} cannot be written as UTF-8"
+            raise InvalidSamples(what, where=where, hint="give it as bytes") from error
     return result
 
 
@@ -163,7 +167,7 @@ def _check_finite(name: str, array: NDArray[Any], where: str) -> None:
             raise InvalidSamples(
                 f"input {name!r} has {array[index]} at {_place(index)}",
                 where=where,
-                hint="leave such examples out, or allow NaN when the model expects it",
+                hint="leave such examples out",
             )
 
 

@@ -18,6 +18,8 @@ from tfopt.recipe.steps import Recipe, RecipeStep, Repeat
 
 _KEYS = ("name", "description", "steps")
 _REPEAT = "repeat"
+#: Far more than anybody writes; aliases of aliases could make a short file into millions.
+_MOST_STEPS = 1000
 _TAG = "tag:yaml.org,2002:"
 _TAGS = {_TAG + kind for kind in ("str", "int", "float", "bool", "null", "seq", "map")}
 #: A name becomes a directory's; one that starts with a digit could pass for a version.
@@ -95,8 +97,12 @@ class _Reader:
     def _steps(self, node: Node) -> tuple[RecipeStep | Repeat, ...]:
         found: list[RecipeStep | Repeat] = []
         targets: set[str] = set()
+        count = 0
         for item in self._list(node, "steps"):
             step = self._item(item)
+            count += len(step.steps) if isinstance(step, Repeat) else 1
+            if count > _MOST_STEPS:
+                raise self._error(item, f"the recipe has more than {_MOST_STEPS} steps")
             if isinstance(step, RecipeStep) and step.step.kind == "target":
                 if step.step.name in targets:
                     raise self._error(item, f"{step.step.name} is there twice", "a version has one artifact of a kind")

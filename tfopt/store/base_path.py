@@ -106,7 +106,14 @@ def directories(base: Path) -> list[Path]:
 
 def _directory_names(base: Path) -> list[str]:
     with os.scandir(base) as listing:  # tells directories apart in the same step, unlike Path.iterdir
-        return [entry.name for entry in listing if entry.is_dir()]
+        return [entry.name for entry in listing if _is_directory(entry)]
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link that leads in a circle; the versions beside it are as good as before
 
 
 def read_labels(base: Path) -> dict[str, int]:

@@ -222,7 +222,7 @@ def _randomise(model: Any, shape: tuple[int, ...]) -> None:
     """
     rng = np.random.default_rng(SEED)
     norms = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
-    model.set_weights([_plausible(weight.name, weight.shape, rng) for weight in model.weights])
+    model.set_weights([_tamed(weight.path, _plausible(weight.name, weight.shape, rng)) for weight in model.weights])
     for norm in norms:
         norm.momentum = 0.0
     model([rng.uniform(-1, 1, shape).astype(np.float32)], training=True)
@@ -245,6 +245,16 @@ def _plausible(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> N
     if role in ("gamma", "moving_variance"):
         noise += np.float32(1)
     return noise
+
+
+def _tamed(path: str, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Let ResNet50's residual branches add little to what they are added to, as training has it from the start.
+
+    Goyal et al. (2017), https://arxiv.org/abs/1706.02677, section 5.1, start the last scale of each branch at zero.
+    With scales about one, sixteen random branches amplify rounding until float32 itself is 1e-5 off the same network
+    in float64, and no comparison of two float32 results can be tighter.
+    """
+    return weight * np.float32(0.25) if path.endswith("_3_bn/gamma") else weight
 
 
 def main() -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tfopt.errors import OutputExists, ServerUnavailable, TfoptError
+from tfopt.store.disk import writing
 
 BUNDLE = Path(__file__).parent
 #: Marks a directory as a tour's own, so that no other directory is ever replaced.
@@ -60,16 +61,19 @@ def _prepare(directory: Path) -> None:
     """A fresh directory with copies of the bundled files under short names."""
     import numpy as np
 
-    if directory.exists() and not (directory / MARKER).exists():
+    taken = directory.exists() and not (directory / MARKER).exists()
+    if taken or directory.is_symlink():
         raise OutputExists("is there already and is no tour's", where=str(directory), hint="name another directory")
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    (directory / MARKER).touch()
-    shutil.copytree(BUNDLE / "fashion_cnn", directory / "fashion_cnn")
-    shutil.copy(BUNDLE / "fashion_mnist.npz", directory / "samples.npz")
-    shutil.copy(BUNDLE / "fashion_mnist_labels.npy", directory / "labels.npy")
-    with np.load(directory / "samples.npz") as samples:
-        np.savez(directory / "one.npz", **{name: samples[name][:3] for name in samples.files})
+    with writing(directory):
+        if directory.exists():
+            shutil.rmtree(directory)
+        directory.mkdir(parents=True)
+        (directory / MARKER).touch()
+        shutil.copytree(BUNDLE / "fashion_cnn", directory / "fashion_cnn")
+        shutil.copy(BUNDLE / "fashion_mnist.npz", directory / "samples.npz")
+        shutil.copy(BUNDLE / "fashion_mnist_labels.npy", directory / "labels.npy")
+        with np.load(directory / "samples.npz") as samples:
+            np.savez(directory / "one.npz", **{name: samples[name][:3] for name in samples.files})
 
 
 class _Tour:

@@ -210,8 +210,11 @@ def _path(model: str, version: int | None, label: str | None) -> str:
 
 def _plain(value: ArrayLike) -> Any:
     """An array as JSON carries it: bytes in base64, numbers and text as they are."""
-    # numpy's own bytes type would drop zeros at the end.
-    array = np.asarray(value, object) if isinstance(_first(value), bytes) else np.asarray(value)
+    try:
+        # numpy's own bytes type would drop zeros at the end.
+        array = np.asarray(value, object) if isinstance(_first(value), bytes) else np.asarray(value)
+    except ValueError as error:
+        raise UsageError(f"the input is no array: {error}") from error
     if array.dtype.kind in "fiub":
         return array.tolist()
     if array.dtype.kind not in "OSU":

@@ -111,6 +111,8 @@ def test_versions_and_labels(run: Tfopt) -> None:
 def test_what_goes_wrong_is_told_in_one_line(run: Tfopt, tmp_path: Path) -> None:
     assert "give the inputs with --data or with --json-input" in run.fails(UsageError.exit_code, "linear")
     assert "--json-input is no JSON" in run.fails(UsageError.exit_code, "linear", "--json-input", "[1,")
+    assert "the input is no array" in run.fails(UsageError.exit_code, "linear", "--json-input", "[[1], [1, 2]]")
+    assert "is no base64" in run.fails(UsageError.exit_code, "linear", "--json-input", '[{"b64": "a*"}]')
     assert "is not of expected type: float" in run.fails(RequestError.exit_code, "linear", "--json-input", '["a"]')
     (tmp_path / "x.npz").write_bytes(b"no archive")
     assert "no .npz or .npy file" in run.fails(InvalidSamples.exit_code, "linear", "--data", tmp_path / "x.npz")

@@ -93,7 +93,7 @@ SIGNATURES = {
 @pytest.fixture
 def server(base: Path, publish: Publish) -> Iterator[tfopt.Server]:
     publish(1)
-    with tfopt.Server(base, port=0, poll_interval=0.05, receive_timeout=1.0, body_limit=100_000) as running:
+    with tfopt.Server(base, port=0, poll_interval=0.05, io_timeout=1.0, body_limit=100_000) as running:
         yield running
 
 
@@ -148,6 +148,36 @@ def test_a_trickle_does_not_keep_a_request_alive(server: tfopt.Server) -> None:
                 slow.sendall(b"X-Slow: 1\r\n")
                 time.sleep(0.1)
         assert time.monotonic() - start < 5
+
+
+def test_a_head_without_end_is_cut_off(server: tfopt.Server) -> None:
+    with connect(server) as endless:
+        endless.sendall(b"POST /v1/models/m:predict HTTP/1.1\r\nX-Endless: ")
+        with pytest.raises(ConnectionError):
+            for _ in range(100):
+                endless.sendall(b"x" * 10_000)
+                time.sleep(0.001)
+    assert predicts(server) == 8
+
+
+def test_an_answer_that_nobody_reads_is_cut_off(base: Path, publish: Publish) -> None:
+    publish(1)
+    # The answer is larger than what the kernel takes off the server's hands (4 MB).
+    rows = json.dumps({"instances": [[0.1234567, 0.2, 0.3]] * 500_000}).encode()
+    with tfopt.Server(base, port=0, io_timeout=1.0) as server, socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        parts = urlsplit(server.url)
+        deaf.connect((parts.hostname, parts.port))
+        deaf.sendall(b"POST /v1/models/m:predict HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (len(rows), rows))
+        head = deaf.recv(300)
+        announced = int(re.findall(rb"content-length: (\d+)", head)[0])
+        assert head.startswith(b"HTTP/1.1 200") and announced > 4.5e6
+        time.sleep(3)
+        received = len(head)
+        with contextlib.suppress(ConnectionResetError):
+            while part := deaf.recv(100_000):
+                received += len(part)
+        assert received < announced, "the server was still there"
 
 
 def test_an_idle_connection_is_no_slow_one(server: tfopt.Server) -> None:
@@ -209,9 +239,12 @@ def resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_what_is_no_http(server: tfopt.Server) -> None:
+@pytest.mark.parametrize(
+    "sent", [b"\x16\x03\x01\x02\x00\x01\x00\x01 TLS\r\n\r\n", b"GET /\xff HTTP/1.1\r\n\r\n", b"GET  HTTP/1.1\r\n\r\n"]
+)
+def test_what_is_no_http(server: tfopt.Server, sent: bytes) -> None:
     with connect(server) as client:
-        client.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 this is TLS\r\n\r\n")
+        client.sendall(sent)
         assert client.recv(1000).startswith(b"HTTP/1.1 400")
 
 

@@ -117,6 +117,11 @@ class RestApp:
             return self._tell(route, scope["headers"])
         except TfoptError as error:
             return _refusal(error)
+        except (_Gone, _TooLarge):
+            raise
+        except Exception:
+            log.exception("a request failed: %s %s", scope["method"], target)
+            return Answer(500, error_text("Internal error; the server's log has the details"))
 
     def _tell(self, route: Route, headers: Headers) -> Answer:
         if route.ask is Ask.STATUS:
@@ -159,13 +164,7 @@ class RestApp:
 
     def _predict(self, spec: ModelSpec, body: bytes, gzipped: bool) -> Answer:
         """One request from its body to its answer, in a thread of the executor."""
-        try:
-            return Answer(200, predict(self._plane, spec, _unpack(body) if gzipped else body))
-        except TfoptError as error:
-            return _refusal(error)
-        except Exception:
-            log.exception("a request to %s failed", spec)
-            return Answer(500, error_text("Internal error; the server's log has the details"))
+        return Answer(200, predict(self._plane, spec, _unpack(body) if gzipped else body))
 
 
 def predict(plane: Plane, spec: ModelSpec, body: bytes) -> bytes:

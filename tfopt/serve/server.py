@@ -12,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tfopt.errors import MissingExtra, ServerUnavailable, TfoptError
+from tfopt.errors import MissingExtra, ServerUnavailable
 
 try:
     import uvicorn
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+    from tfopt.serve.connections import Connection, Uvicorn
     from tfopt.serve.rest import DEFAULT_BODY_LIMIT, RestApp
 except ModuleNotFoundError as error:
     raise MissingExtra.of(str(error.name), "serve", "serving") from error
@@ -38,8 +38,6 @@ log = logging.getLogger("tfopt.serve")
 DEFAULT_PORT = 8501
 #: Seconds after which an idle connection is closed.
 KEEP_ALIVE = 75
-#: Seconds between the looks at requests that arrive too slowly.
-_SWEEP = 1.0
 
 
 class Server:
@@ -49,7 +47,8 @@ class Server:
             tfopt.Client(server.url).predict("linear", [[5.0]])
 
     `threads`: cores to compute with, all by default; `poll_interval`: seconds between looks for new versions;
-    `body_limit`: bytes of a request; `receive_timeout`: seconds in which a request must have arrived;
+    `body_limit`: bytes of a request; `io_timeout`: seconds in which a request must have arrived, and for which a
+    client may leave an answer unread;
     `drain_timeout`: seconds for requests under way when the server stops.
     """
 
@@ -62,7 +61,7 @@ class Server:
         runtime: RuntimeChoice = "auto",
         threads: int | None = None,
         body_limit: int = DEFAULT_BODY_LIMIT,
-        receive_timeout: float = 60.0,
+        io_timeout: float = 60.0,
         drain_timeout: float = 30.0,
         cors: bool = False,
     ) -> None:
@@ -79,7 +78,7 @@ class Server:
         # Twice the cores: while some wait for the engine, others read and write JSON.
         self._executor = ThreadPoolExecutor(2 * cores, "tfopt-request")
         app = RestApp(Plane(self.models), self._executor, body_limit=body_limit, cors=cors)
-        self._uvicorn = _Uvicorn(_config(app, drain_timeout), receive_timeout)
+        self._uvicorn = Uvicorn(_config(app, drain_timeout), io_timeout)
         self._thread: threading.Thread | None = None
 
     @property
@@ -96,23 +95,30 @@ class Server:
         self._port = listener.getsockname()[1]
         self._thread = threading.Thread(target=self._uvicorn.run, args=([listener],), name="tfopt-serve", daemon=True)
         self._thread.start()
+        try:
+            self._start_models()
+        except BaseException:
+            self.stop(load_timeout=0.5)
+            raise
+        return self
+
+    def _start_models(self) -> None:
         for model in self.models.values():
             model.start()
         for model in self.models.values():
             model.started.wait()
         problems = [model.problem for model in self.models.values() if not model.snapshot.servables]
         if len(problems) == len(self.models):
-            self.stop()
-            raise _first(problems)
-        return self
+            raise next(problem for problem in problems if problem is not None)
 
-    def stop(self) -> None:
-        """Take no more requests, finish those under way, unload the models."""
+    def stop(self, *, load_timeout: float = 10.0) -> None:
+        """Take no more requests, finish those under way, unload the models. Loads under way are not waited for longer
+        than `load_timeout` seconds."""
         self._uvicorn.should_exit = True
         if self._thread is not None:
             self._thread.join()
         for model in self.models.values():
-            model.stop()
+            model.stop(load_timeout)
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def __enter__(self) -> Self:
@@ -121,10 +127,11 @@ class Server:
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
-    def serve_forever(self, started: Callable[[], None]) -> None:
-        """Serve until SIGTERM or SIGINT, then finish the requests under way. For a process of its own.
+    def serve_forever(self, started: Callable[[], None] | None = None) -> None:
+        """Serve until SIGTERM or SIGINT, then finish the requests under way. For the main thread of a process of its
+        own, whose settings it changes. Calls `started` once it serves. A second signal ends the process at once.
 
-        Calls `started` once it serves. A second signal ends the process at once.
+        Raises as `start`.
         """
         dedicate_process()
         with self:
@@ -138,53 +145,16 @@ class Server:
 
             for number in before:
                 signal.signal(number, stop)
-            started()
+            if started is not None:
+                started()
             stopping.wait()
             log.info("stopping: finishing the requests under way")
-
-
-class _Uvicorn(uvicorn.Server):
-    """uvicorn that also closes connections on which a request takes too long to arrive."""
-
-    def __init__(self, config: uvicorn.Config, receive_timeout: float) -> None:
-        super().__init__(config)
-        self._receive_timeout = receive_timeout
-
-    async def on_tick(self, counter: int) -> bool:
-        if counter % 10 == 0:  # once a second
-            for connection in list(self.server_state.connections):
-                if isinstance(connection, _Protocol):
-                    connection.close_when_slow(self._receive_timeout)
-        return await super().on_tick(counter)
-
-
-class _Protocol(HttpToolsProtocol):
-    """Remembers since when it has been waiting for the rest of a request."""
-
-    _waiting_since: float | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._waiting_since = self.loop.time()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        if self._waiting_since is None:
-            self._waiting_since = self.loop.time()
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._waiting_since = None
-
-    def close_when_slow(self, timeout: float) -> None:
-        if self._waiting_since is not None and self.loop.time() - self._waiting_since > timeout:
-            self.transport.abort()
 
 
 def _config(app: RestApp, drain_timeout: float) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=_Protocol,
+        http=Connection,
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -221,7 +191,3 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _first(problems: list[TfoptError | None]) -> TfoptError:
-    return next(problem for problem in problems if problem is not None)

@@ -78,7 +78,8 @@ class ModelVersions:
     def stop(self, timeout: float = 10.0) -> None:
         """Unload everything. A load under way is given `timeout` seconds to end."""
         self._stopping.set()
-        self._thread.join(timeout)
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
         self._switch(Snapshot())
 
     def acquire(self, version: int | None = None, label: str | None = None) -> Servable | None:
@@ -155,10 +156,11 @@ class ModelVersions:
         known = self._snapshot.servables.get(number)
         if known is not None and known.identity == identity_of(path):
             return True
+        if not self._failures.may_try(number, path):
+            return known is not None
         ready = not self.started.is_set() or settled(path, self._poll_interval, self._stopping)
-        if ready and not self._stopping.is_set() and self._failures.may_try(number, path):
-            return self._load_version(number, path) or known is not None
-        return known is not None
+        loaded = ready and not self._stopping.is_set() and self._load_version(number, path)
+        return loaded or known is not None
 
     def _load_version(self, number: int, path: Path) -> bool:
         start = time.monotonic()

@@ -1,0 +1,98 @@
+"""What the plane and the application do when models are loading, or engines do what they must not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.serve.engines import Multiplier, load_multiplier, write_multiplier
+from tfopt.errors import Code, RequestError
+from tfopt.runtimes.base import Runtime
+from tfopt.serve.plane import ModelSpec, Plane
+from tfopt.serve.rest import RestApp
+from tfopt.serve.sources import BasePath
+from tfopt.serve.versions import ModelVersions
+
+BODY = b'{"instances": [1, 2]}'
+
+
+def model(tmp_path: Path, load: Callable[[Path], Runtime]) -> ModelVersions:
+    write_multiplier(tmp_path / "m" / "1", 3)
+    return ModelVersions("m", BasePath(tmp_path / "m"), load, poll_interval=0.01)
+
+
+def ask(plane: Plane, method: str, path: str, body: bytes = b"") -> tuple[int, Any]:
+    """One request to the bare application."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    with ThreadPoolExecutor(1) as executor:
+        app = RestApp(plane, executor, body_limit=1000, cors=False)
+        scope = {"type": "http", "method": method, "raw_path": path.encode(), "query_string": b"", "headers": []}
+        asyncio.run(app(scope, receive, send))
+    return sent[0]["status"], json.loads(sent[1]["body"])
+
+
+def test_a_model_that_is_loading_asks_to_come_again(tmp_path: Path) -> None:
+    go = threading.Event()
+
+    def slowly(path: Path) -> Multiplier:
+        assert go.wait(10)
+        return load_multiplier(path)
+
+    loading = model(tmp_path, slowly)
+    plane = Plane({"m": loading})
+    loading.start()
+    assert ask(plane, "POST", "/v1/models/m:predict", BODY) == (
+        503,
+        {"error": "Servable not found for request: Latest(m)"},
+    )
+    assert ask(plane, "GET", "/readyz")[0] == 503 and ask(plane, "GET", "/healthz")[0] == 200
+    go.set()
+    assert loading.started.wait(10)
+    assert ask(plane, "POST", "/v1/models/m:predict", BODY) == (200, {"predictions": [3.0, 6.0]})
+    assert ask(plane, "GET", "/readyz")[0] == 200
+    loading.stop()
+
+
+def test_a_bug_in_an_engine_is_an_internal_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Buggy(Multiplier):
+        def run(self, *_: Any) -> Any:
+            raise RuntimeError("secret of the engine")
+
+    broken = model(tmp_path, lambda _: Buggy(1))
+    broken.start()
+    assert broken.started.wait(10)
+    status, answer = ask(Plane({"m": broken}), "POST", "/v1/models/m:predict", BODY)
+    assert (status, answer) == (500, {"error": "Internal error; the server's log has the details"})
+    assert "secret of the engine" in caplog.text
+    servable = broken.snapshot.servables[1]
+    assert servable._users == 0, "the version was given back"
+    broken.stop()
+
+
+def test_a_servable_is_given_back_whatever_happens(tmp_path: Path) -> None:
+    served = model(tmp_path, load_multiplier)
+    served.start()
+    assert served.started.wait(10)
+    plane = Plane({"m": served})
+    for body in (BODY, b"", b"{}", b'{"instances": ["a"]}', b'{"signature_name": "x", "instances": [1]}'):
+        ask(plane, "POST", "/v1/models/m:predict", body)
+    ask(plane, "GET", "/v1/models/m/metadata")
+    assert served.snapshot.servables[1]._users == 0
+    served.stop()
+    with pytest.raises(RequestError) as caught, plane.servable(ModelSpec("m")):
+        pass
+    assert caught.value.status is Code.NOT_FOUND

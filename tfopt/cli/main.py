@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tfopt import __version__
 from tfopt.cli import bench, compress, demo, inspect, passes, predict, publish, recipes, serve, versions
-from tfopt.errors import INTERRUPTED_EXIT_CODE, TfoptError
+from tfopt.errors import INTERRUPTED_EXIT_CODE, OutputError, TfoptError
 
 #: The base of all usage errors; typer exports only a subclass of it.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -18,7 +20,6 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 app = typer.Typer(
     name="tfopt",
     help="Make a trained TensorFlow model smaller and faster, prove it is still the same, publish and serve it.",
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -47,19 +48,20 @@ for _module in (inspect, compress, bench, publish, serve, predict, passes, recip
     _command = getattr(_module, _name)
     # Given as it is: typer would cut a summary that it takes from the docstring.
     app.command(_name, short_help=_command.__doc__.partition("\n")[0])(_command)
-app.add_typer(versions.app, name="versions")
+app.add_typer(versions.app, name="versions", short_help=versions.app.info.help)
 
 
 def run() -> None:
     """The `tfopt` program. One rim for all errors: nothing above prints a traceback unless `--debug` asks for it."""
+    _open_streams()
     debug = "--debug" in sys.argv[1:]
     sys.exit(main([argument for argument in sys.argv[1:] if argument != "--debug"], debug=debug))
 
 
 def main(arguments: list[str], *, debug: bool = False) -> int:
-    """Run one command and give its exit code."""
+    """Run one command and give its exit code; without a command, show the help."""
     try:
-        status = app(arguments, prog_name="tfopt", standalone_mode=False)
+        status = app(arguments or ["--help"], prog_name="tfopt", standalone_mode=False)
         sys.stdout.flush()
     except TfoptError as error:
         return _fail(error, str(error), error.exit_code, debug)
@@ -67,6 +69,8 @@ def main(arguments: list[str], *, debug: bool = False) -> int:
         return _fail(error, _usage(error), 2, debug)
     except (KeyboardInterrupt, typer.Abort) as error:
         return _fail(error, "interrupted", INTERRUPTED_EXIT_CODE, debug)
+    except OSError as error:
+        return _fail(error, _system(error), OutputError.exit_code, debug)
     except Exception as error:  # noqa: BLE001 - the rim: what gets here is a bug, told in one line
         hint = "this is a bug in tfopt; run again with --debug and report what it prints"
         return _fail(error, f"{type(error).__name__}: {error}; {hint}", 1, debug)
@@ -75,8 +79,20 @@ def main(arguments: list[str], *, debug: bool = False) -> int:
     return status if isinstance(status, int) else 0
 
 
+def _open_streams() -> None:
+    """What the shell has closed (`2>&-`) goes nowhere: talk for a closed stderr would end on stdout."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open to the end
+
+
+def _system(error: OSError) -> str:
+    """What the system refused; without a file's name it was a write to stdout, such as a full disk behind it."""
+    return f"{error.filename or 'standard output'}: {error.strerror or error}"
+
+
 def _usage(error: BaseException) -> str:
-    message = " ".join(str(getattr(error, "format_message", lambda: error)()).split())
+    message = " ".join(str(getattr(error, "format_message", lambda: error)()).split()).replace("Value error, ", "")
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "tfopt"
     return f"{message.rstrip('.')}; see `{command} --help`"

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="List the versions of a published model; roll back, promote, label and delete them.",
-    no_args_is_help=True,
     rich_markup_mode=None,
     epilog="Servers that poll the base path, tfopt's and TensorFlow Serving, follow by themselves.",
 )
@@ -21,7 +20,6 @@ Base = Annotated[Path, typer.Argument(metavar="BASE/NAME", help="The model's bas
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@app.command("list")
 def list_(base: Base, json: Json = False) -> None:
     """List all versions: the latest is what servers serve, held ones are out of service.
 
@@ -35,7 +33,6 @@ def list_(base: Base, json: Json = False) -> None:
     _show(Store(base), json)
 
 
-@app.command()
 def promote(
     base: Base, number: Annotated[int, typer.Argument(help="The version to serve.")], json: Json = False
 ) -> None:
@@ -53,7 +50,6 @@ def promote(
     _show(store, json)
 
 
-@app.command()
 def rollback(base: Base, json: Json = False) -> None:
     """Hold the latest version, so that the one before it is served again.
 
@@ -69,7 +65,6 @@ def rollback(base: Base, json: Json = False) -> None:
     _show(store, json)
 
 
-@app.command()
 def label(
     base: Base,
     name: Annotated[str, typer.Argument(metavar="LABEL", help="Such as stable or canary.")],
@@ -94,7 +89,6 @@ def label(
     _show(store, json)
 
 
-@app.command()
 def delete(
     base: Base,
     numbers: Annotated[list[int] | None, typer.Argument(help="The versions to delete.")] = None,
@@ -122,6 +116,11 @@ def delete(
     deleted = store.keep_newest(keep) if keep is not None else store.delete(*numbers or (), force=force)
     say(f"deleted: {', '.join(map(str, deleted)) or 'none'}")
     _show(store, json, deleted=list(deleted))
+
+
+for _command in (list_, promote, rollback, label, delete):
+    # Given as it is: typer would cut a summary that it takes from the docstring.
+    app.command(_command.__name__.rstrip("_"), short_help=(_command.__doc__ or "").partition("\n")[0])(_command)
 
 
 def _show(store: Store, json: bool, **more: Any) -> None:

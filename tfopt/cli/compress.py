@@ -113,7 +113,7 @@ def compress(
     if json:
         emit_json({"path": str(result.path), **result.manifest})
         return
-    console().print(ledger_table(result.ledger))
+    console().print(ledger_table(result.ledger), "")
     console().print(artifacts_table(result))
     if explain:
         print(findings_text(result.ledger))

@@ -38,10 +38,11 @@ def _signatures(found: Inspection) -> Table:
 
 def _findings(found: Inspection) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column("exact pass")
+    table.add_column("exact pass", no_wrap=True)
     table.add_column("would change", justify="right")
     table.add_column("would leave", justify="right")
-    table.add_column("for instance")
+    # Names of nodes are long and hold no blanks: folded they can still be read whole.
+    table.add_column("for instance", overflow="fold")
     for name, findings in (found.found or {}).items():
         left = [finding for finding in findings if not finding.done]
         example = next(iter([*left, *findings]), None)

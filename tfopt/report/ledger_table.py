@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 
 def ledger_table(ledger: Sequence[LedgerRow]) -> Table:
-    """One row a step; figures are of the model in memory, before it is written."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("step")
-    for heading in ("nodes", "parameters", "non-zero", "weights", "gzipped", "MACs", "seconds", "change"):
+    """One row a step; figures are of the model in memory, before it is written. 80 columns hold it."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    # A terminal that is narrower still wraps the line: cut to "remove_d…", two steps would look alike.
+    table.add_column("step", min_width=max((len(row.step) for row in ledger), default=0))
+    for heading in ("nodes", "params", "non-zero", "weights", "gzipped", "MACs", "seconds", "change"):
         table.add_column(heading, justify="right")
     for row in ledger:
         table.add_row(

@@ -14,7 +14,7 @@ from tests.serve.engines import Multiplier, load_multiplier, ones, write_multipl
 from tfopt.errors import Code, ExecutionError, InvalidModel, NotFound
 from tfopt.runtimes.base import Runtime
 from tfopt.serve import retries
-from tfopt.serve.sources import BasePath, SingleVersion
+from tfopt.serve.sources import BasePath, Listing, SingleVersion
 from tfopt.serve.statuses import State, Statuses, VersionStatus
 from tfopt.serve.versions import ModelVersions
 from tfopt.store import Manifest, Store, write_manifest
@@ -286,6 +286,31 @@ def test_another_directory_under_the_same_number_is_loaded(base: Path, watch: Wa
     publish(base, 1, 5)
     eventually(lambda: answer(model) == 5)
     shutil.rmtree(base / "old")
+
+
+def test_a_broken_directory_under_the_same_number_changes_nothing(base: Path, watch: Watch) -> None:
+    publish(base, 1, 1)
+    model = watch()
+    (base / "1").rename(base / "old")
+    publish(base, 1, "broken")
+    eventually(lambda: (status := model.statuses.get(1)) is not None and status.message)
+    status = model.statuses.get(1)
+    assert status is not None and (status.state, status.code) == (State.AVAILABLE, Code.DATA_LOSS)
+    assert answer(model) == 1
+
+
+def test_a_directory_that_may_not_be_read_ends_no_thread(base: Path) -> None:
+    class Denied:
+        path = base
+
+        def list(self) -> Listing:
+            raise PermissionError(13, "Permission denied", str(base / "1"))
+
+    model = ModelVersions("m", Denied(), load_multiplier, poll_interval=0.01)
+    model.start()
+    assert model.started.wait(5)
+    assert str(model.problem) == f"{base}/1: cannot be read: Permission denied"
+    model.stop()
 
 
 def test_an_empty_base_path_waits_for_its_first_version(base: Path, watch: Watch) -> None:

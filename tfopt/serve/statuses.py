@@ -50,7 +50,8 @@ class Statuses:
     def end(self, number: int) -> None:
         """From UNLOADING to END; nothing when the version has been loaded again in the meantime."""
         with self._lock:
-            if self._by_number[number].state is State.UNLOADING:
+            status = self._by_number.get(number)
+            if status is not None and status.state is State.UNLOADING:
                 self._by_number[number] = VersionStatus(number, State.END)
 
     def forget(self, number: int) -> None:

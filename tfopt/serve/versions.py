@@ -97,17 +97,17 @@ class ModelVersions:
 
     def _watch(self) -> None:
         while not self._stopping.is_set():
-            self._look()
+            try:
+                self._look(self.source.list())
+            # An unreadable base path takes nothing out of service: a share that is away comes back.
+            except TfoptError as error:
+                self._warn(error)
+            except OSError as error:
+                self._warn(NotFound(f"cannot be read: {error.strerror}", where=str(error.filename)))
             self.started.set()
             self._stopping.wait(self._poll_interval)
 
-    def _look(self) -> None:
-        try:
-            listing = self.source.list()
-        except TfoptError as error:
-            # An unreadable base path takes nothing out of service: a share that is away comes back.
-            self._warn(error)
-            return
+    def _look(self, listing: Listing) -> None:
         self._failures.keep(listing.versions)
         newest = self._newest(listing)
         labels = self._labels(listing)
@@ -192,7 +192,10 @@ class ModelVersions:
         if not isinstance(error, TfoptError):
             error = InvalidModel(f"cannot be loaded: {cause!r}", where=str(path))
         self._failures.add(number, path, error)
-        self.statuses.set(VersionStatus(number, State.END, error.code, str(error)))
+        # What was loaded from an earlier directory of this number serves on.
+        known = self._snapshot.servables.get(number)
+        state, kind = (State.AVAILABLE, known.kind) if known is not None else (State.END, "")
+        self.statuses.set(VersionStatus(number, state, error.code, str(error), kind))
         log.error("%s: version %d cannot be served: %s", self.name, number, error)
 
     def _switch(self, snapshot: Snapshot) -> None:

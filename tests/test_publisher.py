@@ -26,6 +26,7 @@ from tfopt.errors import (
     NotFound,
     OutputError,
     TfoptError,
+    UnsafeModel,
     UsageError,
 )
 from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, read_warmup, write_warmup
@@ -228,7 +229,7 @@ def test_samples_that_do_not_fit_are_refused(tflite: Path, tmp_path: Path, base:
     np.savez(tmp_path / "names.npz", z=models.weights(2, 3))
     np.savez(tmp_path / "nan.npz", x=np.full((2, 3), np.nan, np.float32))
     refused(InvalidSamples, "no input called 'z'", tflite, base, data=tmp_path / "names.npz")
-    refused(InvalidSamples, "NaN", tflite, base, data=tmp_path / "nan.npz")
+    refused(InvalidSamples, r"has nan at \[0,0\]", tflite, base, data=tmp_path / "nan.npz")
     refused(InvalidSamples, "nowhere.npz: there is no such file", tflite, base, data=tmp_path / "nowhere.npz")
 
 
@@ -239,8 +240,17 @@ def test_a_warmup_request_that_fails_is_refused(version: Path, base: Path) -> No
     refused(InvalidModel, "serving_default fails on warmup request 2", version, base)
 
 
-def test_a_model_that_runs_on_no_random_numbers_asks_for_samples(built: Built, base: Path) -> None:
-    refused(InvalidSamples, r"give samples of your own with --data", built(models.reads_file), base)
+def test_a_model_that_runs_on_no_random_numbers_asks_for_samples(tmp_path: Path, base: Path) -> None:
+    """It takes numbers as text, and random text is words."""
+    module = tf.Module()
+    signature = [tf.TensorSpec([None], tf.string, "text")]
+    module.parse = tf.function(lambda text: {"number": tf.strings.to_number(text)}, input_signature=signature)
+    model = models.save(module, tmp_path / "parse", serving_default=module.parse)
+    refused(InvalidSamples, r"give samples of your own with --data", model, base)
+
+
+def test_a_model_that_would_read_files_is_refused(built: Built, base: Path) -> None:
+    refused(UnsafeModel, "signature serving_default reaches ReadFile", built(models.reads_file), base)
 
 
 def test_a_model_that_takes_too_long_is_refused(tflite: Path, base: Path) -> None:

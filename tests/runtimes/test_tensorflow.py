@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tests import models
 from tests.targets import ir_models
-from tfopt.errors import ExecutionError, InvalidModel, NotFound, UnsupportedModel
+from tfopt.errors import ExecutionError, InvalidModel, NotFound, UnsafeModel, UnsupportedModel
 from tfopt.ir import DType, Shape, TensorType
 from tfopt.ir.text import parse
 from tfopt.runtimes.tensorflow import ModelRunner, TensorFlowRuntime
@@ -168,6 +168,11 @@ def test_an_op_that_nobody_knows_is_unsupported() -> None:
         ModelRunner(ir_models.model_of(graph, {"serving_default": ({"x": "x"}, {"y": 0})}))
 
 
+def test_a_model_that_would_read_files_is_not_loaded(built: Built) -> None:
+    with pytest.raises(UnsafeModel, match="signature serving_default reaches ReadFile"):
+        TensorFlowRuntime(built(models.reads_file))
+
+
 @pytest.mark.parametrize("damage", ["no graph", "cut graph", "no variables", "cut variables", "no such tag"])
 def test_half_a_saved_model_is_an_invalid_model(built: Built, tmp_path: Path, damage: str) -> None:
     source = built(models.linear)
@@ -185,7 +190,7 @@ def test_half_a_saved_model_is_an_invalid_model(built: Built, tmp_path: Path, da
     elif damage == "cut variables":
         data.write_bytes(data.read_bytes()[:4])
     tags = ("train",) if damage == "no such tag" else ("serve",)
-    with pytest.raises(InvalidModel, match="cannot load") as caught:
+    with pytest.raises(InvalidModel) as caught:
         TensorFlowRuntime(tmp_path, tags=tags)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)

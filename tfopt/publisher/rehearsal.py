@@ -38,10 +38,6 @@ def rehearse(task: Task) -> Outcome:
     """
     version = Path(task.version)
     artifacts = artifacts_in(version)
-    if "saved_model" in artifacts:
-        from tfopt.formats.unsafe import refuse_unsafe
-
-        refuse_unsafe(version)
     with ExitStack() as opened:
         runtimes = {kind: opened.enter_context(open_artifact(path)) for kind, path in artifacts.items()}
         first = next(iter(runtimes.values()))

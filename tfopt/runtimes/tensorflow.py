@@ -22,6 +22,7 @@ from tfopt.errors import ExecutionError, InvalidModel, UnsupportedModel
 from tfopt.formats import protos
 from tfopt.formats.graph_def import to_graph_def
 from tfopt.formats.tensor_proto import dtype_from_enum, shape_from_proto, tensor_from_proto
+from tfopt.formats.unsafe import refuse_unsafe
 from tfopt.ir import Model, TensorType
 from tfopt.runtimes.base import Closing, SignatureInfo, TensorInfo, arguments, find_signature, signatures_of
 
@@ -99,7 +100,9 @@ class TensorFlowRuntime(_SessionRuntime):
     """
 
     def __init__(self, directory: Path, *, threads: int | None = None, tags: tuple[str, ...] = ("serve",)) -> None:
-        """Raises InvalidModel for what cannot be loaded, UnsupportedModel for ops and values unknown here."""
+        """Raises InvalidModel for what cannot be loaded, UnsupportedModel for ops and values unknown here, UnsafeModel
+        for what would touch files or run foreign code; nothing of that has run then."""
+        refuse_unsafe(directory, tags=tags)
         super().__init__(threads)
         with _closing_on_failure(self), _load_errors(directory), self._graph.as_default(), deprecation.silence():
             meta_graph = tf.compat.v1.saved_model.load(self._session, list(tags), str(directory))

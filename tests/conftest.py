@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# Tests import TensorFlow before tfopt can ask it to be quiet, and some read what is written to stderr.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# Started in the background, as CI does, a shell has Ctrl-C ignored, and so would the programs that are tested.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Builder = Callable[[Path], Path]
 

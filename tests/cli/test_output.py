@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -11,7 +12,10 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
+import tfopt
 from tfopt.cli.output import emit_json, out
+
+CNN = Path(tfopt.__file__).parent / "demo" / "fashion_cnn"
 
 
 def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,6 +45,20 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 1 << 16)
     except OSError:  # a terminal that nobody holds open any more
         return b""
+
+
+def test_stderr_is_ours_alone() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "tfopt", "bench", str(CNN), "--seconds", "0.1", "--no-footprint", "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert [line for line in done.stderr.splitlines() if not line.startswith("[")] == []
+    assert json.loads(done.stdout)["schema"] == 1
 
 
 def test_json_has_only_numbers_that_json_has(capsys: pytest.CaptureFixture[str]) -> None:

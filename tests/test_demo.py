@@ -37,9 +37,9 @@ def test_the_result_is_small_and_right(steps: list[dict[str, Any]]) -> None:
 
 
 def test_both_versions_answer_and_the_first_is_served_after_the_rollback(steps: list[dict[str, Any]]) -> None:
-    second, first = (answer["outputs"]["probabilities"] for answer in results(steps, "predict"))
+    second, first = (answer["top"]["probabilities"] for answer in results(steps, "predict"))
     assert first != second  # float32 and int8
-    assert [row.index(max(row)) for row in first] == [row.index(max(row)) for row in second]
+    assert [best["class"] for best, *_ in first] == [best["class"] for best, *_ in second]
     (listed,) = results(steps, "versions list")
     assert listed["latest"] == 1
     assert [version["state"] for version in listed["versions"]] == ["latest", "held"]

@@ -41,13 +41,13 @@ def run_tour(directory: Path, *, echo: bool = True) -> list[dict[str, Any]]:
     quality = ["--labels", "labels.npy", "--max-drop", "0.5"]
     tour.run("compress", "fashion_cnn", "small", "--quantize", "int8", *data, *quality)
     tour.say("Time the original against the rewritten SavedModel and the int8 TFLite file.")
-    tour.run("bench", "fashion_cnn", "small", *data, "--seconds", "2")
+    tour.run("bench", "fashion_cnn", "small", *data, "--batch-size", "1", "--batch-size", "8", "--seconds", "1")
     tour.say("Publish both as versions of one model.")
     tour.run("publish", "fashion_cnn", "models/fashion", *data)
     tour.run("publish", "small", "models/fashion", *data)
     tour.say("Serve the newest version (no TensorFlow is imported for TFLite), ask it, roll back, ask again.")
     with tour.server("serve", "models/fashion", "--port", "0", "--poll-interval", "0.2") as url:
-        ask = ["predict", url, "fashion", "--data", "one.npz"]
+        ask = ["predict", url, "fashion", "--data", "one.npz", "--top", "3"]
         tour.run(*ask)
         tour.run("versions", "rollback", "models/fashion")
         _wait_for_version(url, 1)

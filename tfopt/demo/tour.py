@@ -53,7 +53,7 @@ def run_tour(directory: Path, *, echo: bool = True) -> list[dict[str, Any]]:
         _wait_for_version(url, 1)
         tour.run(*ask)
     tour.run("versions", "list", "models/fashion")
-    tour.say(f"All of it is in {directory}; every command above can be repeated from there.")
+    tour.say(f"All of it is in {directory}; to repeat a command there, remove what it wrote first.")
     return tour.steps
 
 

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tfopt.errors import Code, RequestError, ServerUnavailable, UsageError
+from tfopt.ir.graph import DEFAULT_SIGNATURE
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 _PORTS = {"http": 8501, "https": 443}
-DEFAULT_SIGNATURE = "serving_default"
 
 Array: TypeAlias = "NDArray[Any]"
 Dtypes: TypeAlias = "dict[str, np.dtype[Any]]"

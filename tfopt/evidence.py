@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from tfopt.data import Samples, Split, load_labels, load_samples, split, synthetic_samples, warmup_samples
 from tfopt.errors import InvalidSamples, NotFound, UsageError, nearest
-from tfopt.ir.graph import Model, Signature
+from tfopt.ir.graph import DEFAULT_SIGNATURE, Model, Signature
 from tfopt.ir.types import TensorType
-
-DEFAULT_SIGNATURE = "serving_default"
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,7 @@ from tfopt.formats.library import Body, FunctionBody, Library, unknown_op
 from tfopt.formats.names import Names, joined, readable
 from tfopt.formats.node_def import check_arity, op_def, output_dtypes
 from tfopt.formats.safety import User, check
-from tfopt.formats.signatures import DEFAULT
-from tfopt.ir.graph import Node, Value
+from tfopt.ir.graph import DEFAULT_SIGNATURE, Node, Value
 from tfopt.ir.types import DType
 
 Effects = frozenset[str]
@@ -210,7 +209,7 @@ class Inliner:
 
     def _name(self, scope: Scope, name: str, op: str, user: User | None) -> str:
         short = readable(name) or op
-        signature = user.signature if user is not None and user.signature != DEFAULT else None
+        signature = user.signature if user is not None and user.signature != DEFAULT_SIGNATURE else None
         return self._names.free(short, joined((scope.path, short)), joined((signature or "", short)))
 
     def _where(self, scope: Scope, name: str) -> str:

@@ -23,9 +23,20 @@ from tfopt.formats.names import Names
 from tfopt.formats.protos import MetaGraphDef
 from tfopt.formats.safety import User
 from tfopt.formats.shapes import with_types
-from tfopt.formats.signatures import DEFAULT, Entry, SignatureSpec, signature_specs
+from tfopt.formats.signatures import Entry, SignatureSpec, signature_specs
 from tfopt.formats.unsafe import check_unsafe
-from tfopt.ir.graph import Asset, AttrValue, Graph, Model, Node, Signature, SignatureInput, SignatureOutput, Value
+from tfopt.ir.graph import (
+    DEFAULT_SIGNATURE,
+    Asset,
+    AttrValue,
+    Graph,
+    Model,
+    Node,
+    Signature,
+    SignatureInput,
+    SignatureOutput,
+    Value,
+)
 from tfopt.ir.rewrite import reachable
 from tfopt.ir.types import DType, Shape, Tensor
 from tfopt.ir.verify import verify_model
@@ -71,7 +82,7 @@ def _feed_inputs(inliner: Inliner, specs: Iterable[SignatureSpec]) -> Mapping[Va
     for spec in specs:
         for name, entry in spec.inputs.items():
             if entry.value not in placeholders:
-                wish = name if spec.key == DEFAULT else f"{spec.key}/{name}"
+                wish = name if spec.key == DEFAULT_SIGNATURE else f"{spec.key}/{name}"
                 fed = inliner.graph.node(entry.value.node, f"signature {spec.key}")
                 attrs: dict[str, AttrValue] = {"dtype": entry.type.dtype, "shape": _fed_shape(fed, entry)}
                 placeholders[entry.value] = inliner.add_root(wish, Node("", "Placeholder", (), attrs), entry.value)

@@ -12,10 +12,9 @@ from tfopt.errors import InvalidModel, UnsupportedModel
 from tfopt.formats.node_def import value_from_ref
 from tfopt.formats.protos import MetaGraphDef, SignatureDef, TensorInfo
 from tfopt.formats.tensor_proto import dtype_from_enum, shape_from_proto, tensor_from_proto
-from tfopt.ir.graph import Value
+from tfopt.ir.graph import DEFAULT_SIGNATURE, Value
 from tfopt.ir.types import Tensor, TensorType
 
-DEFAULT = "serving_default"
 INIT = "__saved_model_init_op"
 _NOT_SERVED = (INIT, "__saved_model_train_op")
 
@@ -46,7 +45,7 @@ def signature_specs(meta_graph: MetaGraphDef, origin: str) -> tuple[SignatureSpe
     if not keys:
         hint = "save it with tf.saved_model.save(..., signatures=...) or Keras' model.export"
         raise InvalidModel("has no signature, so there is nothing to serve", where=origin, hint=hint)
-    ordered = sorted(keys, key=lambda key: (key != DEFAULT, key))
+    ordered = sorted(keys, key=lambda key: (key != DEFAULT_SIGNATURE, key))
     return tuple(_spec(key, meta_graph.signature_def[key], origin) for key in ordered)
 
 

@@ -19,12 +19,12 @@ from tfopt.errors import InvalidModel, OutputError, UsageError
 from tfopt.formats.numpy_types import array_dtype
 from tfopt.formats.serving_schema import DATA_TYPES, PredictionLog
 from tfopt.formats.tfrecord import decode_records, encode_records
+from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.ir.types import DType, dtype_of
 
 WARMUP_PATH = "assets.extra/tf_serving_warmup_requests"
 #: TensorFlow Serving does not load a model that has more.
 MAX_RECORDS = 1000
-DEFAULT_SIGNATURE = "serving_default"
 #: Bytes of a protobuf message at most. A tensor's short form (one value for all) could name any size.
 _LARGEST_MESSAGE = 1 << 31
 

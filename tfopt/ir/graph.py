@@ -9,6 +9,9 @@ from typing import NamedTuple, TypeAlias
 
 from tfopt.ir.types import DType, Shape, Tensor, TensorType
 
+#: The signature that is meant when none is named.
+DEFAULT_SIGNATURE = "serving_default"
+
 
 class Value(NamedTuple):
     """The output number `port` of the node called `node`."""

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from tfopt.data import Samples, load_samples, synthetic_samples, warmup_samples
 from tfopt.errors import NotFound, UsageError, nearest
+from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.ir.types import Shape, TensorType
 from tfopt.runtimes.base import Runtime
 
-DEFAULT_SIGNATURE: Final = "serving_default"
 #: Other inputs each round, since the time of some models depends on them; few, so that all stay in memory.
 MAX_BATCHES: Final = 8
 #: Enough for a few different batches of the usual sizes.

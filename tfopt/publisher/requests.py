@@ -9,7 +9,8 @@ from typing import Literal
 
 from tfopt.data import Samples, load_samples, synthetic_samples
 from tfopt.errors import ExecutionError, InvalidSamples
-from tfopt.formats.warmup import DEFAULT_SIGNATURE, WARMUP_PATH, WarmupRequest, read_warmup
+from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, read_warmup
+from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.ir.types import TensorType
 from tfopt.runtimes.base import Runtime, SignatureInfo
 

@@ -123,6 +123,6 @@ def _warm_up(runtime: Runtime, path: Path) -> None:
         return
     for index, request in enumerate(read_warmup(records)):
         try:
-            runtime.run(request.signature or "serving_default", request.inputs)
+            runtime.run(request.signature, request.inputs)
         except TfoptError as error:
             raise InvalidModel(f"warmup request {index} fails: {error}", where=str(records)) from error

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfopt.errors import Code, RequestError, TfoptError
+from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.serve.codec import PredictBody, encode_predict
 from tfopt.serve.describe import error_text, metadata_text, models_text, status_text
 from tfopt.serve.plane import ModelSpec, Plane
@@ -44,7 +45,6 @@ HTTP_STATUS = {
     Code.DATA_LOSS: 500,
     Code.UNAUTHENTICATED: 401,
 }
-DEFAULT_SIGNATURE = "serving_default"
 #: TensorFlow Serving's limit on what a gzipped body may unpack to, in bytes.
 GZIP_LIMIT = 100 * 2**20
 DEFAULT_BODY_LIMIT = 256 * 2**20

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from tfopt.ir import Model, Node, Signature, Tensor, Value
-from tfopt.ir.graph import AttrValue
+from tfopt.ir.graph import DEFAULT_SIGNATURE, AttrValue
 
-_PREFERRED = "serving_default"
 #: Larger tensors are compared by identity: a shared weight is one Tensor.
 _LARGEST_COMPARED = 1024
 
@@ -18,7 +17,7 @@ def twins(model: Model) -> dict[str, str]:
     numbers: dict[Hashable, int] = {}
     first: dict[Hashable, str] = {}
     found: dict[str, str] = {}
-    for key in sorted(model.signatures, key=lambda key: (key != _PREFERRED, key)):
+    for key in sorted(model.signatures, key=lambda key: (key != DEFAULT_SIGNATURE, key)):
         original = first.setdefault(_program(model, model.signatures[key], numbers), key)
         if original != key:
             found[key] = original

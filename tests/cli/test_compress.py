@@ -153,7 +153,7 @@ def test_the_shipped_recipes_are_all_run_here() -> None:
         ({"image": IMAGES[..., 0]}, "shape"),
         ({"image": (IMAGES * 255).astype(np.uint8)}, "uint8"),
         ({"image": IMAGES[:0]}, "not one sample"),
-        ({"image": np.full_like(IMAGES, np.nan)}, "NaN"),
+        ({"image": np.full_like(IMAGES, np.nan)}, "has nan at [0,0,0,0]"),
         ({"image": IMAGES[:1]}, "split"),
     ],
     ids=["name", "shape", "dtype", "none", "nan", "single"],

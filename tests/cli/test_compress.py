@@ -111,6 +111,9 @@ def test_explain_says_what_was_found_and_what_was_left(run: Run, tmp_path: Path)
     code, out, err = run("compress", CNN, tmp_path / "out", "--data", SAMPLES, "--explain")
     assert code == 0, err
     assert "fold_batch_norm:" in out
+    measured = next(line for line in out.splitlines() if line.startswith("saved_model "))
+    assert "100.0%" in measured  # argmax agreement, beside KL, cosine, SNR and the largest difference
+    assert len(measured.split()) == 12
     assert "did " in out
 
 

@@ -80,7 +80,7 @@ def compress(
     from tfopt.cli.output import out as console
     from tfopt.compression import Refused
     from tfopt.compression import compress as run
-    from tfopt.report.ledger_table import artifacts_table, findings_text, ledger_table
+    from tfopt.report.ledger_table import artifacts_table, findings_text, ledger_table, verdicts_text
     from tfopt.store.output import check_absent
 
     chosen = _recipe(recipe, quantize, tflite, prune, prune_scope, exclude)
@@ -114,7 +114,8 @@ def compress(
         emit_json({"path": str(result.path), **result.manifest})
         return
     console().print(ledger_table(result.ledger), "")
-    console().print(artifacts_table(result))
+    console().print(artifacts_table(result), "")
+    print(verdicts_text(result))
     if explain:
         print(findings_text(result.ledger))
     print(f"wrote {result.path}")

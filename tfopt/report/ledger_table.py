@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from tfopt.fidelity import Fidelity
 from tfopt.ledger import LedgerRow
 from tfopt.report.units import change, count, size
 
@@ -37,18 +39,37 @@ def ledger_table(ledger: Sequence[LedgerRow]) -> Table:
 
 
 def artifacts_table(result: CompressResult) -> Table:
-    """What was written: size against the original, and how like it each artifact is on the held-out samples."""
-    table = Table(box=None, pad_edge=False)
+    """What was written: size against the original, and what was measured on the held-out samples.
+
+    Signatures that were measured alike share a row. 80 columns hold it.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("artifact")
-    for heading in ("size", "of original", "gzipped"):
+    for heading in ("size", "of orig.", "gzipped", "samples", "agree", "KL", "cosine", "SNR dB", "change"):
         table.add_column(heading, justify="right")
-    table.add_column("fidelity on held-out samples")
     original = result.source_size
-    table.add_row("original", size(original.bytes), "1.00x", size(original.gzip_bytes), "")
+    table.add_row("original", size(original.bytes), "1.00x", size(original.gzip_bytes))
     for written in result.artifacts:
-        share = f"{written.size.bytes / original.bytes:.2f}x"
-        table.add_row(written.kind, size(written.size.bytes), share, size(written.size.gzip_bytes), written.summary)
+        sizes = size(written.size.bytes), f"{written.size.bytes / original.bytes:.2f}x", size(written.size.gzip_bytes)
+        for number, figures in enumerate(dict.fromkeys(_figures(j.fidelity) for j in written.judgements.values())):
+            table.add_row(*((written.kind, *sizes) if number == 0 else ("", "", "", "")), *figures)
     return table
+
+
+def _figures(found: Fidelity) -> tuple[str, ...]:
+    return (
+        str(found.samples),
+        "-" if found.agreement is None else f"{found.agreement:.1%}",
+        "-" if found.kl is None else f"{found.kl:.1g}",
+        f"{found.cosine:.4f}",
+        "equal" if found.snr_db == inf else f"{found.snr_db:.1f}",
+        change(found.max_rel),
+    )
+
+
+def verdicts_text(result: CompressResult) -> str:
+    """How each artifact stood against its limits."""
+    return "\n".join(f"{written.kind}: {written.summary}" for written in result.artifacts)
 
 
 def findings_text(ledger: Iterable[LedgerRow]) -> str:

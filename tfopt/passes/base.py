@@ -58,7 +58,19 @@ class Option:
     def type_name(self) -> str:
         if self.choices:
             return " | ".join(self.choices)
-        return self.type.__name__ if isinstance(self.type, type) else str(self.type).replace("typing.", "")
+        return " | ".join(map(_type_name, _parts(self.type)))
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    """The members of a union; Python 3.10 makes one of every hint whose default is None."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _type_name(hint: Any) -> str:
+    if hint is types.NoneType:
+        return "None"
+    # For Python 3.10 `tuple[str, ...]` is a type, and its name is "tuple".
+    return str(hint) if typing.get_args(hint) else str(hint.__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +143,7 @@ def _options(function: Callable[..., Any]) -> Mapping[str, Option]:
 
 
 def _choices(hint: Any) -> tuple[str, ...]:
-    if typing.get_origin(hint) in (Union, types.UnionType):
-        return tuple(choice for part in typing.get_args(hint) for choice in _choices(part))
+    parts = _parts(hint)
+    if len(parts) > 1:
+        return tuple(choice for part in parts for choice in _choices(part))
     return tuple(typing.get_args(hint)) if typing.get_origin(hint) is Literal else ()

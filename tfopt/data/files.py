@@ -70,8 +70,8 @@ def load_labels(path: Path, count: int) -> NDArray[np.int64]:
         )
     if len(labels) != count:
         raise InvalidSamples(f"{len(labels)} labels for {count} samples", where=where, hint="give one per sample")
-    if count and labels.min() < 0:
-        raise InvalidSamples(f"label {labels.min()} at [{labels.argmin()}] is negative", where=where)
+    if count and np.min(labels) < 0:
+        raise InvalidSamples(f"label {np.min(labels)} at [{np.argmin(labels)}] is negative", where=where)
     return labels.astype(np.int64)
 
 

@@ -154,7 +154,7 @@ def predicted(array: NDArray[Any]) -> NDArray[np.int64]:
 def _check_labels(labels: NDArray[np.int64], output: NDArray[Any]) -> None:
     if len(labels) != len(output):
         raise InvalidSamples(f"{len(labels)} labels for {len(output)} samples")
-    if is_scores(output) and labels.size and labels.max() >= output.shape[1]:
+    if is_scores(output) and labels.size and np.max(labels) >= output.shape[1]:
         raise InvalidSamples(
-            f"label {labels.max()}, but the model has {output.shape[1]} classes", hint="classes count from 0"
+            f"label {np.max(labels)}, but the model has {output.shape[1]} classes", hint="classes count from 0"
         )

@@ -95,7 +95,7 @@ def _numeric(
         max_abs=difference,
         max_rel=_ratio(difference, float(np.abs(before).max())),
         cosine=float(similar.mean()),
-        cosine_min=float(similar.min()) if before.size > len(before) else None,
+        cosine_min=float(np.min(similar)) if before.size > len(before) else None,
         snr_db=_snr_db(before, after),
         agreement=float((before.argmax(1) == after.argmax(1)).mean()) if scores else None,
         kl=_divergence(before, after) if scores else None,
@@ -121,7 +121,8 @@ def _ratio(part: float, whole: float) -> float:
 
 
 def _cosines(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
-    left, right = before.reshape(len(before), -1), after.reshape(len(after), -1)
+    left: NDArray[np.float64] = before.reshape(len(before), -1)
+    right: NDArray[np.float64] = after.reshape(len(after), -1)
     if left.shape[1] == 1:
         left, right = left.T, right.T
     # Scaled by their largest values, so that squares neither overflow nor vanish.
@@ -134,7 +135,7 @@ def _cosines(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray
 
 def _scaled(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     largest = np.abs(rows).max(1, keepdims=True)
-    return rows / np.where(largest == 0, 1.0, largest)
+    return np.asarray(rows / np.where(largest == 0, 1.0, largest), np.float64)
 
 
 def _snr_db(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:

@@ -90,9 +90,10 @@ def _crc32c_bytewise(data: bytes) -> int:
 
 
 def _table() -> NDArray[np.uint32]:
-    table = np.arange(256, dtype=np.uint32)
+    table: NDArray[np.uint32] = np.arange(256, dtype=np.uint32)
+    one = np.uint32(1)
     for _ in range(8):
-        table = (table >> 1) ^ ((table & 1) * np.uint32(_POLYNOMIAL))
+        table = (table >> one) ^ ((table & one) * np.uint32(_POLYNOMIAL))
     return table
 
 

@@ -8,7 +8,7 @@ Source: the op definitions and kernels of TensorFlow (tensorflow/core/ops, tenso
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,20 +123,21 @@ def _reduction(function: Callable[..., Array], wide: bool = False) -> _Kernel:
     def kernel(node: Node, x: Array, axes: Array) -> Array:
         taken = tuple(int(axis) for axis in axes.reshape(-1))
         source = x.astype(np.float64) if wide and _is_float(x) else x
-        return np.asarray(function(source, axis=taken, keepdims=bool(node.attrs.get("keep_dims", False))))
+        kept = np.asarray(function(source, axis=taken, keepdims=True))
+        return kept if node.attrs.get("keep_dims", False) else kept.squeeze(taken)
 
     return kernel
 
 
-def _sum(x: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
+def _sum(x: Array, axis: tuple[int, ...], keepdims: Literal[True]) -> Array:
     return np.asarray(np.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype))
 
 
-def _prod(x: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
+def _prod(x: Array, axis: tuple[int, ...], keepdims: Literal[True]) -> Array:
     return np.asarray(np.prod(x, axis=axis, keepdims=keepdims, dtype=x.dtype))
 
 
-def _mean(x: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
+def _mean(x: Array, axis: tuple[int, ...], keepdims: Literal[True]) -> Array:
     if x.dtype.kind not in "fc":  # float64 by now, or complex
         raise TypeError("the mean of integers is TensorFlow's to round")
     return np.asarray(np.mean(x, axis=axis, keepdims=keepdims))

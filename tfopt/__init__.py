@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from tfopt.client import Client
     from tfopt.compression import CompressResult, compress
+    from tfopt.errors import TfoptError
     from tfopt.measure.bench import bench
     from tfopt.publisher import publish
     from tfopt.serve.server import Server
@@ -19,12 +20,13 @@ _HOMES = {
     "Client": "tfopt.client",
     "CompressResult": "tfopt.compression",
     "Server": "tfopt.serve.server",
+    "TfoptError": "tfopt.errors",
     "bench": "tfopt.measure.bench",
     "compress": "tfopt.compression",
     "publish": "tfopt.publisher",
 }
 
-__all__ = ["Client", "CompressResult", "Server", "__version__", "bench", "compress", "publish"]
+__all__ = ["Client", "CompressResult", "Server", "TfoptError", "__version__", "bench", "compress", "publish"]
 
 
 def __getattr__(name: str) -> Any:

@@ -143,6 +143,11 @@ def test_numbers_as_people_write_them() -> None:
         ("steps:\n  - flat\n  - flat: {precision: int8}\n", 3, ["flat is there twice"]),
         ("steps: !!python/object/apply:os.getcwd []\n", 1, ["python/object/apply:os.getcwd", "no place"]),
         ("steps: &all [repeat: *all]\n", 1, ["none of them is a repeat"]),
+        ("steps:\n  - include\n", 2, ["`include` takes one recipe's name or file"]),
+        ("steps:\n  - repeat: [{include: exact}]\n", 2, ["stands in no repeat"]),
+        ("steps:\n  - include: [exact]\n", 2, ["`include` is text, not ['exact']"]),
+        ("steps:\n  - tidy\n  - include: exat\n", 3, ["include: no recipe is called 'exat'", "did you mean exact?"]),
+        ("steps:\n  - include: none/such.yaml\n", 2, ["include: the recipe cannot be read", "none/such.yaml"]),
     ],
 )
 def test_errors_name_file_line_and_key(text: str, line: int, words: list[str]) -> None:
@@ -227,6 +232,61 @@ def test_a_recipe_in_a_file(tmp_path: Path) -> None:
         load_recipe(str(tmp_path / "none.yaml"))
     with pytest.raises(InvalidRecipe, match="cannot be read"):
         load_recipe(str(tmp_path))
+
+
+def write(directory: Path, **recipes: str) -> Path:
+    """Recipe files of these names; the path of the first."""
+    directory.mkdir(exist_ok=True)
+    for name, text in recipes.items():
+        (directory / f"{name}.yaml").write_text(text)
+    return directory / f"{next(iter(recipes))}.yaml"
+
+
+def test_an_included_recipe_stands_in_the_place_of_its_name(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "tail.yaml").write_text("steps: [{repeat: [remove_dead]}, {include: ../last.yml}]")
+    (tmp_path / "last.yml").write_text("steps: [{prune_magnitude: {sparsity: 0.25}}]")
+    head = write(tmp_path, head="name: mine\nsteps: [fold_constants, include: deep/tail.yaml, tflite]")
+    recipe = load_recipe(str(head))
+    assert [step.step.name for step in recipe] == ["fold_constants", "remove_dead", "prune_magnitude", "tflite"]
+    assert recipe.name == "mine"
+    assert "include" not in dump_recipe(recipe)
+    assert parse_recipe(dump_recipe(recipe), "again.yaml") == recipe
+
+
+def test_a_shipped_recipe_comes_before_a_file_of_its_name(tmp_path: Path) -> None:
+    (tmp_path / "exact").write_text("steps: [remove_dead]")
+    mine = write(tmp_path, mine="steps: [include: exact]")
+    assert load_recipe(str(mine)).steps == load_recipe("exact").steps
+    nearby = write(tmp_path, nearby="steps: [include: ./exact]")
+    assert [step.step.name for step in load_recipe(str(nearby))] == ["remove_dead"]
+
+
+def test_a_mistake_in_an_included_recipe_is_told_with_its_own_file_and_line(tmp_path: Path) -> None:
+    mine = write(tmp_path, mine="steps: [include: wrong.yaml]", wrong="steps:\n  - fold_constant\n")
+    with pytest.raises(InvalidRecipe, match=r"wrong\.yaml:2: .*did you mean fold_constants"):
+        load_recipe(str(mine))
+
+
+def test_recipes_that_include_each_other_are_refused(tmp_path: Path) -> None:
+    one = write(tmp_path, one="steps: [include: two.yaml]", two="steps:\n  - remove_dead\n  - include: ./one.yaml")
+    with pytest.raises(
+        InvalidRecipe, match=r"two\.yaml:3: include: a circle: \S*one\.yaml includes \S*two\.yaml includes \S*one\.yaml"
+    ):
+        load_recipe(str(one))
+    alone = write(tmp_path, alone="steps: [include: alone.yaml]")
+    with pytest.raises(InvalidRecipe, match=r"alone\.yaml:1: include: a circle"):
+        load_recipe(str(alone))
+
+
+def test_targets_and_steps_of_included_recipes_are_counted(tmp_path: Path) -> None:
+    mine = write(tmp_path, mine="steps:\n  - tflite\n  - include: int8\n")
+    with pytest.raises(InvalidRecipe, match=r"mine\.yaml:3: tflite is there twice"):
+        load_recipe(str(mine))
+    doubling = {f"r{n}": f"steps: [include: r{n + 1}.yaml, include: r{n + 1}.yaml]" for n in range(12)}
+    first = write(tmp_path, **doubling, r12="steps: [remove_dead]")
+    with pytest.raises(InvalidRecipe, match="more than 1000 steps"):
+        load_recipe(str(first))
 
 
 def test_a_name_that_does_not_exist_gets_the_nearest() -> None:

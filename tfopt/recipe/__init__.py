@@ -1,7 +1,8 @@
 """Recipes: which steps are run, in which order, with which options."""
 
+from tfopt.recipe.files import shipped_recipes
 from tfopt.recipe.parse import parse_recipe
-from tfopt.recipe.shipped import load_recipe, recipe_from_flags, shipped_recipes
+from tfopt.recipe.shipped import load_recipe, recipe_from_flags
 from tfopt.recipe.steps import Recipe, RecipeStep, Repeat, dump_recipe
 
 __all__ = [

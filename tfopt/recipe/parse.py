@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -13,11 +13,13 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from tfopt.errors import InvalidRecipe, nearest
 from tfopt.passes.base import Step
 from tfopt.passes.registry import steps as known_steps
+from tfopt.recipe.files import display_name, find_recipe, read_recipe
 from tfopt.recipe.options import MISFIT, fitted, wanted
 from tfopt.recipe.steps import Recipe, RecipeStep, Repeat
 
 _KEYS = ("name", "description", "steps")
 _REPEAT = "repeat"
+_INCLUDE = "include"
 #: Far more than anybody writes; aliases of aliases could make a short file into millions.
 _MOST_STEPS = 1000
 _TAG = "tag:yaml.org,2002:"
@@ -26,21 +28,24 @@ _TAGS = {_TAG + kind for kind in ("str", "int", "float", "bool", "null", "seq", 
 _NAME = re.compile(r"[A-Za-z][\w.-]*", re.ASCII)
 
 
-def parse_recipe(text: str, where: str, known: Mapping[str, Step] | None = None) -> Recipe:
+def parse_recipe(text: str, where: str, known: Mapping[str, Step] | None = None, *, path: Path | None = None) -> Recipe:
     """The recipe in a YAML text; `where` names the text in errors, and the recipe when it has no `name`.
 
-    `known` are the steps that it may use, by default all registered ones.
+    `known` are the steps that it may use, by default all registered ones. `path` is the file of the text, `where`
+    if not given: the files that it includes are found from there.
 
     Raises InvalidRecipe with file, line and key: no YAML, an unknown or doubled key, pass or option, a value of the
-    wrong type, no steps.
+    wrong type, no steps, an included recipe that is not there or includes the one that includes it.
     """
-    return _Reader(where, known_steps() if known is None else known).recipe(text)
+    return _Reader(where, known_steps() if known is None else known, (path or Path(where),)).recipe(text)
 
 
 class _Reader:
-    def __init__(self, where: str, known: Mapping[str, Step]) -> None:
+    def __init__(self, where: str, known: Mapping[str, Step], chain: tuple[Path, ...]) -> None:
         self.where = where
         self.known = known
+        #: The file that is read, behind those that include it.
+        self.chain = chain
 
     def recipe(self, text: str) -> Recipe:
         root = self._compose(text)
@@ -99,21 +104,44 @@ class _Reader:
         targets: set[str] = set()
         count = 0
         for item in self._list(node, "steps"):
-            step = self._item(item)
-            count += len(step.steps) if isinstance(step, Repeat) else 1
-            if count > _MOST_STEPS:
-                raise self._error(item, f"the recipe has more than {_MOST_STEPS} steps")
-            if isinstance(step, RecipeStep) and step.step.kind == "target":
-                if step.step.name in targets:
-                    raise self._error(item, f"{step.step.name} is there twice", "a version has one artifact of a kind")
-                targets.add(step.step.name)
-            found.append(step)
+            for step in self._items(item):
+                count += len(step.steps) if isinstance(step, Repeat) else 1
+                if count > _MOST_STEPS:
+                    raise self._error(item, f"the recipe has more than {_MOST_STEPS} steps")
+                if isinstance(step, RecipeStep) and step.step.kind == "target":
+                    name = step.step.name
+                    if name in targets:
+                        raise self._error(item, f"{name} is there twice", "a version has one artifact of a kind")
+                    targets.add(name)
+                found.append(step)
         return tuple(found)
 
-    def _item(self, node: Node) -> RecipeStep | Repeat:
-        if isinstance(node, MappingNode) and [self._key(key) for key, _ in node.value] == [_REPEAT]:
-            return Repeat(tuple(self._repeated(item) for item in self._list(node.value[0][1], _REPEAT)))
-        return self._step(node)
+    def _items(self, node: Node) -> tuple[RecipeStep | Repeat, ...]:
+        if isinstance(node, MappingNode) and len(node.value) == 1:
+            ((key, value),) = node.value
+            if self._key(key) == _REPEAT:
+                return (Repeat(tuple(self._repeated(item) for item in self._list(value, _REPEAT))),)
+            if self._key(key) == _INCLUDE:
+                return self._included(value)
+        return (self._step(node),)
+
+    def _included(self, node: Node) -> tuple[RecipeStep | Repeat, ...]:
+        """The steps of another recipe, in the place of the item that names it."""
+        name = self._text(node, _INCLUDE)
+        try:
+            path = find_recipe(name, self.chain[-1].parent)
+            self._check_circle(path)
+            text = read_recipe(path)
+        except InvalidRecipe as error:
+            there = f" ({error.where})" if error.where else ""
+            raise self._error(node, f"{_INCLUDE}: {error.what}{there}", error.hint) from error
+        return _Reader(display_name(path), self.known, (*self.chain, path)).recipe(text).steps
+
+    def _check_circle(self, path: Path) -> None:
+        files = [file.resolve() for file in self.chain]
+        if path.resolve() in files:
+            circle = [*self.chain[files.index(path.resolve()) :], path]
+            raise InvalidRecipe(f"a circle: {' includes '.join(display_name(file) for file in circle)}")
 
     def _repeated(self, node: Node) -> RecipeStep:
         step = self._step(node)
@@ -139,8 +167,11 @@ class _Reader:
         name = self._key(node)
         if name == _REPEAT:
             raise self._error(node, "`repeat` takes a list of passes, and none of them is a repeat")
+        if name == _INCLUDE:
+            raise self._error(node, "`include` takes one recipe's name or file, and stands in no repeat")
         if name not in self.known:
-            raise self._error(node, f"there is no pass called {name!r}", nearest(name, [*self.known, _REPEAT]))
+            words = [*self.known, _REPEAT, _INCLUDE]
+            raise self._error(node, f"there is no pass called {name!r}", nearest(name, words))
         return self.known[name]
 
     def _options(self, step: Step, node: Node) -> dict[str, Any]:

@@ -1,25 +1,14 @@
-"""The recipes that come with tfopt, recipes in files, and those that command line flags are short for."""
+"""Recipes by name, recipes in files, and those that command line flags are short for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
-from tfopt.errors import InvalidRecipe, UsageError, nearest
+from tfopt.errors import UsageError
 from tfopt.passes.registry import steps as known_steps
+from tfopt.recipe.files import display_name, find_recipe, read_recipe
 from tfopt.recipe.parse import parse_recipe
 from tfopt.recipe.steps import Recipe, RecipeStep
-
-_PACKAGE = Path(__file__).resolve().parents[1]
-_SUFFIXES = (".yaml", ".yml")
-
-
-def shipped_recipes() -> Mapping[str, Path]:
-    """Path of each shipped recipe by name. They lie in the package once installed, beside it in a checkout."""
-    inside = _PACKAGE / "recipes"
-    directory = inside if inside.is_dir() else _PACKAGE.parent / "recipes"
-    return {path.stem: path for path in sorted(directory.glob("*.yaml"))}
 
 
 def load_recipe(name_or_path: str) -> Recipe:
@@ -27,17 +16,8 @@ def load_recipe(name_or_path: str) -> Recipe:
 
     Raises InvalidRecipe when there is neither, when the file cannot be read, and as `parse_recipe`.
     """
-    shipped = shipped_recipes()
-    path = shipped.get(name_or_path, Path(name_or_path))
-    if not path.exists() and path.suffix not in _SUFFIXES and path.name == name_or_path:
-        raise InvalidRecipe(f"no recipe is called {name_or_path!r}", hint=nearest(name_or_path, shipped))
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InvalidRecipe(f"the recipe cannot be read: {error.strerror}", where=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise InvalidRecipe("the recipe is no UTF-8 text", where=str(path)) from error
-    return parse_recipe(text, path.name if name_or_path in shipped else str(path))
+    path = find_recipe(name_or_path)
+    return parse_recipe(read_recipe(path), display_name(path), path=path)
 
 
 def recipe_from_flags(

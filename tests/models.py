@@ -12,6 +12,7 @@ fixed seed, so that two calls export models that compute the same. Get one throu
 | `nested` | `serving_default(x float32[?,4]) -> y float32[?,4]` | functions called in functions, one of them twice |
 | `table` | `serving_default(words string[?]) -> ids, vectors`, `weights(words) -> weight` | asset, keys in the graph |
 | `cnn_with_batch_norm` | Keras' `serve` and `serving_default` | Conv2D, depthwise and Dense with BN, dropout |
+| `transformer` | Keras' `serve` and `serving_default` | one block: MultiHeadAttention, layer norm, gelu, EinsumDense |
 | `stateful` | `serving_default(x float32[]) -> count float32[]` | writes a variable when it serves |
 | `reads_file` | `serving_default(path string[]) -> content string[]` | `tf.io.read_file` |
 | `loop` | `serving_default(x float32[]) -> y float32[]` | a `tf.while_loop` whose length depends on the input |
@@ -154,6 +155,25 @@ def cnn_with_batch_norm(directory: Path) -> Path:
         if "seed" not in variable.path:
             drawn = weights(*variable.shape, seed=seed) * 0.5
             variable.assign(np.abs(drawn) + 0.5 if "variance" in variable.path else drawn)
+    model.export(str(directory), verbose=False)
+    return directory
+
+
+def transformer(directory: Path) -> Path:
+    """tokens int32[?,6] -> float32[?,3]: one pre-norm block with a padding mask, then pooling, as Keras 3 has it."""
+    layers = tf.keras.layers
+    tokens = tf.keras.Input((6,), dtype="int32", name="tokens")
+    x = layers.Embedding(20, 16, name="embedding")(tokens)
+    seen = tf.keras.ops.expand_dims(tf.keras.ops.not_equal(tokens, 0), 1)
+    normed = layers.LayerNormalization(epsilon=1e-6, name="norm_1")(x)
+    x = x + layers.MultiHeadAttention(2, 8, name="attention")(normed, normed, attention_mask=seen)
+    wide = layers.EinsumDense("abc,cd->abd", (None, 32), activation="gelu", bias_axes="d", name="wide")
+    x = x + layers.Dense(16, name="narrow")(wide(layers.LayerNormalization(name="norm_2")(x)))
+    pooled = layers.GlobalAveragePooling1D(name="pool")(layers.RMSNormalization(name="norm_3")(x))
+    model = tf.keras.Model(tokens, layers.Dense(3, name="logits")(pooled))
+    for seed, variable in enumerate(model.variables):
+        if "seed" not in variable.path:
+            variable.assign(weights(*variable.shape, seed=seed) * 0.5 + float("gamma" in variable.path))
     model.export(str(directory), verbose=False)
     return directory
 

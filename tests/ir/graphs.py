@@ -44,11 +44,13 @@ SCALARS = (
     | tensors()
     | st.text(min_size=1, max_size=6).map(FunctionRef)
 )
-ATTRS = st.dictionaries(KEYS, SCALARS | st.lists(SCALARS, max_size=3).map(tuple), max_size=3)
 
 
 @st.composite
-def graphs(draw: st.DrawFn) -> Graph:
+def graphs(draw: st.DrawFn, depth: int = 1) -> Graph:
+    """Functions in attributes are nested at most `depth` deep."""
+    attr_values = SCALARS | graphs(depth - 1) if depth else SCALARS
+    attrs = st.dictionaries(KEYS, attr_values | st.lists(attr_values, max_size=3).map(tuple), max_size=3)
     names = draw(st.lists(NAMES, min_size=1, max_size=5, unique=True))
     nodes: list[Node] = []
     for name in names:
@@ -56,7 +58,7 @@ def graphs(draw: st.DrawFn) -> Graph:
         inputs = draw(st.lists(st.sampled_from(values), max_size=3)) if values else []
         controls = draw(st.lists(st.sampled_from([n.name for n in nodes]), max_size=2)) if nodes else []
         outputs = draw(st.lists(TYPES, max_size=3))
-        nodes.append(Node(name, draw(OPS), tuple(inputs), draw(ATTRS), tuple(outputs), tuple(controls)))
+        nodes.append(Node(name, draw(OPS), tuple(inputs), draw(attrs), tuple(outputs), tuple(controls)))
     values = [Value(node.name, port) for node in nodes for port in range(len(node.outputs))]
     some = st.lists(st.sampled_from(names), max_size=2).map(tuple)
     outputs = draw(st.lists(st.sampled_from(values), max_size=3)) if values else []
@@ -84,6 +86,8 @@ def same_attr(left: AttrValue, right: AttrValue) -> bool:
         return len(left) == len(right) and all(map(same_attr, left, right))
     if isinstance(left, Tensor) and isinstance(right, Tensor):
         return left.type == right.type and _same_array(left, right)
+    if isinstance(left, Graph) and isinstance(right, Graph):
+        return same_graph(left, right)
     if isinstance(left, float):
         return np.float64(left).tobytes() == np.float64(right).tobytes() or (left != left and right != right)
     return left == right

@@ -25,8 +25,38 @@ EXAMPLE = """graph {
 """
 
 
-def test_prints_what_it_parses() -> None:
-    assert to_text(parse(EXAMPLE)) == EXAMPLE
+NESTED = """graph {
+  %x = Placeholder() {dtype: float32, shape: [?]} -> float32[?]
+  %case = StatelessCase(%x) {Tin: (), Tout: (float32), branches: (graph {
+    %c = Const() {dtype: float32, value: float32[] 1.0} -> float32[]
+    outputs %c
+  }, graph {
+    %c = Identity(%d) {T: float32} -> float32[]
+    %checked = Assert(%c) {summarize: 3, then: graph {
+    }}
+    inputs %d
+    outputs %c
+    targets ^checked
+  }), output_shapes: ([])} -> float32[]
+  inputs %x
+  outputs %case
+}
+"""
+
+
+@pytest.mark.parametrize("text", [EXAMPLE, NESTED])
+def test_prints_what_it_parses(text: str) -> None:
+    assert to_text(parse(text)) == text
+
+
+def test_a_function_is_a_graph_in_an_attribute() -> None:
+    branches = parse(NESTED)["case"].attrs["branches"]
+    assert isinstance(branches, tuple)
+    first, second = branches
+    assert isinstance(first, Graph)
+    assert isinstance(second, Graph)
+    assert [len(branch) for branch in (first, second)] == [1, 2]
+    assert (second.inputs, second.outputs, second.targets) == (("d",), (Value("c"),), ("checked",))
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)

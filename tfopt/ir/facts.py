@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from math import prod
 
+from tfopt.ir.bodies import BRANCHES, CONTROL_FLOW, bodies
 from tfopt.ir.graph import Graph, Node
 from tfopt.ir.types import Shape
 
@@ -87,8 +88,18 @@ _STRINGS = _names(
     """
 )
 
+#: Lists of tensors, which are values: what changes one makes a new one.
+_LISTS = _names(
+    """
+    EmptyTensorList TensorListConcat TensorListConcatLists TensorListConcatV2 TensorListElementShape
+    TensorListFromTensor TensorListGather TensorListGetItem TensorListLength TensorListPopBack TensorListPushBack
+    TensorListPushBackBatch TensorListReserve TensorListResize TensorListScatter
+    TensorListScatterIntoExistingList TensorListScatterV2 TensorListSetItem TensorListSplit TensorListStack
+    """
+)
+
 #: Same inputs, same outputs, no other effect: may be merged with an equal node, dropped when unread, moved.
-PURE = IDENTITIES | UNARY | BINARY | _REDUCTIONS | _LINEAR | _STRUCTURAL | _NEURAL | _STRINGS
+PURE = IDENTITIES | UNARY | BINARY | _REDUCTIONS | _LINEAR | _STRUCTURAL | _NEURAL | _STRINGS | _LISTS
 
 #: Would touch files, sockets or foreign code when served. The reader refuses a model in which a signature or the
 #: initialiser reaches one of these. (Table initialisers that read an asset are checked separately.)
@@ -140,11 +151,14 @@ VARIABLE_WRITES = _names(
 )
 
 
-def is_pure(node: Node) -> bool:
-    return node.op in PURE
-
-
 _EFFECTLESS = _names("NoOp Placeholder PlaceholderWithDefault")
+
+
+def is_pure(node: Node) -> bool:
+    """Is the op in PURE, or control flow over nothing else?"""
+    if node.op in CONTROL_FLOW:
+        return all(is_pure(inner) or inner.op in _EFFECTLESS for _, body in bodies(node) for inner in body)
+    return node.op in PURE
 
 
 def _always_holds(graph: Graph, node: Node) -> bool:
@@ -159,7 +173,7 @@ def idle_nodes(graph: Graph) -> frozenset[str]:
     """
     idle: set[str] = set()
     for node in graph.nodes:
-        if node.op not in PURE and node.op not in _EFFECTLESS and not _always_holds(graph, node):
+        if not is_pure(node) and node.op not in _EFFECTLESS and not _always_holds(graph, node):
             continue
         if all(value.node in idle for value in node.inputs) and idle.issuperset(node.controls):
             idle.add(node.name)
@@ -169,7 +183,8 @@ def idle_nodes(graph: Graph) -> frozenset[str]:
 def macs(graph: Graph, node: Node) -> int:
     """Multiply-accumulates of one inference, unknown dimensions counted as 1 (so: of one example).
 
-    Linear layers only, the convention of the pruning literature; everything else counts 0.
+    Linear layers only, the convention of the pruning literature; everything else counts 0. A loop's body counts
+    once, whatever number of times it runs, and of the branches that an op chooses from the one that needs most.
     """
     if node.op in ("Conv2D", "Conv3D"):
         return _size(node.outputs[0].shape) * prod(_dims(graph, node, 1)[:-1])
@@ -181,7 +196,8 @@ def macs(graph: Graph, node: Node) -> int:
         flag = "transpose_a" if node.op == "MatMul" else "adj_x"
         left = _dims(graph, node, 0)
         return _size(node.outputs[0].shape) * (left[-2] if node.attrs.get(flag) else left[-1])
-    return 0
+    called = [sum(macs(body, inner) for inner in body) for _, body in bodies(node)]
+    return max(called, default=0) if node.op in BRANCHES else sum(called)
 
 
 def _size(shape: Shape) -> int:

@@ -25,12 +25,12 @@ class Value(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FunctionRef:
-    """An attribute that names a function of the library."""
+    """An attribute that names a function. The reader puts the function itself, a `Graph`, in its place."""
 
     name: str
 
 
-AttrScalar: TypeAlias = "bool | int | float | bytes | DType | Shape | Tensor | FunctionRef"
+AttrScalar: TypeAlias = "bool | int | float | bytes | DType | Shape | Tensor | FunctionRef | Graph"
 AttrValue: TypeAlias = "AttrScalar | tuple[AttrScalar, ...]"
 
 
@@ -38,7 +38,8 @@ AttrValue: TypeAlias = "AttrScalar | tuple[AttrScalar, ...]"
 class Node:
     """One op. `inputs` are data edges, `controls` names of nodes that must have run before.
 
-    Attributes use TensorFlow's names; type attributes (`T`, `dtype`) are DType, `value` of a Const is a Tensor.
+    Attributes use TensorFlow's names; type attributes (`T`, `dtype`) are DType, `value` of a Const is a Tensor, and
+    a function that the op calls is a Graph (`ir/bodies.py`).
     """
 
     name: str
@@ -73,6 +74,8 @@ class Graph:
     `inputs` name the Placeholders that a caller feeds (kept even when nothing reads them), `outputs` are the
     values a caller fetches, by position, and `targets` name nodes that must be able to run (an init op) or that
     somebody from outside replaces: a Const among them is the path of an asset, and no constant to count on.
+    A graph that is a function has its arguments as `inputs` and what it returns as `outputs`, both by position, and
+    as `targets` what must run whenever it is called.
     Equality is identity, so a pass that changes nothing returns the very object it got.
     """
 

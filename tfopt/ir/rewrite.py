@@ -131,7 +131,8 @@ def constant_node(name: str, tensor: Tensor) -> Node:
 def topological(nodes: Iterable[Node]) -> tuple[Node, ...]:
     """The nodes in an order in which each stands behind all it needs; stable. Raises ValueError on a cycle.
 
-    Edges to nodes outside of `nodes` are left for the verifier to report.
+    Edges to nodes outside of `nodes` are left for the verifier to report. The edge with which TensorFlow 1 closes a
+    loop (`is_back_edge`) is none that a node stands behind.
     """
     by_name = {node.name: node for node in nodes}
     ordered: list[Node] = []
@@ -143,7 +144,7 @@ def topological(nodes: Iterable[Node]) -> tuple[Node, ...]:
             if state.get(name) is None:
                 state[name] = False
                 for needed in reversed(tuple(dependencies(by_name[name]))):
-                    if needed not in by_name:
+                    if needed not in by_name or is_back_edge(by_name[needed], by_name[name]):
                         continue
                     if state.get(needed) is False:
                         raise ValueError(f"the graph has a cycle through {needed}")
@@ -155,6 +156,11 @@ def topological(nodes: Iterable[Node]) -> tuple[Node, ...]:
                     state[name] = True
                     ordered.append(by_name[name])
     return tuple(ordered)
+
+
+def is_back_edge(producer: Node, reader: Node) -> bool:
+    """Is this how a TensorFlow 1 loop hands its values to the next iteration? The only edge that points backwards."""
+    return producer.op in ("NextIteration", "RefNextIteration") and reader.op in ("Merge", "RefMerge")
 
 
 def dependencies(node: Node) -> Iterable[str]:

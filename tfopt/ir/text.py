@@ -11,7 +11,8 @@
 A tensor is written `dtype[shape] literal`, where the literal is a nested list, `splat(v)`, `range(start, step)` or
 `random(seed)` (standard normal), or for strings a list of quoted strings; a complex number is a pair. The printer
 writes lists up to `limit` elements and `elided(sha256 prefix)` beyond, which the parser refuses. Control inputs are
-written `^name`, `%name:1` is a node's second output, `@name` a function (`@'name'` where it has odd characters).
+written `^name`, `%name:1` is a node's second output, `@name` a function (`@'name'` where it has odd characters). An
+attribute that is a function's body is a graph within the node's braces.
 """
 
 from __future__ import annotations
@@ -32,15 +33,21 @@ from tfopt.ir.types import DType, Shape, Tensor, TensorType, numpy_dtype
 
 def to_text(graph: Graph, limit: int | None = 16) -> str:
     """Print a graph. Tensors of more than `limit` elements are elided; None prints everything."""
-    lines = [f"  {_node(node, limit)}" for node in graph.nodes]
+    return f"{_graph(graph, limit)}\n"
+
+
+def _graph(graph: Graph, limit: int | None) -> str:
+    lines = [_node(node, limit) for node in graph.nodes]
     lines += _roots("inputs", [f"%{name}" for name in graph.inputs])
     lines += _roots("outputs", [str(value) for value in graph.outputs])
     lines += _roots("targets", [f"^{name}" for name in graph.targets])
-    return "\n".join(["graph {", *lines, "}", ""])
+    # No token holds a line break, so that every one of them is the end of a line, a body's as well.
+    indented = (f"  {line}".replace("\n", "\n  ") for line in lines)
+    return "\n".join(["graph {", *indented, "}"])
 
 
 def _roots(word: str, names: list[str]) -> list[str]:
-    return [f"  {word} {', '.join(names)}"] if names else []
+    return [f"{word} {', '.join(names)}"] if names else []
 
 
 def _node(node: Node, limit: int | None) -> str:
@@ -64,6 +71,8 @@ def _attr(value: AttrValue, limit: int | None) -> str:
         return repr(value)[1:]
     if isinstance(value, Tensor):
         return f"{value.type} {_literal(value, limit)}"
+    if isinstance(value, Graph):
+        return _graph(value, limit)
     if isinstance(value, FunctionRef):
         return f"@{value.name}" if _FUNCTION_NAME.fullmatch(value.name) else f"@{_quoted(value.name)}"
     return repr(value) if isinstance(value, (int, float)) else str(value)
@@ -235,6 +244,8 @@ class _Parser:
             return int(token) if re.fullmatch(r"[-+]?\d+", token) else float(token)
         if token in ("true", "false"):
             return self._take("word") == "true"
+        if token == "graph":
+            return self.graph()
         dtype = self._dtype()
         return self._tensor(dtype) if self._peek() == "[" else dtype
 

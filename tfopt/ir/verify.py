@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from tfopt.errors import InvalidModel
+from tfopt.ir.bodies import bodies
 from tfopt.ir.facts import BINARY, IDENTITIES, UNARY
 from tfopt.ir.graph import Graph, Model, Node
+from tfopt.ir.rewrite import is_back_edge
 from tfopt.ir.types import Tensor
+from tfopt.ir.verify_bodies import control_flow_problems
 
 
 def verify(graph: Graph, where: str | None = None) -> None:
@@ -27,11 +30,13 @@ def verify_model(model: Model, where: str | None = None) -> None:
 
 
 def problems(graph: Graph) -> Iterator[str]:
-    """Every broken rule, in graph order."""
+    """Every broken rule, in graph order, those of a function in front of its op's."""
     placed: dict[str, Node] = {}
     for node in graph.nodes:
         if node.name in placed:
             yield f"two nodes are called {node.name}"
+        for label, body in bodies(node):
+            yield from (f"in {node.name}/{label}: {problem}" for problem in problems(body))
         yield from _edge_problems(node, placed, graph)
         yield from _op_problems(graph, node)
         placed[node.name] = node
@@ -41,6 +46,8 @@ def problems(graph: Graph) -> Iterator[str]:
 def _edge_problems(node: Node, placed: dict[str, Node], graph: Graph) -> Iterator[str]:
     for value in node.inputs:
         producer = placed.get(value.node)
+        if producer is None and value.node in graph and is_back_edge(graph[value.node], node):
+            producer = graph[value.node]
         if producer is None:
             yield f"{node.name} ({node.op}) reads {value}, which {_absence(value.node, graph)}"
         elif not 0 <= value.port < len(producer.outputs):
@@ -70,6 +77,8 @@ def _root_problems(graph: Graph, placed: dict[str, Node]) -> Iterator[str]:
 
 def _op_problems(graph: Graph, node: Node) -> Iterator[str]:
     rule = _RULES.get(node.op)
+    for problem in control_flow_problems(node):
+        yield f"{node.name} ({node.op}): {problem}"
     # A dangling edge is reported already, and the rules below follow edges.
     if rule is not None and all(v.node in graph and v.port < len(graph[v.node].outputs) for v in node.inputs):
         for problem in rule(graph, node):

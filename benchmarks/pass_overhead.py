@@ -81,7 +81,7 @@ def main() -> int:
     options = parser.parse_args()
     graph = convolutions(options.nodes)
     verify(graph)
-    passes = [name for name in BUILTIN if steps()[name].kind == "pass"]
+    passes = [name for name in BUILTIN if steps()[name].kind == "pass" and steps()[name].over == "graph"]
     taken = {name: milliseconds(name, graph, options.rounds) for name in passes}
     machine = {
         "machine": platform.processor() or platform.machine(),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tfopt.errors import InvalidRecipe, UsageError
 from tfopt.ir.graph import Graph
 from tfopt.passes.base import Step, graph_pass, target_step
-from tfopt.passes.registry import BUILTIN
+from tfopt.passes.registry import BUILTIN, steps
 from tfopt.recipe import Recipe, RecipeStep, Repeat, dump_recipe, load_recipe, parse_recipe, recipe_from_flags
 from tfopt.recipe import shipped_recipes as shipped
 
@@ -213,9 +213,7 @@ def test_the_shipped_recipes_say_what_they_are_for() -> None:
 def test_the_exact_recipe_holds_every_exact_pass_and_no_other() -> None:
     recipe = load_recipe("exact")
     assert all(step.step.exact for step in recipe)
-    assert [step.step.name for step in recipe] == [
-        name for name in BUILTIN if name not in ("prune_magnitude", "tflite")
-    ]
+    assert [step.step.name for step in recipe] == [name for name in BUILTIN if steps()[name].exact]
 
 
 def test_a_recipe_in_a_file(tmp_path: Path) -> None:

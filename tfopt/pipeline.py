@@ -14,7 +14,7 @@ from tfopt.errors import InvalidModel, TfoptError
 from tfopt.ir.graph import Model
 from tfopt.ir.verify import verify_model
 from tfopt.ledger import LedgerRow, Scales
-from tfopt.passes.base import Outcome, TargetRequest
+from tfopt.passes.base import TargetRequest
 from tfopt.recipe import Recipe, RecipeStep, Repeat
 
 #: Outputs by signature, then by output name.
@@ -81,10 +81,10 @@ def run_pipeline(
 
 def _repeat(run: _Run, group: Repeat) -> None:
     for _ in range(MAX_ROUNDS):
-        before = run.model.graph
+        before = run.model
         for step in group.steps:
             _step(run, step)
-        if run.model.graph is before:
+        if run.model is before:
             return
     names = ", ".join(step.step.name for step in group.steps)
     raise InvalidModel(f"{names} still change the graph after {MAX_ROUNDS} rounds", hint="two of them undo each other")
@@ -97,11 +97,11 @@ def _step(run: _Run, item: RecipeStep) -> None:
         run.requested.append(Requested(step.request(item.options), run.model, run.exact))
         return
     start = time.perf_counter()
-    outcome: Outcome = step.run(run.model.graph, item.options)
+    outcome = step.run_model(run.model, item.options)
     seconds = time.perf_counter() - start
-    if outcome.graph is run.model.graph and any(row.step == step.name for row in run.ledger):
+    changed = outcome.model
+    if changed is run.model and any(row.step == step.name for row in run.ledger):
         return  # a later round of a fixpoint that found nothing more has nothing to tell
-    changed = run.model.with_graph(outcome.graph)
     if changed is not run.model:
         _verified(changed, step.name)
         run.exact = run.exact and step.exact

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import pytest
 
 from tfopt.errors import InvalidRecipe
-from tfopt.ir.graph import Graph
+from tfopt.ir.graph import Graph, Model, Signature
 from tfopt.ir.text import parse
-from tfopt.passes.base import Option, Outcome, TargetRequest, graph_pass, target_step
+from tfopt.passes.base import Finding, ModelOutcome, Option, Outcome, TargetRequest, graph_pass, target_step
 from tfopt.passes.registry import steps
 
 GRAPH = parse("graph { %x = Placeholder() -> float32[] inputs %x }")
@@ -51,6 +52,34 @@ def test_a_graph_alone_is_an_outcome() -> None:
     assert example.run(GRAPH) == Outcome(GRAPH)
     assert example.run(GRAPH, {"rate": 0.1}).graph is GRAPH
     assert example(GRAPH) is GRAPH
+
+
+def test_a_pass_over_a_model_is_known_by_its_first_parameter() -> None:
+    @graph_pass
+    def rename(model: Model, *, key: str = "serve") -> ModelOutcome:
+        """Name the signature."""
+        return ModelOutcome(replace(model, signatures={key: Signature({}, {})}), (Finding("x", True, key),))
+
+    assert (rename.over, example.over) == ("model", "graph")
+    assert list(rename.options) == ["key"]
+    outcome = rename.run_model(Model(GRAPH, {}), {"key": "other"})
+    assert list(outcome.model.signatures) == ["other"]
+    assert outcome.findings[0].message == "other"
+    with pytest.raises(TypeError, match="rename is a pass over a model, not a graph pass"):
+        rename.run(GRAPH)
+
+
+def test_a_graph_pass_runs_over_a_model() -> None:
+    model = Model(GRAPH, {})
+    assert example.run_model(model).model is model
+
+    @graph_pass
+    def drop(graph: Graph) -> Outcome:
+        """Drop the input."""
+        return Outcome(Graph(()), (Finding("x", True, "dropped"),))
+
+    outcome = drop.run_model(model)
+    assert len(outcome.model.graph) == 0 and outcome.findings[0].message == "dropped"
 
 
 def test_an_option_needs_a_default() -> None:

@@ -19,7 +19,7 @@ from tfopt.ir.verify import verify
 from tfopt.passes.base import Finding
 from tfopt.passes.registry import BUILTIN, steps
 
-EXACT = tuple(name for name in BUILTIN if steps()[name].kind == "pass" and steps()[name].exact)
+EXACT = tuple(name for name in BUILTIN if steps()[name].over == "graph" and steps()[name].exact)
 
 
 def keras3_zoo(directory: Path) -> Path:

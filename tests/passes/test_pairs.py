@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from tests.passes.pairs import Pair, read_pairs
+from tests.passes.pairs import Pair, model_text, read_pairs
 from tests.running import feeds_for, run_graph
-from tfopt.ir.text import to_text
-from tfopt.ir.verify import verify
+from tfopt.ir.graph import Graph, Model
+from tfopt.ir.verify import verify_model
 from tfopt.passes.registry import BUILTIN, steps
 
 FILES = sorted(Path(__file__).parent.glob("*.txt"))
@@ -23,15 +27,16 @@ ROUNDS = {"fold_constants": 1e-6, "fold_batch_norm": 1e-5}
 @pytest.mark.parametrize("pair", PAIRS, ids=str)
 def test_pair(pair: Pair) -> None:
     step = steps()[pair.step]
-    verify(pair.before)
-    outcome = step.run(pair.before, pair.options)
+    verify_model(pair.before)
+    outcome = step.run_model(pair.before, pair.options)
     if pair.after is None:
-        assert to_text(outcome.graph, None) == to_text(pair.before, None)
-        assert outcome.graph is pair.before
+        assert model_text(outcome.model) == model_text(pair.before)
+        assert outcome.model is pair.before
     else:
-        assert to_text(outcome.graph, None) == to_text(pair.after, None)
-        verify(outcome.graph)
-        assert step.run(outcome.graph, pair.options).graph is outcome.graph, "a second run changes the graph again"
+        assert model_text(outcome.model) == model_text(pair.after)
+        verify_model(outcome.model)
+        again = step.run_model(outcome.model, pair.options).model
+        assert again is outcome.model, "a second run changes the graph again"
     said = [("done" if f.done else "left", f.node, f.message) for f in outcome.findings]
     for kind, node, words in pair.findings:
         assert any(k == kind and n == node and words in message for k, n, message in said), said
@@ -40,18 +45,37 @@ def test_pair(pair: Pair) -> None:
 @pytest.mark.parametrize("pair", [p for p in PAIRS if p.after is not None], ids=str)
 def test_pair_computes_the_same(pair: Pair) -> None:
     assert pair.after is not None
-    feeds = feeds_for(pair.before)
-    after = run_graph(pair.after, feeds)
-    assert len(after) == len(pair.before.outputs)
-    if not steps()[pair.step].exact:
-        return
-    for before, changed in zip(run_graph(pair.before, feeds), after, strict=True):
-        assert (before.dtype, before.shape) == (changed.dtype, changed.shape)
-        if before.dtype.kind != "f":
-            np.testing.assert_array_equal(changed, before)
-        else:
-            scale = float(np.max(np.abs(before), initial=0)) or 1.0
-            np.testing.assert_allclose(changed, before, rtol=0, atol=ROUNDS.get(pair.step, 0) * scale)
+    for graph, changed, feeds, fed in _calls(pair.before, pair.after):
+        after = run_graph(changed, fed)
+        assert len(after) == len(graph.outputs)
+        if steps()[pair.step].exact:
+            for expected, made in zip(run_graph(graph, feeds), after, strict=True):
+                _assert_same(expected, made, ROUNDS.get(pair.step, 0))
+
+
+_Feeds: TypeAlias = "dict[str, NDArray[Any]]"
+
+
+def _calls(before: Model, after: Model) -> Iterator[tuple[Graph, Graph, _Feeds, _Feeds]]:
+    """What a caller may ask for: both graphs with the outputs asked for, and what each is fed."""
+    feeds = feeds_for(before.graph)
+    if not before.signatures:
+        yield before.graph, after.graph, feeds, feeds
+    for key, signature in before.signatures.items():
+        fetched = [entry.position for entry in signature.outputs.values()]
+        graphs = [replace(m.graph, outputs=tuple(m.graph.outputs[at] for at in fetched)) for m in (before, after)]
+        mine = {entry.node: feeds[entry.node] for entry in signature.inputs.values()}
+        theirs = {after.signatures[key].inputs[name].node: feeds[e.node] for name, e in signature.inputs.items()}
+        yield graphs[0], graphs[1], mine, theirs
+
+
+def _assert_same(before: NDArray[Any], changed: NDArray[Any], rounding: float) -> None:
+    assert (before.dtype, before.shape) == (changed.dtype, changed.shape)
+    if before.dtype.kind != "f":
+        np.testing.assert_array_equal(changed, before)
+    else:
+        scale = float(np.max(np.abs(before), initial=0)) or 1.0
+        np.testing.assert_allclose(changed, before, rtol=0, atol=rounding * scale)
 
 
 def test_every_graph_pass_has_pairs() -> None:

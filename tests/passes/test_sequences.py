@@ -15,7 +15,7 @@ from tfopt.ir.types import DType, Shape, Tensor, TensorType
 from tfopt.ir.verify import verify
 from tfopt.passes.registry import BUILTIN, steps
 
-EXACT = tuple(name for name in BUILTIN if steps()[name].kind == "pass" and steps()[name].exact)
+EXACT = tuple(name for name in BUILTIN if steps()[name].over == "graph" and steps()[name].exact)
 
 #: Every value is an image of this many places a side and channels.
 SIDE, CHANNELS = 3, 2

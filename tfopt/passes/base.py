@@ -4,6 +4,9 @@
     def fold_constants(graph: Graph, *, max_bytes: int = 10_000_000) -> Graph | Outcome:
         '''Compute what depends on constants only.'''
 
+A pass whose first parameter is annotated `Model` is given the whole model and returns one: that is for what concerns
+signatures. All others see the graph alone, and thus work on the bodies of functions too.
+
 Options are keyword-only, typed and defaulted: bool, int, float, str, Literal of str, tuple[str, ...], or one of
 them with None.
 """
@@ -15,9 +18,9 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Union, overload
+from typing import Any, Literal, TypeAlias, Union, overload
 
-from tfopt.ir.graph import Graph
+from tfopt.ir.graph import Graph, Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,14 @@ class Outcome:
     """A pass's result with what it has to say."""
 
     graph: Graph
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOutcome:
+    """The result of a pass over a whole model with what it has to say."""
+
+    model: Model
     findings: tuple[Finding, ...] = ()
 
 
@@ -75,13 +86,14 @@ def _type_name(hint: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A recipe step: a graph pass (exact or lossy) or a target."""
+    """A recipe step: a pass (exact or lossy) over a graph or a whole model, or a target."""
 
     name: str
     kind: Literal["pass", "target"]
     exact: bool
     function: Callable[..., Any]
     options: Mapping[str, Option]
+    over: Literal["graph", "model"] = "graph"
 
     @property
     def doc(self) -> str:
@@ -92,16 +104,29 @@ class Step:
         return self.doc.partition("\n")[0].rstrip(".")
 
     def run(self, graph: Graph, options: Mapping[str, Any] | None = None) -> Outcome:
-        """Run a graph pass. Raises TypeError for a target."""
-        if self.kind != "pass":
-            raise TypeError(f"{self.name} is a target, not a graph pass")
+        """Run a graph pass. Raises TypeError for a target, and for a pass over a whole model."""
+        if self.kind != "pass" or self.over != "graph":
+            raise TypeError(f"{self.name} is a {self._nature}, not a graph pass")
         result = self.function(graph, **(options or {}))
         return result if isinstance(result, Outcome) else Outcome(result)
+
+    def run_model(self, model: Model, options: Mapping[str, Any] | None = None) -> ModelOutcome:
+        """Run a pass of either kind over a model. The very model comes back when nothing changed. Raises TypeError
+        for a target."""
+        if self.over == "graph":
+            outcome = self.run(model.graph, options)
+            return ModelOutcome(model.with_graph(outcome.graph), outcome.findings)
+        result = self.function(model, **(options or {}))
+        return result if isinstance(result, ModelOutcome) else ModelOutcome(result)
+
+    @property
+    def _nature(self) -> str:
+        return "target" if self.kind == "target" else "pass over a model" if self.over == "model" else "graph pass"
 
     def request(self, options: Mapping[str, Any] | None = None) -> TargetRequest:
         """What a target step asks for, its defaults filled in. Raises TypeError for a graph pass."""
         if self.kind != "target":
-            raise TypeError(f"{self.name} is a graph pass, not a target")
+            raise TypeError(f"{self.name} is a {self._nature}, not a target")
         filled = {name: option.default for name, option in self.options.items()} | dict(options or {})
         self.function(**filled)
         return TargetRequest(self.name, filled)
@@ -110,19 +135,25 @@ class Step:
         return self.function(*args, **kwargs)
 
 
+_Function: TypeAlias = "Callable[..., Graph | Outcome] | Callable[..., Model | ModelOutcome]"
+
+
 @overload
-def graph_pass(function: Callable[..., Graph | Outcome]) -> Step: ...
+def graph_pass(function: _Function) -> Step: ...
 @overload
-def graph_pass(*, exact: bool) -> Callable[[Callable[..., Graph | Outcome]], Step]: ...
+def graph_pass(*, exact: bool) -> Callable[[_Function], Step]: ...
 def graph_pass(function: Callable[..., Any] | None = None, *, exact: bool = True) -> Any:
-    """Make a recipe step of a function from graph to graph. `exact=False` marks one that changes the outputs."""
+    """Make a recipe step of a function from graph to graph, or from model to model. `exact=False` marks one that
+    changes the outputs."""
     if function is None:
         return lambda f: _pass_step(f, exact)
     return _pass_step(function, exact)
 
 
 def _pass_step(function: Callable[..., Any], exact: bool) -> Step:
-    return Step(function.__name__, "pass", exact, function, _options(function))
+    first = next(iter(inspect.signature(function).parameters), "")
+    over: Literal["graph", "model"] = "model" if typing.get_type_hints(function).get(first) is Model else "graph"
+    return Step(function.__name__, "pass", exact, function, _options(function), over)
 
 
 def target_step(function: Callable[..., None]) -> Step:

@@ -1,8 +1,10 @@
 """Samples: what a model is calibrated and judged on."""
 
-from tfopt.data.files import load_labels, load_samples
+from tfopt.data.files import load_labels
+from tfopt.data.loading import load_samples
 from tfopt.data.requests import warmup_samples
 from tfopt.data.samples import Batching, Samples, batching
+from tfopt.data.source import by_signature
 from tfopt.data.splitting import Split, split
 from tfopt.data.synthetic import synthetic_samples
 
@@ -11,6 +13,7 @@ __all__ = [
     "Samples",
     "Split",
     "batching",
+    "by_signature",
     "load_labels",
     "load_samples",
     "split",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from math import prod
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tfopt.data.rows import Spool
 from tfopt.data.samples import Arrays, Batching, samples_shape
 from tfopt.errors import InvalidSamples
 from tfopt.formats.numpy_types import array_dtype
@@ -50,7 +51,23 @@ def check_names(given: Iterable[str], inputs: Mapping[str, TensorType], where: s
 
 
 def _fit(name: str, array: NDArray[Any], kind: TensorType, how: Batching, where: str) -> NDArray[Any]:
-    return cast(name, _shaped(name, array, kind, how, where), kind.dtype, where)
+    shaped = _shaped(name, array, kind, how, where)
+    if not isinstance(shaped, np.memmap) or shaped.size <= _CHUNK:
+        return cast(name, shaped, kind.dtype, where)
+    first = cast(name, shaped[:1], kind.dtype, where)
+    if first.dtype == shaped.dtype:
+        return shaped
+    converted = Spool()
+    for start, part in _chunks(shaped):
+        converted.append(cast(name, part, kind.dtype, where, start))
+    return converted.finish(shaped.shape)
+
+
+def _chunks(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Rows of an array that fit into memory, with the number of the first."""
+    rows = max(1, _CHUNK * len(array) // max(1, array.size))
+    for start in range(0, len(array), rows):
+        yield start, array[start : start + rows]
 
 
 def _shaped(name: str, array: NDArray[Any], kind: TensorType, how: Batching, where: str) -> NDArray[Any]:
@@ -79,8 +96,9 @@ def _shape_hint(given: tuple[int, ...], wanted: tuple[int | None, ...]) -> str:
     return "bring every example to that shape first"
 
 
-def cast(name: str, array: NDArray[Any], dtype: DType, where: str) -> NDArray[Any]:
-    """The array in the model's dtype when nothing but a float's last digits can be lost.
+def cast(name: str, array: NDArray[Any], dtype: DType, where: str, row: int = 0) -> NDArray[Any]:
+    """The array in the model's dtype when nothing but a float's last digits can be lost; `row` is the number of its
+    first example.
 
     Floats become any float and integers any integer that holds all their values; text becomes UTF-8 bytes.
     Everything else raises InvalidSamples: an integer image for a float input above all, because only the caller
@@ -91,14 +109,14 @@ def cast(name: str, array: NDArray[Any], dtype: DType, where: str) -> NDArray[An
     except TypeError as error:
         raise InvalidSamples(f"input {name!r} is a {dtype}, which no sample can hold", where=where) from error
     if dtype is DType.STRING and array.dtype.kind in "SUO":
-        return _as_bytes(name, array, where)
+        return _as_bytes(name, array, where, row)
     if array.dtype == target and dtype is not DType.STRING:
         return array
     if not _convertible(array.dtype, dtype):
         raise _wrong_dtype(name, array.dtype, dtype, where)
     with np.errstate(over="ignore", invalid="ignore"):
         result = array.astype(target)
-    _check_cast(name, array, result, dtype, where)
+    _check_cast(name, array, result, dtype, where, row)
     return result
 
 
@@ -119,24 +137,24 @@ def _wrong_dtype(name: str, given: np.dtype[Any], dtype: DType, where: str) -> I
     return InvalidSamples(f"input {name!r}: the samples are {called}, the model takes {dtype}", where=where, hint=hint)
 
 
-def _check_cast(name: str, before: NDArray[Any], after: NDArray[Any], dtype: DType, where: str) -> None:
+def _check_cast(name: str, before: NDArray[Any], after: NDArray[Any], dtype: DType, where: str, row: int) -> None:
     lost = before != after if before.dtype.kind in "iu" else np.isfinite(before) & ~np.isfinite(after)
     if lost.any():
         index = _first(lost)
         raise InvalidSamples(
-            f"input {name!r}: {before[index]} at {_place(index)} does not fit into {dtype}",
+            f"input {name!r}: {before[index]} at {_place(index, row)} does not fit into {dtype}",
             where=where,
             hint=f"the samples are {before.dtype.name}; bring them into the range of {dtype}",
         )
 
 
-def _as_bytes(name: str, array: NDArray[Any], where: str) -> NDArray[Any]:
+def _as_bytes(name: str, array: NDArray[Any], where: str, row: int) -> NDArray[Any]:
     result = np.empty(array.shape, object)
     for index, item in np.ndenumerate(array):
         try:
             result[index] = item.encode() if isinstance(item, str) else bytes(item)
         except UnicodeEncodeError as error:
-            what = f"input {name!r}: the text at {_place(index)} cannot be written as UTF-8"
+            what = f"input {name!r}: the text at {_place(index, row)} cannot be written as UTF-8"
             raise InvalidSamples(what, where=where, hint="give it as bytes") from error
     return result
 
@@ -158,14 +176,12 @@ def _check_counts(arrays: Arrays, how: Batching, where: str) -> None:
 def _check_finite(name: str, array: NDArray[Any], where: str) -> None:
     if array.dtype.kind in "iubOSU" or array.size == 0:
         return
-    rows = max(1, _CHUNK * len(array) // array.size)
-    for start in range(0, len(array), rows):
-        bad = ~np.isfinite(array[start : start + rows])
+    for start, part in _chunks(array):
+        bad = ~np.isfinite(part)
         if bad.any():
-            row, *rest = _first(bad)
-            index = (start + row, *rest)
+            index = _first(bad)
             raise InvalidSamples(
-                f"input {name!r} has {array[index]} at {_place(index)}",
+                f"input {name!r} has {part[index]} at {_place(index, start)}",
                 where=where,
                 hint="leave such examples out",
             )
@@ -175,5 +191,7 @@ def _first(mask: NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(mask)), mask.shape))
 
 
-def _place(index: tuple[int, ...]) -> str:
-    return "[" + ",".join(map(str, index)) + "]"
+def _place(index: tuple[int, ...], row: int) -> str:
+    """Where in all samples an element is that stands at `index` in those from `row` on."""
+    first, *rest = index or (0,)
+    return "[" + ",".join(map(str, (first + row, *rest))) + "]"

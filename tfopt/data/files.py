@@ -1,21 +1,19 @@
-"""Samples and labels from .npz and .npy files. Nothing is ever unpickled."""
+"""Arrays and labels from .npz and .npy files. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tfopt.data.checks import checked
-from tfopt.data.samples import Samples, batching
+from tfopt.data.rows import Spool
 from tfopt.errors import InvalidSamples
-from tfopt.ir.types import TensorType
 
 _NPY = b"\x93NUMPY"
 _ZIP = b"PK"
@@ -25,28 +23,8 @@ _DAMAGE = (
 )  # fmt: skip
 #: The name that numpy.savez gives an array that was given none.
 UNNAMED = "arr_0"
-
-
-def load_samples(path: Path, inputs: Mapping[str, TensorType], *, allow_nan: bool = False) -> Samples:
-    """Samples from a .npz file by input name, or from a .npy file when there is one input.
-
-    Axis 0 of each array is the example axis; `tfopt.data.samples` says what one example is. A .npy file is mapped,
-    not read. Integers are brought to the model's integer type when every value fits and floats to its float type;
-    an integer image for a float input is refused, because its scale is the caller's to choose.
-
-    Raises InvalidSamples: a file that is missing, unreadable or neither of the two, a wrong name, shape or dtype,
-    no examples, different numbers of them, NaN or infinity (unless `allow_nan`).
-    """
-    where = str(path)
-    how = batching(inputs)
-    given = _by_name(read_arrays(path), inputs, where)
-    arrays = checked(given, inputs, how, where=where, allow_nan=allow_nan)
-    count = len(next(iter(arrays.values()), ()))
-    notes = [f"{name} rounded from {given[name].dtype}" for name in arrays if _rounded(given[name], arrays[name])]
-    if count % how.block:
-        notes.append(f"the last {count % how.block} are left out, the model takes batches of exactly {how.block}")
-    description = "; ".join([f"{count} samples from {path.name}", *notes])
-    return Samples(arrays, "file", description, how)
+#: Elements of a packed array that are read in one go.
+_PART = 1 << 20
 
 
 def load_labels(path: Path, count: int) -> NDArray[np.int64]:
@@ -75,22 +53,6 @@ def load_labels(path: Path, count: int) -> NDArray[np.int64]:
     return labels.astype(np.int64)
 
 
-def _by_name(arrays: dict[str, NDArray[Any]], inputs: Mapping[str, TensorType], where: str) -> dict[str, NDArray[Any]]:
-    if arrays.keys() != {UNNAMED} or UNNAMED in inputs:
-        return arrays
-    if len(inputs) != 1:
-        raise InvalidSamples(
-            f"one array without a name, but the model has {len(inputs)} inputs: {', '.join(sorted(inputs))}",
-            where=where,
-            hint="write a .npz: numpy.savez(path, name=array, ...)",
-        )
-    return dict.fromkeys(inputs, arrays[UNNAMED])
-
-
-def _rounded(given: NDArray[Any], used: NDArray[Any]) -> bool:
-    return used.dtype.kind != "O" and given.dtype.kind not in "iu" and given.dtype.itemsize > used.dtype.itemsize
-
-
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Every array of a .npz or .npy file by name; the one of a .npy file is mapped, and called `UNNAMED`.
 
@@ -100,15 +62,34 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         with path.open("rb") as file:
             head = file.read(len(_NPY))
         if head != _NPY and not head.startswith(_ZIP):
-            raise InvalidSamples("this is no .npz or .npy file", where=str(path), hint="write it with numpy.savez")
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {UNNAMED: loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
+            hint = "give a .npz or .npy file, TFRecords, images, or module.py:function"
+            raise InvalidSamples("this is no file of samples", where=str(path), hint=hint)
+        if head == _NPY:
+            return {UNNAMED: np.load(path, mmap_mode="r", allow_pickle=False)}
+        with ZipFile(path) as archive:
+            return {name.removesuffix(".npy"): _member(archive, name) for name in archive.namelist()}
     except FileNotFoundError as error:
         raise InvalidSamples("no such file", where=str(path)) from error
     except OSError as error:
         raise InvalidSamples(f"cannot be read: {error.strerror or error}", where=str(path)) from error
     except _DAMAGE as error:
         raise InvalidSamples(f"is damaged or not plain arrays: {error}", where=str(path)) from error
+
+
+def _member(archive: ZipFile, name: str) -> NDArray[Any]:
+    """One array of a .npz file, unpacked part by part; a large one is mapped from a temporary file."""
+    if not name.endswith(".npy"):
+        raise ValueError(f"{name} is no array")
+    with archive.open(name) as member:
+        version = np.lib.format.read_magic(member)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = header(member)
+        if dtype.hasobject:
+            raise ValueError(f"{name} holds Python objects, which are never unpickled")
+        elements = Spool()
+        size = max(1, dtype.itemsize)
+        left = prod(shape) * dtype.itemsize
+        elements.append(np.frombuffer(member.read(min(left, size)), dtype, count=min(left, 1)))
+        for start in range(min(left, size), left, _PART * size):
+            elements.append(np.frombuffer(member.read(min(left - start, _PART * size)), dtype))
+        return elements.finish(shape[::-1]).transpose() if fortran else elements.finish(shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +23,34 @@ def warmup_samples(path: Path, signature: str, inputs: Mapping[str, TensorType])
     description says how many. Raises InvalidModel for a damaged file, InvalidSamples as `load_samples`.
     """
     file = path / WARMUP_PATH
-    if not file.exists():
-        return None
-    requests = [request.inputs for request in read_warmup(file) if request.signature == signature]
+    requests = read_requests(file, signature) if file.exists() else []
     if not requests:
         return None
+    joined, used = join_requests(requests, inputs, str(file))
+    how = batching(inputs)
+    arrays = checked(joined, inputs, how, where=str(file))
+    count = len(next(iter(arrays.values()), ()))
+    description = f"{count} samples from {used} of the model's {len(requests)} warmup requests"
+    return Samples(arrays, "warmup", description, how)
+
+
+def read_requests(file: Path, signature: str) -> list[Arrays]:
+    """The inputs of every recorded request for `signature`. Raises InvalidModel for a damaged file."""
+    return [request.inputs for request in read_warmup(file) if request.signature == signature]
+
+
+def join_requests(
+    requests: Sequence[Arrays], inputs: Mapping[str, TensorType], where: str
+) -> tuple[dict[str, NDArray[Any]], int]:
+    """The examples of all requests whose examples have the shape of most, and how many requests these are."""
     how = batching(inputs)
     for request in requests:
-        check_names(request, inputs, str(file))
+        check_names(request, inputs, where)
     examples = [_examples(request, how) for request in requests]
     shapes = [_row_shapes(request) for request in examples]
     usual = Counter(shapes).most_common(1)[0][0]
     used = [request for request, shape in zip(examples, shapes, strict=True) if shape == usual]
-    joined = {name: np.concatenate([request[name] for request in used]) for name in inputs}
-    arrays = checked(joined, inputs, how, where=str(file))
-    count = len(next(iter(arrays.values()), ()))
-    description = f"{count} samples from {len(used)} of the model's {len(requests)} warmup requests"
-    return Samples(arrays, "warmup", description, how)
+    return {name: np.concatenate([request[name] for request in used]) for name in inputs}, len(used)
 
 
 def _examples(request: Arrays, how: Batching) -> dict[str, NDArray[Any]]:

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tfopt.data.rows import Rows, Spool, choose
 from tfopt.ir.types import Shape, TensorType
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
@@ -59,10 +61,11 @@ def samples_shape(name: str, kind: TensorType, how: Batching) -> Shape:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Arrays by input name, axis 0 the example axis, all of one length. `description` is for people."""
+    """Arrays by input name, axis 0 the example axis, all of one length; large ones are mapped from a file and come
+    into memory batch by batch. `description` is for people."""
 
-    arrays: Arrays
-    source: Literal["file", "warmup", "synthetic"]
+    arrays: Mapping[str, Rows]
+    source: Literal["file", "function", "warmup", "synthetic"]
     description: str
     batching: Batching = Batching()
 
@@ -74,7 +77,7 @@ class Samples:
     def take(self, indices: Sequence[int] | NDArray[np.int64]) -> Samples:
         """The examples at `indices`, in that order."""
         chosen = np.asarray(indices, np.int64)
-        return replace(self, arrays={name: array[chosen] for name, array in self.arrays.items()})
+        return replace(self, arrays={name: choose(array, chosen) for name, array in self.arrays.items()})
 
     def batches(self, size: int) -> Iterator[dict[str, NDArray[Any]]]:
         """Inputs for one call after the other, of up to `size` examples, or as many as the model fixes."""
@@ -88,13 +91,14 @@ class Samples:
         An output with one row per example is concatenated, so that axis 0 is the example axis; one that has the
         same shape in every call is stacked, so that axis 0 counts calls; any other is flattened.
         """
-        lengths, parts = [], []
+        lengths: list[int | None] = []
+        joined: dict[str, _Joined] = {}
         for batch in self.batches(size):
             rows = [len(array) for name, array in batch.items() if name not in self.batching.whole]
             lengths.append(rows[0] if rows else None)
-            parts.append(function(batch))
-        names = parts[0] if parts else {}
-        return {name: _join([np.asarray(part[name]) for part in parts], lengths) for name in names}
+            for name, part in function(batch).items():
+                joined.setdefault(name, _Joined()).append(np.asarray(part))
+        return {name: output.finish(lengths) for name, output in joined.items()}
 
     def _slice(self, name: str, start: int, step: int) -> NDArray[Any]:
         array = self.arrays[name]
@@ -102,9 +106,22 @@ class Samples:
         return part.reshape(array.shape[1:]) if name in self.batching.whole else part
 
 
-def _join(parts: list[NDArray[Any]], lengths: list[int | None]) -> NDArray[Any]:
-    if all(part.ndim and len(part) == length for part, length in zip(parts, lengths, strict=True)):
-        return np.concatenate(parts)
-    if len({part.shape for part in parts}) == 1:
-        return np.stack(parts)
-    return np.concatenate([part.ravel() for part in parts])
+class _Joined:
+    """One output of all calls. However its parts are joined, their elements stand end to end."""
+
+    def __init__(self) -> None:
+        self._elements = Spool()
+        self._shapes: list[tuple[int, ...]] = []
+
+    def append(self, part: NDArray[Any]) -> None:
+        self._elements.append(part)
+        self._shapes.append(part.shape)
+
+    def finish(self, lengths: Sequence[int | None]) -> NDArray[Any]:
+        shapes = self._shapes
+        by_row = all(shape and shape[0] == length for shape, length in zip(shapes, lengths, strict=True))
+        if by_row and len({shape[1:] for shape in shapes}) == 1:
+            return self._elements.finish((sum(shape[0] for shape in shapes), *shapes[0][1:]))
+        if len(set(shapes)) == 1:
+            return self._elements.finish((len(shapes), *shapes[0]))
+        return self._elements.finish((sum(prod(shape) for shape in shapes),))

@@ -5,9 +5,11 @@ Source: tensorflow/core/lib/io/record_writer.h
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterable, Iterator
 from math import isqrt
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,8 @@ from tfopt.errors import InvalidModel
 _POLYNOMIAL = 0x82F63B78
 _HEAD = struct.Struct("<QI")
 _TAIL = struct.Struct("<I")
+#: Bytes read in one go.
+_PART = 1 << 24
 
 
 def encode_records(records: Iterable[bytes]) -> bytes:
@@ -27,23 +31,39 @@ def encode_records(records: Iterable[bytes]) -> bytes:
 
 def decode_records(content: bytes, where: str) -> Iterator[bytes]:
     """The records of a TFRecord file. Raises InvalidModel that names the first damaged one, counted from 1."""
-    start, number = 0, 0
-    while start < len(content):
+    return read_records(io.BytesIO(content), where)
+
+
+def read_records(file: BinaryIO, where: str) -> Iterator[bytes]:
+    """The records of an open TFRecord file, one in memory at a time. Raises InvalidModel as `decode_records`."""
+    number = 0
+    while head := _read(file, _HEAD.size):
         number += 1
-        body = start + _HEAD.size
-        if body > len(content):
+        if len(head) < _HEAD.size:
             raise _damaged(number, "it ends in the record's head", where)
-        length, checksum = _HEAD.unpack_from(content, start)
-        if checksum != _masked(content[start : start + 8]):
+        length, checksum = _HEAD.unpack(head)
+        if checksum != _masked(head[:8]):
             raise _damaged(number, "the checksum of its length is wrong", where)
-        end = body + length
-        if end + _TAIL.size > len(content):
+        record, tail = _read(file, length), _read(file, _TAIL.size)
+        if len(tail) < _TAIL.size:
             raise _damaged(number, f"it should have {length} bytes, the file ends before", where)
-        record = content[body:end]
-        if _TAIL.unpack_from(content, end) != (_masked(record),):
+        if _TAIL.unpack(tail) != (_masked(record),):
             raise _damaged(number, "its checksum is wrong", where)
         yield record
-        start = end + _TAIL.size
+
+
+def starts_a_record(head: bytes) -> bool:
+    """Are these first bytes of a file (12 or more) those of a TFRecord?"""
+    return len(head) >= _HEAD.size and _TAIL.unpack_from(head, 8) == (_masked(head[:8]),)
+
+
+def _read(file: BinaryIO, count: int) -> bytes:
+    """`count` bytes, or as many as there are: what a damaged file claims is never asked for at once."""
+    parts = []
+    while count > 0 and (part := file.read(min(count, _PART))):
+        parts.append(part)
+        count -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def crc32c(data: bytes) -> int:

@@ -67,6 +67,16 @@ def read_warmup(path: Path) -> list[WarmupRequest]:
     return found
 
 
+def is_request(record: bytes) -> bool:
+    """Is this record of a TFRecord file a PredictionLog?"""
+    log = PredictionLog()
+    try:
+        log.ParseFromString(record)
+    except DecodeError:
+        return False
+    return log.WhichOneof("log_type") is not None
+
+
 def write_warmup(path: Path, requests: Iterable[WarmupRequest]) -> None:
     """Write a warmup file: same requests, same bytes.
 

@@ -19,7 +19,7 @@ SCHEMA: Final = 1
 class Inputs:
     """What every artifact was given. `shapes` by input name, as run at the first batch size."""
 
-    source: Literal["file", "warmup", "synthetic"]
+    source: Literal["file", "function", "warmup", "synthetic"]
     description: str
     shapes: Mapping[str, tuple[int, ...]]
 

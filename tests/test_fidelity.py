@@ -452,3 +452,21 @@ def test_what_a_tflite_must_keep(after: dict[str, SignatureInfo], words: str) ->
 def test_a_fixed_input_may_become_free() -> None:
     fixed = replace(BASE, inputs={"x": info(DType.FLOAT32, 1, 4)})
     check_contract({"serve": fixed}, {"serve": BASE}, kind="tflite")
+
+
+@pytest.mark.parametrize("shape", [(37,), (37, 5), (37, 4, 3), (37, 1)])
+@pytest.mark.parametrize("dtype", ["float32", "complex64", "int32"])
+def test_part_by_part_is_the_same_as_all_at_once(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], dtype: str
+) -> None:
+    from tfopt.fidelity import metrics
+
+    random = np.random.default_rng(0)
+    before = (random.standard_normal(shape) * 9).astype(dtype)
+    after = before + (random.random(shape) < 0.4).astype(dtype)
+    whole = metrics.compare({"y": before}, {"y": after})["y"].to_dict()
+    monkeypatch.setattr(metrics, "_PART", 8)
+    parts = metrics.compare({"y": before}, {"y": after})["y"].to_dict()
+    assert parts.keys() == whole.keys()
+    for name, value in whole.items():
+        assert parts[name] == (None if value is None else pytest.approx(value, rel=1e-12)), name

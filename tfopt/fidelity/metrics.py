@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from math import inf, isfinite, log10
 from typing import Any
@@ -16,6 +16,8 @@ from tfopt.errors import FidelityError
 _SMALLEST_PROBABILITY = 1e-6
 #: How far a row may be from summing to 1 and still be probabilities.
 _SUM_TOLERANCE = 1e-3
+#: Values looked at in one go.
+_PART = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,37 +76,89 @@ def _compare(name: str, expected: NDArray[Any], actual: NDArray[Any]) -> OutputF
         )
     if not expected.size:
         return OutputFidelity(1.0)
-    expected, actual = np.atleast_1d(expected), np.atleast_1d(actual)
+    pairs = _Pairs(np.atleast_1d(expected), np.atleast_1d(actual))
     if not _is_float(expected) and expected.dtype.kind not in "iuc":
-        return OutputFidelity(_share_equal(expected == actual))
-    before, after = _numbers(expected), _numbers(actual)
-    finite = np.isfinite(before)
-    broken = finite & ~np.isfinite(after)
-    before, after = np.where(finite, before, 0.0), np.where(finite & ~broken, after, 0.0)
-    equal = _share_equal((expected == actual) | ((expected != expected) & (actual != actual)))
-    return _numeric(before, after, equal, int(broken.sum()), is_scores(expected))
+        return OutputFidelity(pairs.share_equal())
+    return _numeric(pairs, is_scores(expected))
 
 
-def _numeric(
-    before: NDArray[np.float64], after: NDArray[np.float64], equal: float, not_finite: int, scores: bool
-) -> OutputFidelity:
-    difference = float(np.abs(before - after).max())
-    similar = _cosines(before, after)
+@dataclass(frozen=True)
+class _Pairs:
+    """Two outputs, looked at some examples at a time: they may be mapped files, and float64 is twice their size."""
+
+    expected: NDArray[Any]
+    actual: NDArray[Any]
+
+    def parts(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        rows = max(1, _PART * len(self.expected) // self.expected.size)
+        for start in range(0, len(self.expected), rows):
+            yield self.expected[start : start + rows], self.actual[start : start + rows]
+
+    def numbers(self) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64], int]]:
+        """Both in float64 and how many values are broken; what is not finite in either counts as zero in both."""
+        for expected, actual in self.parts():
+            before, after = _numbers(expected), _numbers(actual)
+            finite = np.isfinite(before)
+            broken = finite & ~np.isfinite(after)
+            yield np.where(finite, before, 0.0), np.where(finite & ~broken, after, 0.0), int(broken.sum())
+
+    def share_equal(self) -> float:
+        """Of examples with all values equal; NaN equals NaN."""
+        same = 0
+        for expected, actual in self.parts():
+            equal = (expected == actual) | ((expected != expected) & (actual != actual))
+            same += int(equal.reshape(len(equal), -1).all(1).sum())
+        return same / len(self.expected)
+
+
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    """What the second look at two outputs needs from the first. `largest` is that of the original."""
+
+    largest: float
+    difference: float
+    not_finite: int
+    probabilities: bool
+
+
+def _numeric(pairs: _Pairs, scores: bool) -> OutputFidelity:
+    extent = _extent(pairs, scores)
+    one_number_each = pairs.expected.size == len(pairs.expected) and pairs.expected.dtype.kind != "c"
+    similar = _joined(pairs) if one_number_each else pairs.numbers()
+    cosines = np.concatenate([_cosines(before, after) for before, after, _ in similar])
     return OutputFidelity(
-        equal=equal,
-        max_abs=difference,
-        max_rel=_ratio(difference, float(np.abs(before).max())),
-        cosine=float(similar.mean()),
-        cosine_min=float(np.min(similar)) if before.size > len(before) else None,
-        snr_db=_snr_db(before, after),
-        agreement=float((before.argmax(1) == after.argmax(1)).mean()) if scores else None,
-        kl=_divergence(before, after) if scores else None,
-        not_finite=not_finite,
+        equal=pairs.share_equal(),
+        max_abs=extent.difference,
+        max_rel=_ratio(extent.difference, extent.largest),
+        cosine=float(cosines.mean()),
+        cosine_min=float(np.min(cosines)) if pairs.expected.size > len(pairs.expected) else None,
+        snr_db=_snr_db(pairs, extent),
+        agreement=_agreement(pairs) if scores else None,
+        kl=_divergence(pairs, extent.probabilities) if scores else None,
+        not_finite=extent.not_finite,
     )
 
 
-def _share_equal(same: NDArray[np.bool_]) -> float:
-    return float(same.reshape(len(same), -1).all(1).mean())
+def _extent(pairs: _Pairs, scores: bool) -> _Extent:
+    largest, difference, not_finite, probabilities = 0.0, 0.0, 0, scores
+    for before, after, broken in pairs.numbers():
+        largest = max(largest, float(np.abs(before).max()))
+        difference = max(difference, float(np.abs(before - after).max()))
+        not_finite += broken
+        sums_to_one = probabilities and np.allclose(before.sum(1), 1.0, rtol=0, atol=_SUM_TOLERANCE)
+        probabilities = bool(sums_to_one and (before >= 0).all())
+    return _Extent(largest, difference, not_finite, probabilities)
+
+
+def _joined(pairs: _Pairs) -> list[tuple[NDArray[np.float64], NDArray[np.float64], int]]:
+    """All at once: one number an example is little."""
+    before, after, broken = zip(*pairs.numbers(), strict=True)
+    return [(np.concatenate(before), np.concatenate(after), sum(broken))]
+
+
+def _agreement(pairs: _Pairs) -> float:
+    same = sum(int((before.argmax(1) == after.argmax(1)).sum()) for before, after, _ in pairs.numbers())
+    return same / len(pairs.expected)
 
 
 def _numbers(array: NDArray[Any]) -> NDArray[np.float64]:
@@ -138,19 +192,23 @@ def _scaled(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(rows / np.where(largest == 0, 1.0, largest), np.float64)
 
 
-def _snr_db(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
-    scale = float(np.abs(before).max()) or 1.0
-    signal = float(np.square(before / scale).sum())
-    noise = float(np.square((before - after) / scale).sum())
+def _snr_db(pairs: _Pairs, extent: _Extent) -> float:
+    scale = extent.largest or 1.0
+    signal = noise = 0.0
+    for before, after, _ in pairs.numbers():
+        signal += float(np.square(before / scale).sum())
+        noise += float(np.square((before - after) / scale).sum())
     if noise == 0:
         return inf
     return 10 * log10(signal / noise) if signal else -inf
 
 
-def _divergence(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
-    probabilities = bool((before >= 0).all()) and bool(np.allclose(before.sum(1), 1.0, rtol=0, atol=_SUM_TOLERANCE))
-    old, new = (_distribution(rows if probabilities else _softmax(rows)) for rows in (before, after))
-    return max(0.0, float((old * np.log(old / new)).sum(1).mean()))
+def _divergence(pairs: _Pairs, probabilities: bool) -> float:
+    total = 0.0
+    for before, after, _ in pairs.numbers():
+        old, new = (_distribution(rows if probabilities else _softmax(rows)) for rows in (before, after))
+        total += float((old * np.log(old / new)).sum())
+    return max(0.0, total / len(pairs.expected))
 
 
 def _distribution(rows: NDArray[np.float64]) -> NDArray[np.float64]:

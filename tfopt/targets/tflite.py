@@ -3,56 +3,60 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
-
-from tfopt.formats.tensorflow import tf  # isort: split
-
-from numpy.typing import NDArray
-from tensorflow.lite.python.convert_phase import ConverterError
 
 from tfopt.data import Samples
 from tfopt.errors import ConversionError
-from tfopt.formats.native_stderr import captured_stderr
 from tfopt.ir import Model
 from tfopt.store.disk import writing
 from tfopt.targets.base import Artifact
+from tfopt.targets.child import Finished, run_child
 from tfopt.targets.saved_model import write_saved_model
+from tfopt.targets.tflite_conversion import Precision, Task, save_calls
+from tfopt.targets.tflite_float_ops import float_ops_note
 from tfopt.targets.tflite_refusal import refusal
 from tfopt.targets.tflite_signatures import check_names, with_aliases
 from tfopt.targets.twin_signatures import twins
+
+#: What no model of a sensible size needs: an hour means that the converter hangs.
+TIMEOUT_SECONDS = 3600.0
 
 
 def write_tflite(
     model: Model,
     path: Path,
     *,
-    precision: Literal["float32", "int8"] = "float32",
+    precision: Precision = "float32",
     calibration: Mapping[str, Samples] | None = None,
+    timeout: float = TIMEOUT_SECONDS,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Artifact:
-    """Write every signature of `model` into one file. Keys, names and dtypes of inputs and outputs stay.
+    """Write every signature of `model` into one file. Keys, names, dtypes and shapes of inputs and outputs stay.
 
-    `int8` quantizes weights per output channel and activations per tensor, with the ranges that the `calibration`
-    samples (by signature) show; ops that have no integer kernel stay float, and so do inputs and outputs.
+    `float16` stores the weights in half precision; what computes in float32 still does. `dynamic` stores the weights
+    of large layers in int8 and quantizes activations as they come. `int8` quantizes weights per output channel and
+    activations per tensor, with the ranges that the `calibration` samples (by signature) show; ops that have no
+    integer kernel stay float, which the artifact's notes say, and so do inputs and outputs.
     Signatures that are one program share one subgraph, converted and calibrated once. A .tflite file holds no default
     values: every input must be given.
 
-    Raises ConversionError when the converter refuses the model or loses a name, OutputExists, OutputError.
+    The converter runs in a process of its own. Raises ConversionError when it refuses the model, crashes, takes more
+    than `timeout` seconds or loses a name, OutputExists, OutputError.
     """
     aliases = twins(model)
     keys = sorted(model.signatures.keys() - aliases.keys())
-    samples = _samples(model, keys, calibration or {}) if precision == "int8" else None
+    samples = _samples(model, keys, calibration or {}) if precision == "int8" else {}
     with tempfile.TemporaryDirectory(prefix="tfopt-") as scratch:
         # All weights as constants: the converter would turn variables into state of the file.
-        source = write_saved_model(model, Path(scratch, "model"), variables_over=None).path
-        content = with_aliases(_convert(source, keys, samples), aliases)
+        write_saved_model(model, Path(scratch, "model"), variables_over=None)
+        converted, finished = _convert(model, Path(scratch), keys, precision, samples, timeout)
+    tell(f"converted to TFLite {precision} with {finished.peak_bytes / 1e9:.1f} GB of memory at the peak")
+    content = with_aliases(converted, aliases)
     check_names(content, model)
     with writing(path), path.open("xb") as file:
         file.write(content)
-    return Artifact("tflite", path)
+    return Artifact("tflite", path, notes=float_ops_note(content) if precision == "int8" else ())
 
 
 def _samples(model: Model, keys: list[str], calibration: Mapping[str, Samples]) -> Mapping[str, Samples]:
@@ -63,32 +67,23 @@ def _samples(model: Model, keys: list[str], calibration: Mapping[str, Samples]) 
     return {key: calibration[key] for key in with_inputs}
 
 
-def _convert(source: Path, keys: list[str], samples: Mapping[str, Samples] | None) -> bytes:
-    with _refusals():
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(source), signature_keys=keys)
-        if samples is not None:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = lambda: _calls(samples)
-        content: bytes = converter.convert()
-        return content
-
-
-def _calls(samples: Mapping[str, Samples]) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
-    """One example a call: the calibrator prepares a signature for one shape, and takes the same ranges from any."""
-    for key in sorted(samples):
-        for inputs in samples[key].batches(1):
-            yield key, inputs
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Keep the converter's talk, which is pages long, off the terminal; say in one line why it gave up."""
-    with captured_stderr() as talk:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield
-            return
-        except (ConverterError, ValueError, RuntimeError, tf.errors.OpError) as error:
-            refused = error
-    raise ConversionError(f"the TFLite converter refuses the model: {refusal(str(refused), talk.text)}") from refused
+def _convert(
+    model: Model,
+    scratch: Path,
+    keys: list[str],
+    precision: Precision,
+    samples: Mapping[str, Samples],
+    timeout: float,
+) -> tuple[bytes, Finished]:
+    calibration = {
+        key: save_calls(samples[key], scratch / f"calibration-{number}") for number, key in enumerate(samples)
+    }
+    output, refused = scratch / "model.tflite", scratch / "refusal.txt"
+    task = Task(str(scratch / "model"), tuple(keys), precision, calibration, str(output), str(refused))
+    finished = run_child(
+        "tfopt.targets.tflite_conversion", [task.to_json()], scratch, what="the TFLite converter", timeout=timeout
+    )
+    if refused.exists():
+        said = refusal(refused.read_text(encoding="utf-8"), finished.talk, model)
+        raise ConversionError(f"the TFLite converter refuses the model: {said}")
+    return output.read_bytes(), finished

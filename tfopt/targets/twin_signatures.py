@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from tfopt.ir import Model, Node, Signature, Tensor, Value
-from tfopt.ir.graph import DEFAULT_SIGNATURE, AttrValue
-
-#: Larger tensors are compared by identity: a shared weight is one Tensor.
-_LARGEST_COMPARED = 1024
+from tfopt.ir import Model, Node, Signature, Value
+from tfopt.ir.equal import attr_key
+from tfopt.ir.graph import DEFAULT_SIGNATURE
 
 
 def twins(model: Model) -> dict[str, str]:
@@ -41,7 +39,7 @@ def _program(model: Model, signature: Signature, numbers: dict[Hashable, int]) -
             (name, entry.type, result(model.graph.outputs[entry.position])) for name, entry in signature.outputs.items()
         ),
         signature.method_name,
-        frozenset((name, _attr(tensor)) for name, tensor in signature.defaults.items()),
+        frozenset((name, attr_key(tensor)) for name, tensor in signature.defaults.items()),
     )
 
 
@@ -51,16 +49,6 @@ def _describe(node: Node, computed: dict[str, int]) -> Hashable:
     return (
         node.op,
         tuple((computed[value.node], value.port) for value in node.inputs),
-        frozenset((name, _attr(value)) for name, value in node.attrs.items()),
+        frozenset((name, attr_key(value)) for name, value in node.attrs.items()),
         frozenset(computed[name] for name in node.controls),
     )
-
-
-def _attr(value: AttrValue) -> Hashable:
-    if isinstance(value, tuple):
-        return tuple(_attr(item) for item in value)
-    if isinstance(value, Tensor) and value.array.size <= _LARGEST_COMPARED:
-        content = tuple(value.array.flat) if value.array.dtype == object else value.array.tobytes()
-        return (value.type, content)
-    # True and 1 are equal in Python and different in an attribute; so are 0.0 and -0.0.
-    return (type(value), repr(value)) if isinstance(value, (bool, int, float)) else value

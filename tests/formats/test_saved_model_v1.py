@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,16 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework.function import Defun
 
+from tests.formats.edit import edited
 from tests.formats.session import assert_same, run
 from tests.models import WORDS
+from tfopt.compression import compress
 from tfopt.errors import UnsupportedModel
+from tfopt.formats.protos import MetaGraphDef
 from tfopt.formats.saved_model import read_saved_model
+from tfopt.ir import Model
+from tfopt.ir.verify import verify_model
+from tfopt.runtimes.tensorflow import ModelRunner, TensorFlowRuntime
 
 v1 = tf.compat.v1
 Tensors = Mapping[str, tf.Tensor]
@@ -130,30 +136,111 @@ def test_a_signature_may_feed_what_it_computes_elsewhere(tmp_path: Path) -> None
     assert run(model, "serving_default", x=X)["y"].tolist() == [[1, 2, 3]]
 
 
-def refused(tmp_path: Path, build: Callable[[tf.Tensor], Tensors], message: str) -> None:
+@pytest.fixture
+def control_flow_v1() -> Iterator[None]:
+    """Loops and branches as edges of the graph, which is TensorFlow 1's way."""
+    v1.disable_control_flow_v2()
+    yield
+    v1.enable_control_flow_v2()
+
+
+def assert_carried(path: Path, *feeds: Mapping[str, np.ndarray]) -> Model:
+    """What is read computes what the session computes that TensorFlow Serving would run, and so does what is written
+    after the exact recipe."""
+    model = read_saved_model(path)
+    verify_model(model)
+    compressed = compress(path, path.with_name("compressed")).path
+    for key in model.signatures:
+        for feed in feeds:
+            with TensorFlowRuntime(path) as original, TensorFlowRuntime(compressed) as written:
+                expected, got = original.run(key, feed), written.run(key, feed)
+            with ModelRunner(model) as runner:
+                read = runner.run(key, feed)
+            for name, array in expected.items():
+                np.testing.assert_allclose(read[name], array, rtol=1e-5, atol=1e-6)
+                np.testing.assert_allclose(got[name], array, rtol=1e-5, atol=1e-6)
+    return model
+
+
+def test_reference_variables_are_read(tmp_path: Path) -> None:
     with tf.Graph().as_default():
         x = v1.placeholder(tf.float32, [None, 3], "x")
-        path = saved(tmp_path / "m", ("serving_default", {"x": x}, build(x)))
-    with pytest.raises(UnsupportedModel, match=message):
+        old = v1.get_variable("old", [3], use_resource=False)
+        unread = v1.get_variable("unread", [3], use_resource=False)
+        initialized = v1.is_variable_initialized(old)
+        y = tf.where(initialized, x * old, x) + tf.raw_ops.Neg(x=old._ref())
+        path = saved(tmp_path / "m", ("serving_default", {"x": x}, {"y": y}))
+    model = assert_carried(path, {"x": X})
+    assert [node.name for node in model.graph.by_op["Const"] if node.tensor.array.shape == (3,)] == ["old"]
+    assert unread.op.name not in model.graph
+
+
+def test_the_oldest_variables_are_read(tmp_path: Path) -> None:
+    """`Variable` did not tell a scalar from an unknown shape."""
+    with tf.Graph().as_default():
+        x = v1.placeholder(tf.float32, [None, 3], "x")
+        path = saved(
+            tmp_path / "m", ("serving_default", {"x": x}, {"y": x * v1.get_variable("w", [3], use_resource=False)})
+        )
+
+    def age(meta_graph: MetaGraphDef) -> None:
+        for node in meta_graph.graph_def.node:
+            if node.op == "VariableV2":
+                node.op = "Variable"
+        meta_graph.graph_def.versions.producer = 17
+
+    assert_carried(edited(path, tmp_path / "old", age), {"x": X})
+
+
+@pytest.mark.parametrize("use_resource", [False, True])
+def test_partitioned_variables_are_stitched_together(tmp_path: Path, use_resource: bool) -> None:
+    with tf.Graph().as_default():
+        x = v1.placeholder(tf.float32, [None, 3], "x")
+        with v1.variable_scope("layer", partitioner=v1.fixed_size_partitioner(2), use_resource=use_resource):
+            w = v1.get_variable("w", [3, 4])
+        with v1.variable_scope("table", partitioner=v1.fixed_size_partitioner(3), use_resource=use_resource):
+            rows = v1.nn.embedding_lookup(v1.get_variable("t", [7, 2]), tf.cast(tf.abs(x[:, 0]), tf.int32), "div")
+        path = saved(tmp_path / "m", ("serving_default", {"x": x}, {"y": tf.matmul(x, w), "rows": rows}))
+    model = assert_carried(path, {"x": X}, {"x": X + 5})
+    shapes = [
+        node.tensor.array.shape for node in model.graph.by_op["Const"] if node.name.startswith(("layer", "table"))
+    ]
+    assert {(2, 4), (1, 4), (3, 2), (2, 2)} <= set(shapes)
+
+
+def test_a_signature_that_writes_a_reference_is_refused(tmp_path: Path) -> None:
+    with tf.Graph().as_default():
+        x = v1.placeholder(tf.float32, [], "x")
+        count = v1.get_variable("count", [], use_resource=False)
+        path = saved(tmp_path / "m", ("serving_default", {"x": x}, {"count": v1.assign_add(count, x)}))
+    with pytest.raises(UnsupportedModel, match="signature serving_default reaches AssignAddVariableOp"):
         read_saved_model(path)
 
 
-def test_reference_variables_are_refused_by_name(tmp_path: Path) -> None:
-    def build(x: tf.Tensor) -> Tensors:
-        return {"y": x * v1.get_variable("old", [3], use_resource=False)}
+@pytest.mark.parametrize("use_resource", [False, True])
+def test_loops_and_branches_of_the_old_kind(tmp_path: Path, control_flow_v1: None, use_resource: bool) -> None:
+    """Constants that look alike within and without, a variable that loop and branch take in, a loop in a loop."""
+    with tf.Graph().as_default():
+        x = v1.placeholder(tf.float32, [None, 3], "x")
+        w = v1.get_variable("w", [3], use_resource=use_resource)
 
-    refused(tmp_path, build, "old: signature serving_default reaches VariableV2, and TF1 reference variables")
+        def inner(y: tf.Tensor) -> tf.Tensor:
+            more = tf.constant(0.5) * tf.constant(2.0)
+            return tf.while_loop(lambda z: tf.reduce_sum(tf.abs(z)) < 4.0, lambda z: [z * 1.5 + more], [y])[0]
 
+        def step(count: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return count + 1, inner(tf.tanh(y * w + tf.constant(0.5) * tf.constant(2.0)))
 
-def test_loops_of_the_old_kind_are_refused_by_name(tmp_path: Path) -> None:
-    def build(x: tf.Tensor) -> Tensors:
-        v1.disable_control_flow_v2()
-        try:
-            return {"y": tf.while_loop(lambda y: tf.reduce_sum(y) < 9.0, lambda y: [y * 2.0], [x])[0]}
-        finally:
-            v1.enable_control_flow_v2()
-
-    refused(tmp_path, build, "signature serving_default reaches (Exit|Switch|Enter|Merge), and control flow")
+        looped = tf.while_loop(lambda count, _: count < 3, step, [tf.constant(0), x])[1]
+        some = tf.constant(0.5) * tf.constant(2.0)
+        branched = tf.cond(
+            tf.reduce_sum(x) > 0.0,
+            lambda: looped * w + tf.constant(0.5) * tf.constant(2.0),
+            lambda: tf.cond(x[0, 0] > -2.0, lambda: looped - w, lambda: looped * some),
+        )
+        path = saved(tmp_path / "m", ("serving_default", {"x": x}, {"looped": looped, "branched": branched + some}))
+    model = assert_carried(path, {"x": X}, {"x": -X}, {"x": -3 * np.abs(X)})
+    assert {"Enter", "Exit", "NextIteration", "LoopCond", "Switch", "Merge"} <= set(model.graph.by_op)
 
 
 def test_an_input_that_another_signature_computes_is_refused(tmp_path: Path) -> None:

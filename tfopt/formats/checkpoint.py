@@ -11,6 +11,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tfopt.errors import InvalidModel
@@ -29,9 +30,25 @@ class Checkpoint:
 
     def __init__(self, model: Path) -> None:
         self._prefix = model / "variables" / "variables"
+        self._sliced: tuple[str, NDArray[Any]] = ("", np.empty(0))
 
-    def read(self, name: str) -> NDArray[Any]:
-        """The tensor of that name, its checksum verified, in the one copy that was read from disk."""
+    def read(self, name: str, part: str = "") -> NDArray[Any]:
+        """The tensor of that name, its checksum verified, in the one copy that was read from disk.
+
+        `part` is what a partitioned variable holds of it: its shape, then a range (`start,length`) or `-` for each
+        axis, as in `10 4 0,5:-`.
+        """
+        if not part:
+            return self._whole(name)
+        if self._sliced[0] != name:  # the parts of one variable follow each other
+            self._sliced = name, self._whole(name)
+        whole = self._sliced[1]
+        window = _window(part)
+        if window is None or len(window) != whole.ndim:
+            raise InvalidModel(f"has no part {part!r} of {name}", where=str(self._index), hint=_HINT)
+        return np.ascontiguousarray(whole[window])
+
+    def _whole(self, name: str) -> NDArray[Any]:
         if not self._reader.has_tensor(name):
             raise InvalidModel(f"holds no value for {name}", where=str(self._index), hint=_HINT)
         try:
@@ -84,3 +101,14 @@ class Checkpoint:
         number = re.search(r"shard (\d+)", str(error))
         shard = self._shards[min(int(number[1]), len(self._shards) - 1) if number else -1]
         return InvalidModel(f"is damaged ({str(error).partition(chr(10))[0]})", where=str(shard), hint=_HINT)
+
+
+def _window(part: str) -> tuple[slice, ...] | None:
+    """Source: tensorflow/core/framework/tensor_slice.h."""
+    window = []
+    for axis in part.rpartition(" ")[2].split(":"):
+        start, _, length = axis.partition(",")
+        if axis != "-" and not (start.isdecimal() and length.isdecimal()):
+            return None
+        window.append(slice(None) if axis == "-" else slice(int(start), int(start) + int(length)))
+    return tuple(window)

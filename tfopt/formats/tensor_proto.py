@@ -20,6 +20,9 @@ from tfopt.ir.types import DType, Shape, Tensor
 _ENUM: dict[DType, int] = {dtype: int(tf.as_dtype(dtype.value).as_datatype_enum) for dtype in DType}
 _DTYPE = {number: dtype for dtype, number in _ENUM.items()}
 
+#: By so much the number of a type's reference type is higher.
+_REFERENCE = 100
+
 # Where a TensorProto keeps the elements when they are not in tensor_content, and the type they have there. Halves
 # travel as their bits, complex numbers as pairs.
 _FIELDS: dict[DType, tuple[str, Any]] = {
@@ -37,11 +40,13 @@ _FIELDS: dict[DType, tuple[str, Any]] = {
 
 
 def dtype_from_enum(number: int, where: str | None = None) -> DType:
-    """The DType of a DataType enum. Raises UnsupportedModel for reference types and types that tfopt does not know."""
+    """The DType of a DataType enum, of what it refers to when it is a reference type (a TF1 variable's).
+
+    Raises UnsupportedModel for types that tfopt does not know, InvalidModel for those that nobody knows.
+    """
+    number -= _REFERENCE if number > _REFERENCE else 0
     if number in _DTYPE:
         return _DTYPE[number]
-    if number > 100:
-        raise UnsupportedModel("uses a reference type (a TF1 variable)", where=where)
     try:
         name = tf.as_dtype(number).name
     except TypeError:

@@ -17,9 +17,10 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, Union, overload
 
+from tfopt.ir.frames import masked, unmasked
 from tfopt.ir.graph import Graph, Model
 
 
@@ -104,20 +105,28 @@ class Step:
         return self.doc.partition("\n")[0].rstrip(".")
 
     def run(self, graph: Graph, options: Mapping[str, Any] | None = None) -> Outcome:
-        """Run a graph pass. Raises TypeError for a target, and for a pass over a whole model."""
+        """Run a graph pass, which does not see TensorFlow 1's loops and branches (`ir/frames.py`).
+
+        Raises TypeError for a target, and for a pass over a whole model.
+        """
         if self.kind != "pass" or self.over != "graph":
             raise TypeError(f"{self.name} is a {self._nature}, not a graph pass")
-        result = self.function(graph, **(options or {}))
-        return result if isinstance(result, Outcome) else Outcome(result)
+        shown = masked(graph)
+        result = self.function(shown, **(options or {}))
+        outcome = result if isinstance(result, Outcome) else Outcome(result)
+        return replace(outcome, graph=graph if outcome.graph is shown else unmasked(outcome.graph))
 
     def run_model(self, model: Model, options: Mapping[str, Any] | None = None) -> ModelOutcome:
         """Run a pass of either kind over a model. The very model comes back when nothing changed. Raises TypeError
         for a target."""
         if self.over == "graph":
-            outcome = self.run(model.graph, options)
-            return ModelOutcome(model.with_graph(outcome.graph), outcome.findings)
-        result = self.function(model, **(options or {}))
-        return result if isinstance(result, ModelOutcome) else ModelOutcome(result)
+            made = self.run(model.graph, options)
+            return ModelOutcome(model.with_graph(made.graph), made.findings)
+        shown = model.with_graph(masked(model.graph))
+        result = self.function(shown, **(options or {}))
+        outcome = result if isinstance(result, ModelOutcome) else ModelOutcome(result)
+        changed = outcome.model
+        return replace(outcome, model=model if changed is shown else changed.with_graph(unmasked(changed.graph)))
 
     @property
     def _nature(self) -> str:

@@ -21,7 +21,7 @@ FILES = sorted(Path(__file__).parent.glob("*.txt"))
 PAIRS = [pair for path in FILES for pair in read_pairs(path)]
 
 #: Passes that compute numbers of their own; the others leave the same kernels on the same numbers.
-ROUNDS = {"fold_constants": 1e-6, "fold_batch_norm": 1e-5}
+ROUNDS = {"fold_constants": 1e-6, "fold_batch_norm": 1e-5, "fold_pad": 1e-6}
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=str)

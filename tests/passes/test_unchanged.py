@@ -50,8 +50,13 @@ CHANGED = parse("""graph {
   %s = Mul(%b, %scale) {T: float32} -> float32[?,2]
   %y = AddV2(%s, %r1) {T: float32} -> float32[?,2]
   %dead = Neg(%x) {T: float32} -> float32[?,2]
-  inputs %x
-  outputs %y
+  %image = Placeholder() {dtype: float32, shape: [?,4,4,1]} -> float32[?,4,4,1]
+  %filter = Const() {dtype: float32, value: float32[3,3,1,1] random(3)} -> float32[3,3,1,1]
+  %pads = Const() {dtype: int32, value: int32[4,2] [[0, 0], [1, 1], [1, 1], [0, 0]]} -> int32[4,2]
+  %pad = Pad(%image, %pads) {T: float32, Tpaddings: int32} -> float32[?,6,6,1]
+  %conv = Conv2D(%pad, %filter) {T: float32, padding: 'VALID', strides: (1, 1, 1, 1)} -> float32[?,4,4,1]
+  inputs %x, %image
+  outputs %y, %conv
 }""")
 
 

@@ -12,15 +12,16 @@ from tfopt.passes.base import Step
 
 #: One module each, which defines a step of its own name. In the order in which they are best run, because each
 #: finds more behind the one before it. Signatures that read one input can be merged. Computed constants show rates of
-#: zero and assertions that hold. Without identities and dropout, layer and batch norm stand next to each other. Merged
-#: weights are scaled once. What is pruned is what is left. Two rounds reach the fixpoint of real models (`repeat:` in
-#: a recipe): scaled weights of equal layers become duplicates.
+#: zero and assertions that hold. Without identities and dropout, layer and batch norm stand next to each other, and
+#: without a Pad between them too. Merged weights are scaled once. What is pruned is what is left. Two rounds reach
+#: the fixpoint of real models (`repeat:` in a recipe): scaled weights of equal layers become duplicates.
 BUILTIN = (
     "share_inputs",
     "fold_constants",
     "remove_identities",
     "remove_dropout",
     "merge_duplicates",
+    "fold_pad",
     "fold_batch_norm",
     "remove_dead",
     "prune_magnitude",

@@ -6,10 +6,13 @@ need not run when nobody asks for their outputs.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 from tfopt.formats.node_def import op_def
 from tfopt.formats.tensor_proto import dtype_to_enum
+from tfopt.ir.bodies import CONTROL_FLOW, bodies
+from tfopt.ir.graph import Node
 from tfopt.ir.types import DType
 
 
@@ -43,6 +46,30 @@ def has_effect(op: str) -> bool:
     """Must the op run even when nobody reads its outputs?"""
     definition = op_def(op)
     return definition is not None and definition.is_stateful and op not in _UNNOTICED
+
+
+def acts(node: Node) -> bool:
+    """`has_effect` of the node's op; control flow has one when its functions must run something."""
+    if node.op in CONTROL_FLOW:
+        return any(body.targets for _, body in bodies(node))
+    return has_effect(node.op)
+
+
+@cache
+def is_stateful(op: str) -> bool:
+    """Does TensorFlow keep the op where it stands? It neither drops, merges nor folds what is marked so."""
+    definition = op_def(op)
+    return definition is not None and bool(definition.is_stateful)
+
+
+_STATELESS = {op: f"Stateless{op}" for op in ("While", "If", "Case")}
+
+
+def without_state(node: Node) -> Node:
+    """Control flow over nothing that is stateful as the op that says so. Innermost functions come first."""
+    if node.op not in _STATELESS or any(is_stateful(inner.op) for _, body in bodies(node) for inner in body):
+        return node
+    return replace(node, op=_STATELESS[node.op])
 
 
 @cache

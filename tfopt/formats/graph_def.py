@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tfopt.errors import InvalidModel, UnsupportedModel
-from tfopt.formats.node_def import node_from_def, to_node_def
+from tfopt.formats.function_def import name_functions, named_node_def, to_function_defs
+from tfopt.formats.node_def import node_from_def
 from tfopt.formats.protos import GraphDef, tf
 from tfopt.formats.shapes import with_types
 from tfopt.ir.graph import FunctionRef, Graph, Node, Value
@@ -16,8 +17,13 @@ from tfopt.ir.rewrite import topological
 
 
 def to_graph_def(graph: Graph) -> GraphDef:
-    """All nodes in the graph's order, weights copied once, into the protobuf. Output types are left behind."""
-    graph_def = GraphDef(node=map(to_node_def, graph.nodes))
+    """All nodes in the graph's order, weights copied once, into the protobuf. Output types are left behind.
+
+    Functions go into the library, one for every Graph object (`function_def.py` has their names).
+    """
+    names = name_functions(graph)
+    graph_def = GraphDef(node=(named_node_def(node, names) for node in graph.nodes))
+    graph_def.library.function.extend(to_function_defs(names))
     graph_def.versions.producer = tf.version.GRAPH_DEF_VERSION
     graph_def.versions.min_consumer = tf.version.GRAPH_DEF_VERSION_MIN_CONSUMER
     return graph_def

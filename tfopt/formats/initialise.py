@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from tfopt.errors import UnsafeModel
-from tfopt.formats.effects import has_effect, is_handle
+from tfopt.formats.effects import acts, is_handle
 from tfopt.formats.freeze import source
 from tfopt.formats.protos import MetaGraphDef
 from tfopt.formats.signatures import INIT
+from tfopt.ir.bodies import BRANCHES, bodies, first_argument
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.rewrite import Editor, reachable
 
@@ -36,7 +37,7 @@ def noticed(graph: Graph, init: Iterable[str], served: Collection[str]) -> tuple
     An effect on a resource (the filling of a table, a variable's first value) counts when the resource is read; any
     other effect always does.
     """
-    waiting = [node for node in graph.nodes if node.name in reachable(graph, init) and has_effect(node.op)]
+    waiting = [node for node in graph.nodes if node.name in reachable(graph, init) and acts(node)]
     reached, kept = set(served), []
     found = waiting
     while found:
@@ -77,3 +78,8 @@ def check_table_files(graph: Graph, assets: Collection[str], origin: str) -> Non
                 where=f"{origin}: {node.name}",
                 hint="export the model with the file as an asset (tf.saved_model.Asset)",
             )
+    for node in graph.nodes:
+        handed = node.inputs[first_argument(node) :] if node.op in BRANCHES else ()
+        for label, body in bodies(node):
+            names = {name for name, v in zip(body.inputs, handed, strict=False) if source(graph, v).node in assets}
+            check_table_files(body, names, f"{origin}: {node.name}/{label}")

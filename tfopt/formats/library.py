@@ -7,14 +7,16 @@ Source: tensorflow/core/framework/function.proto.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 from tfopt.errors import InvalidModel, UnsupportedModel
 from tfopt.formats.effects import has_effect
 from tfopt.formats.node_def import attrs_from_node_def, node_from_def, op_def
 from tfopt.formats.protos import FunctionDef, GraphDef, NodeDef, OpDef
+from tfopt.formats.tensor_proto import dtype_from_enum
 from tfopt.ir.graph import AttrValue, FunctionRef, Node, Value
+from tfopt.ir.types import DType
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
@@ -43,6 +45,14 @@ class Library:
         name: str = node.attr["f"].func.name
         return name
 
+    def _callees(self, node: NodeDef) -> Iterator[str]:
+        """Every function that the node calls itself, or hands to its op."""
+        callee = self.callee(node)
+        if callee is not None:
+            yield callee
+        else:
+            yield from filter(None, named_functions(node))
+
     def body(self, name: str, caller: str) -> FunctionBody:
         """Raises InvalidModel when there is no such function, UnsupportedModel when its calls unfold without end."""
         if name not in self._bodies:
@@ -62,7 +72,7 @@ class Library:
             raise UnsupportedModel(f"the function {name} {what}", where=caller)
         if name not in self._sizes:
             nodes = self._functions[name].node_def
-            called = [self._size(c, name, around | {name}) for c in map(self.callee, nodes) if c is not None]
+            called = [self._size(callee, name, around | {name}) for node in nodes for callee in self._callees(node)]
             self._sizes[name] = len(nodes) + sum(size for size, _ in called), 1 + max((d for _, d in called), default=0)
         return self._sizes[name]
 
@@ -84,6 +94,14 @@ def unknown_op(op: str, where: str) -> UnsupportedModel:
         where=where,
         hint="load the library that defines it, or export the model without it",
     )
+
+
+def named_functions(node: NodeDef) -> Iterator[str]:
+    """The functions in the node's attributes."""
+    for value in node.attr.values():
+        if value.HasField("func"):
+            yield value.func.name
+        yield from (function.name for function in value.list.func)
 
 
 class Body:
@@ -123,6 +141,10 @@ class FunctionBody(Body):
                 raise UnsupportedModel(f"is a function with the list argument {arg.name}", where=self.name)
         self.args: tuple[str, ...] = tuple(arg.name for arg in function.signature.input_arg)
         self._arg_set = frozenset(self.args)
+
+    @property
+    def arg_dtypes(self) -> tuple[DType, ...]:
+        return tuple(dtype_from_enum(arg.type, self.name) for arg in self._function.signature.input_arg)
 
     @cached_property
     def returns(self) -> tuple[Value, ...]:

@@ -129,7 +129,9 @@ def _scalar_to_proto(value: AttrScalar, declared: str) -> tuple[str, Any]:
         return "shape", shape_to_proto(value)
     if isinstance(value, Tensor):
         return "tensor", tensor_to_proto(value)
-    return "func", NameAttrList(name=value.name)
+    if isinstance(value, FunctionRef):
+        return "func", NameAttrList(name=value.name)
+    raise TypeError("a function has no name here; formats/function_def.py gives it one")
 
 
 def to_node_def(node: Node) -> NodeDef:
@@ -173,6 +175,11 @@ def output_dtypes(node: Node) -> tuple[DType, ...]:
     """
     definition = op_def(node.op)
     return () if definition is None else _dtypes(node, definition.output_arg)
+
+
+def output_width(node: Node, arg: OpDef.ArgDef) -> int:
+    """How many values one of the op's outputs is."""
+    return len(_arg_dtypes(node, arg))
 
 
 def check_arity(node: Node, where: str) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from tfopt.errors import UnsafeModel
 from tfopt.formats.initialise import init_node
+from tfopt.formats.library import named_functions
 from tfopt.formats.meta_graph import read_meta_graph
-from tfopt.formats.protos import AttrValue, FunctionDef, MetaGraphDef, NodeDef
+from tfopt.formats.protos import FunctionDef, MetaGraphDef, NodeDef
 from tfopt.formats.safety import User
 from tfopt.formats.signatures import INIT
 from tfopt.ir.facts import UNSAFE
@@ -59,7 +60,7 @@ def _ran(
         if name in nodes and name not in seen:
             seen.add(name)
             waiting += map(_node_name, nodes[name].input)
-            called += _named_functions(nodes[name])
+            called += _called(nodes[name])
             yield nodes[name]
     entered: set[str] = set()
     while called:
@@ -67,7 +68,7 @@ def _ran(
         if name in functions and name not in entered:
             entered.add(name)
             for node in functions[name].node_def:
-                called += _named_functions(node)
+                called += _called(node)
                 yield node
 
 
@@ -75,14 +76,6 @@ def _node_name(reference: str) -> str:
     return reference.removeprefix("^").partition(":")[0]
 
 
-def _named_functions(node: NodeDef) -> Iterator[str]:
+def _called(node: NodeDef) -> Iterator[str]:
     yield node.op  # a call may be a node whose op is the function's name
-    for value in node.attr.values():
-        yield from _in_attr(value)
-
-
-def _in_attr(value: AttrValue) -> Iterator[str]:
-    if value.HasField("func"):
-        yield value.func.name
-    for function in value.list.func:
-        yield function.name
+    yield from named_functions(node)

@@ -7,6 +7,7 @@ wherever it stands, is one function.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from tfopt.ir.graph import AttrScalar, AttrValue, Graph, Node
@@ -74,3 +75,22 @@ def all_nodes(graph: Graph) -> Iterator[Node]:
     """The nodes of the graph and of every function in it."""
     for found in graphs(graph):
         yield from found.nodes
+
+
+def innermost_first(graph: Graph, change: Callable[[Graph, str], Graph]) -> Graph:
+    """The graph with `change(function, path)` for every function in it, those within a function before it, and at
+    last for the graph itself, whose path is empty. The path of others is like `loop/body/branch/then_branch`, that
+    of the first place where the function stands: each is changed once and stays one."""
+    done: dict[Graph, Graph] = {}
+
+    def visit(found: Graph, path: str) -> Graph:
+        if found not in done:
+            nodes = tuple(inside(node, f"{path}/{node.name}" if path else node.name) for node in found.nodes)
+            same = all(new is old for new, old in zip(nodes, found.nodes, strict=True))
+            done[found] = change(found if same else replace(found, nodes=nodes), path)
+        return done[found]
+
+    def inside(node: Node, path: str) -> Node:
+        return map_bodies(node, lambda label, body: visit(body, f"{path}/{label}"))
+
+    return visit(graph, "")

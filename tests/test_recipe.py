@@ -331,3 +331,9 @@ def test_names_of_recipes_from_flags(flags: dict[str, object], name: str) -> Non
     recipe = recipe_from_flags(**flags)  # type: ignore[arg-type]  # the cases mix types
     assert recipe.name == name
     assert parse_recipe(dump_recipe(recipe), "again.yaml") == recipe
+
+
+def test_two_of_four_is_text_though_yaml_reads_a_number() -> None:
+    recipe = parse_recipe("steps: [{prune_magnitude: {pattern: 2:4}}]", "here")
+    assert [dict(step.options) for step in recipe] == [{"pattern": "2:4"}]
+    assert [dict(step.options) for step in parse_recipe(dump_recipe(recipe), "there")] == [{"pattern": "2:4"}]

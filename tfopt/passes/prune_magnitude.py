@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tfopt.errors import InvalidRecipe
 from tfopt.ir.graph import Graph, Node
@@ -16,14 +15,20 @@ from tfopt.ir.linear import LINEAR, linear
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import Tensor
 from tfopt.passes.base import Finding, Outcome, graph_pass
+from tfopt.passes.sparsity import Mask, Matrix, mask_of_every, masks, parse_block, parse_pattern
+
+#: The share of zeros when neither a share nor a pattern is given.
+_SPARSITY = 0.5
 
 
 @graph_pass(exact=False)
 def prune_magnitude(
     graph: Graph,
     *,
-    sparsity: float = 0.5,
+    sparsity: float | None = None,
     scope: Literal["layer", "global"] = "layer",
+    block: str = "1x1",
+    pattern: str | None = None,
     exclude: tuple[str, ...] = (),
     depthwise: bool = False,
 ) -> Graph | Outcome:
@@ -31,29 +36,59 @@ def prune_magnitude(
 
         %w = Const() {[1, -2, 3, -4]}    ->    %w = Const() {[0, 0, 3, -4]}
 
-    `sparsity` is the share of zeros to reach, 0 <= sparsity < 1, in each layer or over all layers together
-    (`scope`). `exclude` holds patterns (as in a shell) of layers or weights to leave as they are. Depthwise filters
-    are a percent of a model's weights and hurt most, so they are left dense unless `depthwise` is set. Of equal
-    magnitudes the first ones go. A weight that several layers share is pruned once; one that another op reads too
-    (a tied embedding) is left. Raises InvalidRecipe for a sparsity out of range.
+    `sparsity` is the share of zeros to reach, 0 <= sparsity < 1 (0.5 unless given), in each layer or over all layers
+    together (`scope`). With `block`, such as 4x1 (inputs by output channels), whole blocks go, ranked by their mean
+    magnitude. `pattern`, such as 2:4, keeps two of every four inputs in a row of each output channel instead; it sets
+    the share by itself. `exclude` holds patterns (as in a shell) of layers or weights to leave as they are. Depthwise
+    filters are a percent of a model's weights and hurt most, so they are left dense unless `depthwise` is set. Of
+    equal magnitudes the first ones go. A weight that several layers share is pruned once; one that another op reads
+    too (a tied embedding) is left. Raises InvalidRecipe for options out of range, or that do not go together.
     Source: Han et al., Learning both Weights and Connections, 2015 (arXiv:1506.02626), without retraining; the
-    global form as in Frankle & Carbin, 2019 (arXiv:1803.03635).
+    global form as in Frankle & Carbin, 2019 (arXiv:1803.03635); N:M as in Mishra et al., 2021 (arXiv:2104.08378).
     """
-    if not 0 <= sparsity < 1:
-        raise InvalidRecipe(f"sparsity is {sparsity}", where="prune_magnitude", hint="give at least 0 and less than 1")
-    weights = _weights(graph)
+    how = _How.of(sparsity, scope, block, pattern)
     findings, chosen = [], []
-    for weight in weights:
-        reason = _reason_to_leave(graph, weight, exclude, depthwise)
+    for weight in _weights(graph):
+        reason = _reason_to_leave(graph, weight, exclude, depthwise) or how.reason_to_leave(weight.matrix)
         if reason is None:
             chosen.append(weight)
         else:
             findings.append(Finding(weight.nodes[0].name, False, reason))
-    masks = _masks([weight.tensor.array for weight in chosen], sparsity, scope == "global")
     editor = Editor(graph)
-    for weight, mask in zip(chosen, masks, strict=True):
+    for weight, mask in zip(chosen, how.masks([weight.matrix for weight in chosen]), strict=True):
         findings.append(_prune(editor, weight, mask))
     return Outcome(editor.finish(), tuple(findings))
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """The options of one run, checked."""
+
+    share: float
+    together: bool
+    block: tuple[int, int]
+    pattern: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, sparsity: float | None, scope: str, block: str, pattern: str | None) -> _How:
+        if sparsity is not None and not 0 <= sparsity < 1:
+            hint = "give at least 0 and less than 1"
+            raise InvalidRecipe(f"sparsity is {sparsity}", where="prune_magnitude", hint=hint)
+        kept = parse_pattern(pattern) if pattern is not None else None
+        if kept is not None and (sparsity is not None or block != "1x1" or scope != "layer"):
+            what = f"the pattern {pattern} says by itself which weights go"
+            raise InvalidRecipe(what, where="prune_magnitude", hint="leave out sparsity, scope and block")
+        return cls(_SPARSITY if sparsity is None else sparsity, scope == "global", parse_block(block), kept)
+
+    def reason_to_leave(self, matrix: Matrix) -> str | None:
+        if self.pattern is not None and matrix.in_channels % self.pattern[1]:
+            return f"{matrix.in_channels} input channel(s) are no multiple of {self.pattern[1]}"
+        return None
+
+    def masks(self, matrices: Sequence[Matrix]) -> list[Mask]:
+        if self.pattern is not None:
+            return [mask_of_every(matrix, *self.pattern) for matrix in matrices]
+        return masks(matrices, self.share, self.block, self.together)
 
 
 @dataclass(slots=True)
@@ -61,6 +96,7 @@ class _Weight:
     """One payload, the Const nodes that hold it and the layers that read it."""
 
     tensor: Tensor
+    matrix: Matrix
     nodes: list[Node]
     layers: list[Node]
 
@@ -71,7 +107,7 @@ def _weights(graph: Graph) -> Sequence[_Weight]:
         layer = linear(graph, node) if node.op in LINEAR else None
         if layer is None or isinstance(layer, str) or not layer.weight.dtype.is_floating:
             continue
-        weight = found.setdefault(id(layer.weight), _Weight(layer.weight, [], []))
+        weight = found.setdefault(id(layer.weight), _Weight(layer.weight, Matrix.of(layer), [], []))
         holder = graph.producer(layer.weight_value)
         weight.layers.append(node)
         if holder not in weight.nodes:
@@ -93,29 +129,7 @@ def _reason_to_leave(graph: Graph, weight: _Weight, exclude: tuple[str, ...], de
     return None
 
 
-def _masks(arrays: Sequence[NDArray[Any]], sparsity: float, together: bool) -> Sequence[NDArray[np.bool_]]:
-    """For each array, which elements go."""
-    magnitudes = [np.abs(array.reshape(-1)) for array in arrays]
-    if together and magnitudes:
-        ends = np.cumsum([m.size for m in magnitudes])
-        flat = np.split(_smallest(np.concatenate(magnitudes), sparsity), ends[:-1])
-    else:
-        flat = [_smallest(magnitude, sparsity) for magnitude in magnitudes]
-    return [mask.reshape(array.shape) for mask, array in zip(flat, arrays, strict=True)]
-
-
-def _smallest(magnitude: NDArray[Any], share: float) -> NDArray[np.bool_]:
-    count = round(share * magnitude.size)
-    if count == 0:
-        return np.zeros(magnitude.shape, np.bool_)
-    threshold = np.partition(magnitude, count - 1)[count - 1]
-    mask: NDArray[np.bool_] = magnitude < threshold
-    ties = np.flatnonzero(magnitude == threshold)
-    mask[ties[: count - int(np.count_nonzero(mask))]] = True
-    return mask
-
-
-def _prune(editor: Editor, weight: _Weight, mask: NDArray[np.bool_]) -> Finding:
+def _prune(editor: Editor, weight: _Weight, mask: Mask) -> Finding:
     array = weight.tensor.array
     if np.any(array[mask]):
         pruned = Tensor(np.where(mask, np.zeros((), array.dtype), array), weight.tensor.dtype)

@@ -236,6 +236,8 @@ class _Reader:
     def _scalar(self, node: Node, key: str) -> Any:
         if not isinstance(node, ScalarNode):
             raise self._error(node, f"{key}: {_kind(node)} where a plain value belongs")
+        if node.style is None and node.tag in (_TAG + "int", _TAG + "float") and ":" in node.value:
+            return node.value  # to YAML 1.1, 2:4 is a number of base 60; to everybody else it is text
         try:
             return yaml.constructor.SafeConstructor().construct_object(node)
         except ValueError as error:

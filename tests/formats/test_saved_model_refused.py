@@ -227,15 +227,6 @@ def test_random_numbers_from_a_variable(tmp_path: Path) -> None:
     refused(path, UnsupportedModel, "signature serving_default reaches RngReadAndSkip", "more than read a variable")
 
 
-def test_loops(built: Built) -> None:
-    refused(built(models.loop), UnsupportedModel, "signature serving_default reaches StatelessWhile", "control flow")
-
-
-def test_functions_as_arguments(tmp_path: Path) -> None:
-    serve = tf.function(lambda x: {"y": tf.map_fn(lambda row: row * 2, x)}, input_signature=X)
-    refused(models.save(tf.Module(), tmp_path / "m", serving_default=serve), UnsupportedModel, "While")
-
-
 def test_datasets(tmp_path: Path) -> None:
     @tf.function(input_signature=X)
     def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from tfopt.errors import InvalidModel, UnsupportedModel
 from tfopt.formats.checkpoint import Checkpoint
 from tfopt.formats.numpy_types import array_dtype
 from tfopt.formats.safety import User
+from tfopt.ir.arguments import Bound, bind, is_handed_on, moved_outputs
+from tfopt.ir.bodies import CONTROL_FLOW, WHILES, first_argument
 from tfopt.ir.graph import AttrValue, Graph, Node, Value
 from tfopt.ir.rewrite import Editor, reachable
 from tfopt.ir.types import DType, Shape, Tensor
@@ -30,10 +33,17 @@ def source(graph: Graph, value: Value) -> Value:
     return value
 
 
-def restored_variables(graph: Graph, restore: Iterable[str], origin: str) -> Mapping[str, str]:
-    """The name in the checkpoint of every variable (by its handle's node) that the restoring nodes assign.
+class Stored(NamedTuple):
+    """Where a value is in the checkpoint: a tensor's name, and which part of it, `rows columns start,length:-`."""
 
-    Raises UnsupportedModel for a variable that is stored in slices.
+    name: str
+    part: str = ""
+
+
+def restored_variables(graph: Graph, restore: Iterable[str], origin: str) -> Mapping[str, Stored]:
+    """The place in the checkpoint of every variable (by its handle's node) that the restoring nodes assign.
+
+    Raises UnsupportedModel for a variable whose place is computed.
     """
     found = {}
     for name in sorted(reachable(graph, restore)):
@@ -41,25 +51,25 @@ def restored_variables(graph: Graph, restore: Iterable[str], origin: str) -> Map
         if node.op == "AssignVariableOp":
             value = source(graph, node.inputs[1])
             if graph[value.node].op == "RestoreV2":
-                found[node.inputs[0].node] = _checkpoint_name(graph, value, f"{origin}: {node.inputs[0].node}")
+                found[node.inputs[0].node] = stored(graph, value, f"{origin}: {node.inputs[0].node}")
     return found
 
 
-def _checkpoint_name(graph: Graph, value: Value, where: str) -> str:
+def stored(graph: Graph, value: Value, where: str) -> Stored:
+    """What a RestoreV2 reads to make the value. Raises UnsupportedModel when that is computed."""
     names, slices = (graph.constant(source(graph, text)) for text in graph[value.node].inputs[1:3])
     if names is None or slices is None:
-        raise UnsupportedModel("is a variable whose name in the checkpoint is computed", where=where)
-    if slices.array.flat[value.port]:
-        raise UnsupportedModel("is a variable that is stored in slices, which tfopt does not read yet", where=where)
+        raise UnsupportedModel("is restored from a place in the checkpoint that is computed", where=where)
     name: bytes = names.array.flat[value.port]
-    return name.decode(errors="replace")
+    part: bytes = slices.array.flat[value.port]
+    return Stored(name.decode(errors="replace"), part.decode(errors="replace"))
 
 
 @dataclass(frozen=True, slots=True)
 class Freezer:
     """`names` as `restored_variables` gives them; `users` says who reaches a node, for error messages."""
 
-    names: Mapping[str, str]
+    names: Mapping[str, Stored]
     checkpoint: Checkpoint
     users: Mapping[str, User]
     origin: str
@@ -73,21 +83,66 @@ class Freezer:
         tensors = {
             node.name: self._tensor(node) for node in graph.by_op.get("VarHandleOp", ()) if node.name not in live
         }
+        return self._frozen(graph, tensors, self.users, {})
+
+    def _frozen(self, graph: Graph, tensors: Mapping[str, Tensor], users: Mapping[str, User], done: Bound) -> Graph:
+        """With a constant for each of these nodes, in functions too: a loop hands on no variable."""
+        graph = self._captured(graph, tensors, users, done)
         editor = Editor(graph)
         for name, tensor in tensors.items():
             editor.update(_const(graph[name], tensor))
         for node in graph.nodes:
             for value in node.inputs:
                 if value.node in tensors:
-                    self._read(editor, node, tensors[value.node])
+                    self._read(editor, node, tensors[value.node], users)
         return editor.finish()
 
-    def _read(self, editor: Editor, node: Node, tensor: Tensor) -> None:
+    def _read(self, editor: Editor, node: Node, tensor: Tensor, users: Mapping[str, User]) -> None:
         if node.op not in _READERS:
-            what = f"{self.users.get(node.name, User(None))} reaches {node.op}, which does more than read a variable"
-            hint = "export a signature that only reads its variables"
-            raise UnsupportedModel(what, where=f"{self.origin}: {node.name}", hint=hint)
+            raise self._refused(node, users, "does more than read a variable")
         _READERS[node.op](editor, node, tensor)
+
+    def _refused(self, node: Node, users: Mapping[str, User], what: str) -> UnsupportedModel:
+        hint = "export a signature that only reads its variables"
+        told = f"{users.get(node.name, User(None))} reaches {node.op}, which {what}"
+        return UnsupportedModel(told, where=f"{self.origin}: {node.name}", hint=hint)
+
+    def _captured(self, graph: Graph, tensors: Mapping[str, Tensor], users: Mapping[str, User], done: Bound) -> Graph:
+        """With the variables that control flow is handed put into its functions."""
+        nodes: list[Node] = []
+        moved: dict[Value, Value] = {}
+        for node in graph.nodes:
+            inputs = tuple(moved.get(value, value) for value in node.inputs)
+            kept = node if inputs == node.inputs else replace(node, inputs=inputs)
+            nodes.append(self._bind(kept, tensors, users, moved, done) if node.op in CONTROL_FLOW else kept)
+        if all(new is old for new, old in zip(nodes, graph.nodes, strict=True)):
+            return graph
+        return replace(graph, nodes=tuple(nodes), outputs=tuple(moved.get(value, value) for value in graph.outputs))
+
+    def _bind(
+        self,
+        node: Node,
+        tensors: Mapping[str, Tensor],
+        users: Mapping[str, User],
+        moved: dict[Value, Value],
+        done: Bound,
+    ) -> Node:
+        arguments = enumerate(node.inputs[first_argument(node) :])
+        known = {place: tensors[value.node] for place, value in arguments if value.node in tensors}
+        if not known:
+            return node
+        for place in known:
+            if not is_handed_on(node, place):
+                raise self._refused(node, users, "puts one variable in the place of another")
+        user = users.get(node.name, User(None))
+
+        def finish(body: Graph, constants: Mapping[str, Tensor]) -> Graph:
+            return self._frozen(body, constants, dict.fromkeys(body.by_name, user), done)
+
+        if node.op in WHILES:
+            moved.update({node.value(place): node.inputs[place] for place in known})
+            moved.update(moved_outputs(node, known))
+        return bind(node, known, finish, done)
 
     def _tensor(self, handle: Node) -> Tensor:
         where = f"{self.origin}: {handle.name}"
@@ -96,7 +151,7 @@ class Freezer:
                 "is a variable that nothing restores or initialises, so TensorFlow Serving has no value for it either"
             )
             raise InvalidModel(what, where=where, hint="export the model again (a Keras model with model.export)")
-        array = self.checkpoint.read(self.names[handle.name])
+        array = self.checkpoint.read(*self.names[handle.name])
         dtype, shape = handle.attrs.get("dtype"), handle.attrs.get("shape")
         if not isinstance(dtype, DType) or not isinstance(shape, Shape):
             raise InvalidModel("is a variable without a type", where=where)

@@ -2,24 +2,30 @@
 
 What a call promises is kept: whatever does something in a called body (an assertion, the filling of a table) still
 runs when the call's outputs are asked for, and still waits for what the call waited for. Waiting for a node that does
-nothing but compute is waiting for those of its ancestors that do something; the flat graph says only that.
+nothing but compute is waiting for those of its ancestors that do something; the flat graph says only that. In a loop
+or branch of TensorFlow 1 control edges also say which iteration and which branch a node belongs to: behind a Switch or
+an Enter every one of them is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
-from tfopt.errors import InvalidModel
-from tfopt.formats.effects import has_effect, is_handle
+from tfopt.errors import InvalidModel, UnsupportedModel
+from tfopt.formats.effects import acts, is_handle, is_stateful
 from tfopt.formats.library import Body, FunctionBody, Library, unknown_op
 from tfopt.formats.names import Names, joined, readable
 from tfopt.formats.node_def import check_arity, op_def, output_dtypes
 from tfopt.formats.safety import User, check
-from tfopt.ir.graph import DEFAULT_SIGNATURE, Node, Value
-from tfopt.ir.types import DType
+from tfopt.ir.frames import OPENERS
+from tfopt.ir.graph import DEFAULT_SIGNATURE, AttrScalar, AttrValue, FunctionRef, Graph, Node, Value
+from tfopt.ir.rewrite import is_back_edge
+from tfopt.ir.types import UNKNOWN_SHAPE, DType
 
 Effects = frozenset[str]
+#: By name, and by what is allowed in them: None where nothing is checked, else whether the initialiser runs them.
+_Functions = dict[tuple[str, "bool | None"], Graph]
 _NONE: Effects = frozenset()
 
 
@@ -43,15 +49,21 @@ class Inliner:
     Raises InvalidModel, UnsupportedModel and UnsafeModel; see `safety.check` for the latter two.
     """
 
-    def __init__(self, graph: Body, library: Library, names: Names, origin: str) -> None:
+    def __init__(
+        self, graph: Body, library: Library, names: Names, origin: str, functions: _Functions | None = None
+    ) -> None:
         self.nodes: dict[str, Node] = {}
         self.users: dict[str, User] = {}
         self._origin = origin
         self._library = library
         self._names = names
         self._root = Scope(graph)
+        self._given: dict[Value, Value] = {}
         self._effects: dict[str, Effects] = {}
+        self._framed: set[str] = set()
+        self._loops: list[tuple[Scope, Node, str, User | None]] = []
         self._handles: dict[tuple[object, ...], Value] = {}
+        self._functions: _Functions = {} if functions is None else functions
 
     def add_root(self, wish: str, node: Node, stands_for: Value) -> str:
         """Put a node of our own in the place of a value of the graph (an input, an asset). Returns its name."""
@@ -61,7 +73,13 @@ class Inliner:
         return name
 
     def add_alias(self, name: str, stands_for: Value) -> None:
-        self._root.values[stands_for] = Value(name)
+        self._root.values[stands_for] = self._given[stands_for] = Value(name)
+
+    def start_over(self, without: Collection[Value]) -> None:
+        """Read what follows from a new copy of the graph, in which these values are computed, whatever stood for
+        them. Resources and what else was put in the place of a value stay."""
+        given = {value: put for value, put in self._given.items() if value not in without}
+        self._root = Scope(self._root.body, values=given)
 
     def value(self, reference: Value, user: User | None) -> Value:
         """The flat value that a value of the graph has become. Nothing is checked for safety without a user."""
@@ -69,6 +87,16 @@ class Inliner:
         if reference not in self._root.values:
             raise InvalidModel(f"there is no output {reference.port}", where=self._where(self._root, reference.node))
         return self._root.values[reference]
+
+    def function(self, body: FunctionBody, user: User | None) -> Graph:
+        """The function that the inliner was made for, as a graph of its own."""
+        for name, dtype in zip(body.args, body.arg_dtypes, strict=True):
+            self.add_root(name, Node("", "Placeholder", (), {"dtype": dtype, "shape": UNKNOWN_SHAPE}), Value(name))
+            self._root.effects[name] = _NONE
+        inputs = tuple(self.nodes)
+        outputs = tuple(self.value(value, user) for value in body.returns)
+        targets = _NONE.union(*(self.run(name, user) for name in body.must_run))
+        return Graph(tuple(self.nodes.values()), inputs, outputs, tuple(sorted(targets)))
 
     @property
     def graph(self) -> Body:
@@ -82,6 +110,14 @@ class Inliner:
         return self._root.effects[name]
 
     def _visit(self, scope: Scope, values: Iterable[Value], names: Iterable[str], user: User | None) -> None:
+        self._collect(scope, values, names, user)
+        while self._loops and self._loops[-1][0] is scope:
+            _, merge, name, reached_by = self._loops.pop()
+            self._collect(scope, merge.inputs, (), reached_by)
+            inputs = tuple(self._input(scope, merge, value) for value in merge.inputs)
+            self.nodes[name] = replace(self.nodes[name], inputs=inputs)
+
+    def _collect(self, scope: Scope, values: Iterable[Value], names: Iterable[str], user: User | None) -> None:
         roots = [value.node for value in values if value not in scope.values]
         for node in self._needed(scope, [*roots, *names], user):
             callee = self._library.callee(node)
@@ -113,12 +149,14 @@ class Inliner:
 
     @staticmethod
     def _needs(scope: Scope, node: Node) -> Iterator[str]:
+        """What has to be placed before the node. What an iteration hands to the next one is placed behind it."""
         # Reversed, because the last one on the stack is the first one placed.
         for control in reversed(node.controls):
             if control not in scope.effects:
                 yield control
         for value in reversed(node.inputs):
-            if value not in scope.values and value.node not in scope.effects:
+            waits = value not in scope.values and value.node not in scope.effects
+            if waits and not _is_handed_back(scope, node, value):
                 yield value.node
 
     def _check(self, scope: Scope, node: Node, user: User | None) -> None:
@@ -131,10 +169,13 @@ class Inliner:
 
     def _place(self, scope: Scope, node: Node, user: User | None) -> None:
         check_arity(node, self._where(scope, node.name))
-        inputs = tuple(self._input(scope, node, value) for value in node.inputs)
+        placed = [value for value in node.inputs if not _is_handed_back(scope, node, value)]
+        inputs = tuple(self._input(scope, node, value) for value in placed)
         controls = _NONE.union(*(scope.effects[name] for name in node.controls))
-        if _is_stateful(node.op):
+        if is_stateful(node.op):
             controls |= scope.waits
+        elif not inputs:  # a constant is part of the iteration or branch in which the function is called
+            controls |= scope.waits & self._framed
         if node.op == "NoOp":
             scope.effects[node.name] = controls
         elif node.op == "Identity" and node.attrs.get("T") is DType.RESOURCE:
@@ -146,10 +187,34 @@ class Inliner:
         else:
             name = self._name(scope, node.name, node.op, user)
             before = _NONE.union(*(self._effects[value.node] for value in inputs))
-            self._put(Node(name, node.op, inputs, node.attrs, (), tuple(sorted(controls - before))), user)
+            attrs = self._with_functions(scope, node, user)
+            self._put(Node(name, node.op, inputs, attrs, (), tuple(sorted(controls - before))), user)
             for port, _ in enumerate(output_dtypes(node)):
                 scope.values.setdefault(node.value(port), Value(name, port))
             scope.effects[node.name] = self._effects[name]
+            if len(placed) < len(node.inputs):
+                self._loops.append((scope, node, name, user))
+
+    def _with_functions(self, scope: Scope, node: Node, user: User | None) -> Mapping[str, AttrValue]:
+        """The node's attributes, the functions themselves in the place of their names."""
+
+        def resolved(value: AttrScalar) -> AttrScalar:
+            if not isinstance(value, FunctionRef) or not value.name:
+                return value
+            return self._function(value.name, self._where(scope, node.name), user)
+
+        return {
+            key: tuple(map(resolved, value)) if isinstance(value, tuple) else resolved(value)
+            for key, value in node.attrs.items()
+        }
+
+    def _function(self, name: str, where: str, user: User | None) -> Graph:
+        key = name, None if user is None else user.signature is None
+        if key not in self._functions:
+            body = self._library.body(name, where)
+            inner = Inliner(body, self._library, Names(), where, self._functions)
+            self._functions[key] = inner.function(body, user)
+        return self._functions[key]
 
     def _handle(self, scope: Scope, node: Node, user: User | None) -> Value:
         """Handles of one name are one resource, so they become one node."""
@@ -158,6 +223,10 @@ class Inliner:
         own = shared if shared and shared != _ANONYMOUS else (scope.body.name, node.name)
         key = (node.op, node.attrs.get("container"), own)
         if key not in self._handles:
+            if isinstance(self._root.body, FunctionBody):
+                what = f"{user} reaches {node.op}, which makes a resource in a loop or branch, and that is not carried"
+                hint = "make it outside, and capture it"
+                raise UnsupportedModel(what, where=self._where(scope, node.name), hint=hint)
             name = self._name(scope, node.name, node.op, user)
             self._put(Node(name, node.op, (), node.attrs), user)
             self._handles[key] = Value(name)
@@ -167,8 +236,12 @@ class Inliner:
         self.nodes[node.name] = node
         if user is not None:
             self.users[node.name] = user
-        before = (self._effects[needed] for needed in (*(value.node for value in node.inputs), *node.controls))
-        self._effects[node.name] = frozenset([node.name]) if has_effect(node.op) else _NONE.union(*before)
+        needed = (*(value.node for value in node.inputs), *node.controls)
+        if node.op in OPENERS or not self._framed.isdisjoint(needed):
+            self._framed.add(node.name)
+        alone = acts(node) or node.name in self._framed
+        before = _NONE.union(*(self._effects[name] for name in needed))
+        self._effects[node.name] = frozenset([node.name]) if alone else before
 
     def _call(self, scope: Scope, node: Node, body: FunctionBody, user: User | None) -> None:
         if len(node.inputs) != len(body.args):
@@ -176,6 +249,7 @@ class Inliner:
             raise InvalidModel(what, where=self._where(scope, node.name))
         args = [self._input(scope, node, value) for value in node.inputs]
         waits = scope.waits.union(*(scope.effects[name] for name in node.controls))
+        waits = waits.union(value.node for value in args if value.node in self._framed)
         inner = Scope(
             body,
             joined((scope.path, readable(node.name))),
@@ -216,9 +290,10 @@ class Inliner:
         return f"{self._origin}: {joined((scope.path, name))}"
 
 
-def _is_stateful(op: str) -> bool:
-    definition = op_def(op)
-    return definition is not None and bool(definition.is_stateful)
+def _is_handed_back(scope: Scope, node: Node, value: Value) -> bool:
+    """Does the value close a loop, and is it not there yet?"""
+    waits = value not in scope.values and value.node not in scope.effects and value.node in scope.body.defs
+    return waits and is_back_edge(scope.body.node(value.node), node)
 
 
 #: What TensorFlow writes for a resource that must not be shared (tensorflow/core/framework/resource_handle.h).

@@ -5,18 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tfopt.errors import UnsupportedModel
-from tfopt.formats.effects import TABLE_WRITES, ops
+from tfopt.formats.effects import TABLE_WRITES
 from tfopt.formats.node_def import op_def
+from tfopt.formats.old_ops import removed_in
+from tfopt.ir.bodies import BRANCHES
 from tfopt.ir.facts import VARIABLE_WRITES
-from tfopt.ir.graph import FunctionRef, Node
-
-_CONTROL_FLOW = ops(
-    """
-    While StatelessWhile If StatelessIf Case StatelessCase For Enter Exit NextIteration Merge Switch LoopCond RefEnter
-    RefExit RefNextIteration RefMerge RefSwitch RefSelect
-    """
-)
-
+from tfopt.ir.graph import AttrValue, Node
+from tfopt.ir.types import DType
 
 @dataclass(frozen=True, slots=True)
 class User:
@@ -37,27 +32,23 @@ def check(node: Node, user: User, where: str) -> None:
 
 
 def _problem(node: Node, user: User) -> tuple[str, str] | None:
-    if node.op in _CONTROL_FLOW:
-        return "and control flow is not carried yet", "export the model without loops and branches"
+    if node.op in BRANCHES and DType.RESOURCE in _dtypes(node.attrs.get("Tout")):
+        return "which chooses between resources, and that is not carried", "look up in each branch, and choose after it"
     if "Dataset" in node.op or "Iterator" in node.op:
         return "and input pipelines are not carried", "export what comes after the pipeline"
-    if _names_function(node):
-        return "which runs a function, and that is not carried yet", "export the model without it"
-    if _has_references(node.op):
-        hint = "load it in TensorFlow 2 and save it again with tf.saved_model.save"
-        return "and TF1 reference variables are not carried yet", hint
     if user.signature is not None and node.op in VARIABLE_WRITES | TABLE_WRITES:
         hint = "export a signature that only reads; a layer that was exported in training mode writes"
         return "so it changes its own state when it serves", hint
+    if since := removed_in(node.op):
+        return f"which TensorFlow removed in graph {since}", "export the model with a newer TensorFlow"
+    if _has_references(node.op):
+        hint = "export the model without it; variables that are only read are carried"
+        return "which works on a TF1 reference, and that is not carried", hint
     return None
 
 
-def _names_function(node: Node) -> bool:
-    return any(
-        isinstance(item, FunctionRef) and item.name
-        for value in node.attrs.values()
-        for item in (value if isinstance(value, tuple) else (value,))
-    )
+def _dtypes(value: AttrValue | None) -> tuple[object, ...]:
+    return value if isinstance(value, tuple) else ()
 
 
 def _has_references(op: str) -> bool:

@@ -13,13 +13,16 @@ import numpy as np
 
 from tfopt.errors import UnsupportedModel
 from tfopt.formats.assets import asset_values, read_asset
+from tfopt.formats.captured import take_in_values
 from tfopt.formats.checkpoint import Checkpoint
 from tfopt.formats.freeze import Freezer, restored_variables
+from tfopt.formats.functions import settled
 from tfopt.formats.initialise import check_table_files, init_node, noticed, read_assets_directly
 from tfopt.formats.inline import Inliner
 from tfopt.formats.library import Library, graph_body
 from tfopt.formats.meta_graph import read_meta_graph
 from tfopt.formats.names import Names
+from tfopt.formats.old_ops import modernise
 from tfopt.formats.protos import MetaGraphDef
 from tfopt.formats.safety import User
 from tfopt.formats.shapes import with_types
@@ -53,6 +56,7 @@ def read_saved_model(path: Path, *, tags: tuple[str, ...] = ("serve",)) -> Model
     path = Path(path)
     meta_graph = read_meta_graph(path, tags)
     check_unsafe(meta_graph, str(path))
+    modernise(meta_graph)
     specs = signature_specs(meta_graph, str(path))
     names = Names()
     inliner = Inliner(graph_body(meta_graph.graph_def), Library(meta_graph.graph_def), names, str(path))
@@ -121,7 +125,8 @@ def _initialised(flat: Graph, init: Iterable[str], name: str) -> Graph:
 
 def _frozen(flat: Graph, freezer: Freezer) -> Graph:
     live = {node.inputs[0].node for node in flat.by_op.get("AssignVariableOp", ())}
-    return _needed(freezer.freeze(flat, live))
+    flat = take_in_values(flat, live, freezer.users, freezer.origin)
+    return settled(_needed(freezer.freeze(flat, live)))
 
 
 def _needed(flat: Graph) -> Graph:

@@ -48,6 +48,7 @@ class WrittenArtifact:
     size: Size
     digest: str
     requires: tuple[str, ...]
+    notes: tuple[str, ...]
     judgements: Mapping[str, Judgement]
 
     @property
@@ -67,6 +68,7 @@ class WrittenArtifact:
             "bytes": self.size.bytes,
             "gzip_bytes": self.size.gzip_bytes,
             "requires": list(self.requires),
+            "notes": list(self.notes),
             "fidelity": {key: judgement.to_dict() for key, judgement in self.judgements.items()},
         }
 
@@ -96,7 +98,7 @@ def compress(
     out: str | Path | None = None,
     *,
     recipe: str | Recipe = "exact",
-    data: str | Path | None = None,
+    data: str | Path | Sequence[str | Path] | Mapping[str, str | Path] | None = None,
     labels: str | Path | None = None,
     signature: str | None = None,
     max_drop: str | float | None = None,
@@ -106,10 +108,11 @@ def compress(
 ) -> CompressResult:
     """Run `recipe` (a name, a file or a Recipe) over a SavedModel and write a version directory.
 
-    `out` is `<model>-<recipe>` beside the model unless said. `data` holds samples by input name, `labels` their
-    classes. `max_drop` is in absolute points ("0.5" or "0.5%"): of accuracy with labels, else of agreement with the
-    original; `min_cosine` is for models that are no classifiers. `seed`, 0 or more, is that of the split and of
-    synthetic samples. The model's own warmup requests go along.
+    `out` is `<model>-<recipe>` beside the model unless said. `data` says where samples are (`tfopt.data.source`), or
+    where those of each signature are; `labels` holds the classes of the main signature's. `max_drop` is in absolute
+    points ("0.5" or "0.5%"): of accuracy with labels, else of agreement with the original; `min_cosine` is for models
+    that are no classifiers. `seed`, 0 or more, is that of the split and of synthetic samples. The model's own warmup
+    requests go along.
 
     Raises OutputExists, UsageError, the errors of reader, samples, recipe and converters, and Refused (a
     FidelityError) when an artifact breaks the contract or differs by more than allowed. Nothing is written then.
@@ -123,7 +126,7 @@ def compress(
     from tfopt.formats.saved_model import read_saved_model
 
     read = read_saved_model(source)
-    evidence = gather_evidence(source, read, data=_path(data), labels=_path(labels), signature=signature, seed=seed)
+    evidence = gather_evidence(source, read, data=_sources(data), labels=_path(labels), signature=signature, seed=seed)
     result = run_pipeline(read, steps, probe=_probe(evidence), tell=tell)
     return _Writer(source, target, steps, gate, evidence, result, tell).write()
 
@@ -141,6 +144,14 @@ def _check_arguments(source: Path, target: Path, seed: int) -> None:
         raise UsageError("the output lies in the model", where=str(target), hint=hint)
     if seed < 0:
         raise UsageError(f"a seed is 0 or more, not {seed}")
+
+
+def _sources(
+    data: str | Path | Sequence[str | Path] | Mapping[str, str | Path] | None,
+) -> Sequence[str | Path] | Mapping[str, str | Path]:
+    if data is None:
+        return ()
+    return (data,) if isinstance(data, str | Path) else data
 
 
 def _path(value: str | Path | None) -> Path | None:
@@ -194,7 +205,7 @@ class _Writer:
             path=self.target,
             ledger=self.result.ledger,
             artifacts=tuple(written),
-            notes=(*self.evidence.notes, *_lost(self.source)),
+            notes=(*self.evidence.notes, *_told(written), *_lost(self.source)),
             source_size=measure_size(self.source),
             manifest=manifest.data,
         )
@@ -216,16 +227,27 @@ class _Writer:
         self.tell("writing the SavedModel")
         yield write_saved_model(self.result.model, directory), self.result.exact
         for requested in self.result.requested:
-            exact = requested.exact and requested.request.options["precision"] == "float32"
+            exact = requested.exact and requested.request.options.get("precision", "float32") == "float32"
             yield self._convert(requested, directory), exact
 
     def _convert(self, requested: Requested, directory: Path) -> Artifact:
+        if requested.request.kind == "onnx":
+            from tfopt.targets.onnx import write_onnx
+
+            self.tell("converting to ONNX")
+            return write_onnx(requested.model, directory / "model.onnx", **requested.request.options)
         from tfopt.targets.tflite import write_tflite
 
         precision = requested.request.options["precision"]
         self.tell(f"converting to TFLite {precision}")
         calibration = {key: split.calibration for key, split in self.evidence.splits.items()}
-        return write_tflite(requested.model, directory / "model.tflite", precision=precision, calibration=calibration)
+        return write_tflite(
+            requested.model,
+            directory / "model.tflite",
+            precision=precision,
+            calibration=calibration,
+            tell=self.tell,
+        )
 
     def _prove(
         self,
@@ -250,6 +272,7 @@ class _Writer:
             size=measure_size(artifact.path),
             digest=tree_digest(artifact.path),
             requires=artifact.requires,
+            notes=artifact.notes,
             judgements=judgements,
         )
 
@@ -271,6 +294,11 @@ class _Writer:
             "signatures": {key: info.as_dict() for key, info in contract.items()},
             "artifacts": {artifact.kind: artifact.to_dict() for artifact in written},
         }
+
+
+def _told(written: Sequence[WrittenArtifact]) -> Iterator[str]:
+    for artifact in written:
+        yield from (f"{artifact.kind}: {note}" for note in artifact.notes)
 
 
 def _lost(source: Path) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfopt.data import Samples, Split, load_labels, load_samples, split, synthetic_samples, warmup_samples
+from tfopt.data import (
+    Samples,
+    Split,
+    by_signature,
+    load_labels,
+    load_samples,
+    split,
+    synthetic_samples,
+    warmup_samples,
+)
 from tfopt.errors import InvalidSamples, NotFound, UsageError, nearest
 from tfopt.ir.graph import DEFAULT_SIGNATURE, Model, Signature
 from tfopt.ir.types import TensorType
@@ -35,35 +44,49 @@ def gather_evidence(
     path: Path,
     model: Model,
     *,
-    data: Path | None = None,
+    data: Sequence[str | Path] | Mapping[str, str | Path] = (),
     labels: Path | None = None,
     signature: str | None = None,
     seed: int = 0,
 ) -> Evidence:
-    """Samples for every signature: the file for the main one, else the model's own warmup records, else synthetic ones,
-    which a note says. A signature with the main one's inputs shares its samples.
+    """Samples for every signature: its own source, else the model's own warmup records, else synthetic ones, which a
+    note says. A signature without a source that has the main one's inputs shares its samples.
 
-    Raises InvalidSamples, NotFound for an unknown signature, UsageError for labels without data.
+    `data` are sources by signature, or a list of them as `tfopt.data.by_signature` reads it; `labels` belong to the
+    main signature's. Raises InvalidSamples, NotFound for an unknown signature, UsageError for two sources of one
+    signature and for labels without samples.
     """
-    if labels is not None and data is None:
-        raise UsageError("--labels needs --data", hint="labels belong to samples")
     main = main_signature(model, signature)
+    sources = _sources(data, model, main)
+    if labels is not None and main not in sources:
+        raise UsageError("--labels needs --data", hint="labels belong to samples")
     inputs = {key: input_types(entry) for key, entry in model.signatures.items()}
-    given = load_samples(data, inputs[main]) if data is not None else None
     splits: dict[str, Split] = {}
     notes: list[str] = []
     for key in sorted(model.signatures, key=lambda key: key != main):
-        if key == main and given is not None:
-            splits[key] = split(given, seed=seed)
+        if key in sources:
+            splits[key] = split(load_samples(sources[key], inputs[key], signature=key), seed=seed)
         elif key != main and inputs[key] == inputs[main]:
             splits[key] = splits[main]
         else:
             splits[key], note = _own_samples(path, key, inputs[key], seed)
             notes.append(note)
     true_classes = None
-    if labels is not None and given is not None:
-        true_classes = load_labels(labels, given.count)[splits[main].held_out_indices]
+    if labels is not None:
+        count = int(splits[main].record["count"])
+        true_classes = load_labels(labels, count)[splits[main].held_out_indices]
     return Evidence(main, splits, true_classes, tuple(notes))
+
+
+def _sources(
+    data: Sequence[str | Path] | Mapping[str, str | Path], model: Model, main: str
+) -> Mapping[str, str | Path]:
+    if not isinstance(data, Mapping):
+        return by_signature(data, model.signatures, main)
+    for key in data:
+        if key not in model.signatures:
+            raise NotFound(f"there are samples for the signature {key}", hint=nearest(key, model.signatures))
+    return data
 
 
 def main_signature(model: Model, wanted: str | None) -> str:

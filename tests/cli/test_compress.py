@@ -280,3 +280,21 @@ def test_bad_models(run: Run, tmp_path: Path, kind: str) -> None:
     assert not (tmp_path / "out").exists()
     if before is not None:
         assert tree(model) == before
+
+
+def test_samples_for_each_signature(run: Run, built: Callable[..., Path], tmp_path: Path) -> None:
+    model = built(models.two_signatures)
+    np.savez(tmp_path / "score.npz", x=np.random.default_rng(0).standard_normal((9, 5)).astype(np.float32))
+    (tmp_path / "feed.py").write_text(
+        "import numpy as np\n\n\ndef feed():\n    for n in range(6):\n        yield {'x': np.full(5, n, np.float32)}\n"
+    )
+    out = tmp_path / "out"
+    flags = ["--data", f"score={tmp_path}/score.npz", "--data", f"score={tmp_path}/feed.py:feed"]
+    code, _, err = run("compress", model, out, *flags)
+    assert code == 2
+    assert "two sources of samples for the signature score" in err
+    code, _, err = run("compress", model, out, *flags[:2])
+    assert code == 0, err
+    record = json.loads((out / "assets.extra" / "tfopt.json").read_text())["samples"]["signatures"]
+    assert record["score"]["count"] == 9
+    assert record["serving_default"]["source"] == "synthetic"

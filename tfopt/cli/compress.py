@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 
 class Quantize(str, Enum):
+    float16 = "float16"
+    dynamic = "dynamic"
     int8 = "int8"
 
 
@@ -32,9 +34,11 @@ def compress(
         typer.Option(help="A recipe's name (`tfopt recipes`) or YAML file; the flags below are short for one."),
     ] = None,
     quantize: Annotated[
-        Quantize | None, typer.Option(help="Also write an int8 model.tflite, calibrated on the samples.")
+        Quantize | None,
+        typer.Option(help="Also write a model.tflite of this precision; int8 is calibrated on the samples."),
     ] = None,
     tflite: Annotated[bool, typer.Option("--tflite", help="Also write a float model.tflite.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also write a model.onnx, for ONNX Runtime.")] = False,
     prune: Annotated[
         float | None, typer.Option(help="Set this share of the weights to zero, the smallest first, e.g. 0.5.")
     ] = None,
@@ -45,7 +49,12 @@ def compress(
         list[str] | None, typer.Option(help="Do not prune layers of this name pattern, e.g. '*head*'. Repeatable.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Samples: .npz by input name, or .npy for a single input. No labels needed.")
+        list[str] | None,
+        typer.Option(
+            metavar="[SIGNATURE=]SOURCE",
+            help="Samples, no labels needed: .npz, .npy, TFRecords of tf.Example, images or module.py:function, with "
+            "options behind commas (photos/,range=0..1). Repeatable, one a signature.",
+        ),
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="True classes of the samples (.npy), to measure accuracy.")
@@ -83,7 +92,7 @@ def compress(
     from tfopt.report.ledger_table import artifacts_table, findings_text, ledger_table, verdicts_text
     from tfopt.store.output import check_absent
 
-    chosen = _recipe(recipe, quantize, tflite, prune, prune_scope, exclude)
+    chosen = _recipe(recipe, quantize, tflite, onnx, prune, prune_scope, exclude)
     if save_recipe is not None:
         check_absent(save_recipe)
     try:
@@ -125,6 +134,7 @@ def _recipe(
     recipe: str | None,
     quantize: Quantize | None,
     tflite: bool,
+    onnx: bool,
     prune: float | None,
     prune_scope: Scope | None,
     exclude: list[str] | None,
@@ -134,7 +144,7 @@ def _recipe(
 
     of_pruning = {"--prune-scope": prune_scope is not None, "--exclude": bool(exclude)}
     if recipe is not None:
-        if quantize is not None or tflite or prune is not None or any(of_pruning.values()):
+        if quantize is not None or tflite or onnx or prune is not None or any(of_pruning.values()):
             raise UsageError(
                 "--recipe and the flags that are short for one do not go together", hint="put the steps into the recipe"
             )
@@ -145,6 +155,7 @@ def _recipe(
     return recipe_from_flags(
         quantize=quantize.value if quantize else None,
         tflite=tflite,
+        onnx=onnx,
         prune=prune,
         prune_scope=(prune_scope or Scope.layer).value,
         prune_exclude=tuple(exclude or ()),

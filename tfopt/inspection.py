@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tfopt.errors import UsageError
+from tfopt.ir.bodies import all_nodes
 from tfopt.ir.text import to_text
 from tfopt.ledger import LedgerRow
 from tfopt.passes.base import Finding
@@ -63,7 +64,7 @@ def inspect_model(path: Path) -> Inspection:
 
     model = read_saved_model(path)
     original, *rows = run_pipeline(model, load_recipe("exact")).ledger
-    operations = Counter(node.op for node in model.graph)
+    operations = Counter(node.op for node in all_nodes(model.graph))
     return Inspection(
         path=path,
         kind="saved_model",

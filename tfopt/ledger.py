@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tfopt.ir.bodies import graphs
 from tfopt.ir.facts import macs
 from tfopt.ir.graph import Graph, Model, Signature
 from tfopt.ir.rewrite import reachable
@@ -29,11 +30,11 @@ class Weight:
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """The model after one step.
+    """The model after one step, functions included.
 
     `parameters` and `nonzeros` count the elements of floating-point constants, `bytes` and `gzip_bytes` the payload
     of all constants, each shared tensor once. `macs` are multiply-accumulates of the linear layers for one example, in
-    the signature that needs most.
+    the signature that needs most; a loop's body counts once, and of several branches the one that needs most.
     `change` is the largest difference of any output to the original's over the original's largest magnitude, on the
     probe samples; None where nothing was measured. `seconds` is the step's own time without measuring.
     """
@@ -84,7 +85,7 @@ class Scales:
         return LedgerRow(
             step=step,
             options=dict(options or {}),
-            nodes=len(graph),
+            nodes=sum(map(len, graphs(graph))),
             parameters=sum(weight.elements for weight in floating),
             nonzeros=sum(weight.nonzeros for weight in floating),
             bytes=sum(weight.bytes for _, weight in weighed),
@@ -110,7 +111,7 @@ def signature_macs(graph: Graph, signature: Signature) -> int:
 def tensors(graph: Graph) -> Iterator[Tensor]:
     """Every constant's payload, a shared one once."""
     seen: set[int] = set()
-    for node in graph.by_op.get("Const", ()):
+    for node in (node for found in graphs(graph) for node in found.by_op.get("Const", ())):
         if id(node.tensor) not in seen:
             seen.add(id(node.tensor))
             yield node.tensor

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, Union, overload
 
+from tfopt.ir.bodies import innermost_first
 from tfopt.ir.frames import masked, unmasked
 from tfopt.ir.graph import Graph, Model
 
@@ -117,16 +118,25 @@ class Step:
         return replace(outcome, graph=graph if outcome.graph is shown else unmasked(outcome.graph))
 
     def run_model(self, model: Model, options: Mapping[str, Any] | None = None) -> ModelOutcome:
-        """Run a pass of either kind over a model. The very model comes back when nothing changed. Raises TypeError
-        for a target."""
+        """Run a pass of either kind over a model, a graph pass over every function in it too, innermost first and
+        each function once. The very model comes back when nothing changed. Raises TypeError for a target."""
         if self.over == "graph":
-            made = self.run(model.graph, options)
-            return ModelOutcome(model.with_graph(made.graph), made.findings)
+            return self._run_everywhere(model, options)
         shown = model.with_graph(masked(model.graph))
         result = self.function(shown, **(options or {}))
         outcome = result if isinstance(result, ModelOutcome) else ModelOutcome(result)
         changed = outcome.model
         return replace(outcome, model=model if changed is shown else changed.with_graph(unmasked(changed.graph)))
+
+    def _run_everywhere(self, model: Model, options: Mapping[str, Any] | None) -> ModelOutcome:
+        findings: list[Finding] = []
+
+        def run(graph: Graph, path: str) -> Graph:
+            made = self.run(graph, options)
+            findings.extend(replace(f, node=f"{path}/{f.node}") if path else f for f in made.findings)
+            return made.graph
+
+        return ModelOutcome(model.with_graph(innermost_first(model.graph, run)), tuple(findings))
 
     @property
     def _nature(self) -> str:

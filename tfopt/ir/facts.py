@@ -56,8 +56,8 @@ _REDUCTIONS = _names(
 
 _LINEAR = _names(
     """
-    BatchMatMul BatchMatMulV2 BiasAdd BiasAddV1 Conv2D Conv2DBackpropInput Conv3D DepthwiseConv2dNative
-    Einsum FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 MatMul
+    BatchMatMul BatchMatMulV2 BatchNormWithGlobalNormalization BiasAdd BiasAddV1 Conv2D Conv2DBackpropInput Conv3D
+    Conv3DBackpropInputV2 DepthwiseConv2dNative Einsum FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 MatMul
     """
 )
 
@@ -188,7 +188,7 @@ def macs(graph: Graph, node: Node) -> int:
     """
     if node.op in ("Conv2D", "Conv3D"):
         return _size(node.outputs[0].shape) * prod(_dims(graph, node, 1)[:-1])
-    if node.op == "Conv2DBackpropInput":
+    if node.op in ("Conv2DBackpropInput", "Conv3DBackpropInputV2"):
         return _size(graph.type_of(node.inputs[2]).shape) * prod(_dims(graph, node, 1)[:-1])
     if node.op == "DepthwiseConv2dNative":
         return _size(node.outputs[0].shape) * prod(_dims(graph, node, 1)[:2])

@@ -18,6 +18,7 @@ _LAYERS = {
     "Conv2D": (4, 2, (3,)),
     "Conv3D": (5, 3, (4,)),
     "Conv2DBackpropInput": (4, 3, (2,)),
+    "Conv3DBackpropInputV2": (5, 4, (3,)),
     "DepthwiseConv2dNative": (4, 2, (2, 3)),
     "MatMul": (2, 0, (1,)),
     "BatchMatMul": (2, 0, (1,)),
@@ -25,6 +26,9 @@ _LAYERS = {
 }
 
 LINEAR = frozenset(_LAYERS)
+
+#: Those that read their data third, behind the sizes of what they make.
+TRANSPOSED = frozenset({"Conv2DBackpropInput", "Conv3DBackpropInputV2"})
 
 Vector = NDArray[np.float64]
 
@@ -35,7 +39,8 @@ class Linear:
 
     `in_axis` and `out_axes` are axes of the weight; the product of the latter is `channels` (two for a depthwise
     filter: input channel and multiplier). `axis` is the channel axis of the data, counted from its end (-1, or -3
-    for NCHW).
+    for NCHW). Of a convolution in several `groups` each reads its own share of the input channels and makes its own
+    share of the output channels.
     """
 
     node: Node
@@ -43,6 +48,11 @@ class Linear:
     in_axis: int
     out_axes: tuple[int, ...]
     axis: int
+    groups: int = 1
+
+    @property
+    def data_value(self) -> Value:
+        return self.node.inputs[data_input(self.node)]
 
     @property
     def weight_value(self) -> Value:
@@ -54,24 +64,35 @@ class Linear:
 
     @property
     def in_channels(self) -> int:
-        return int(self.weight.array.shape[self.in_axis])
+        return int(self.weight.array.shape[self.in_axis]) * self.groups
 
     def scaled(self, scale: Vector) -> NDArray[Any]:
         """The weight with output channel c multiplied by scale[c], computed in float64 and rounded once."""
-        return self._times(scale, self.out_axes).astype(self.weight.array.dtype)
+        shape = [dim if axis in self.out_axes else 1 for axis, dim in enumerate(self.weight.array.shape)]
+        return np.asarray(self.weight.array.astype(np.float64) * scale.reshape(shape)).astype(self.weight.array.dtype)
 
     def scaled_in(self, scale: Vector) -> NDArray[Any]:
         """The weight with input channel c multiplied by scale[c], computed in float64 and rounded once."""
-        return self._times(scale, (self.in_axis,)).astype(self.weight.array.dtype)
+        return self._times_in(scale).astype(self.weight.array.dtype)
 
     def response(self, shift: Vector) -> Vector:
         """What the layer makes of an input that is shift[c] everywhere in channel c, per output channel."""
         rest = tuple(axis for axis in range(self.weight.array.ndim) if axis not in self.out_axes)
-        return np.asarray(self._times(shift, (self.in_axis,)).sum(axis=rest)).reshape(-1)
+        return np.asarray(self._times_in(shift).sum(axis=rest)).reshape(-1)
 
-    def _times(self, factors: Vector, axes: tuple[int, ...]) -> NDArray[np.float64]:
-        shape = [dim if axis in axes else 1 for axis, dim in enumerate(self.weight.array.shape)]
-        return np.asarray(self.weight.array.astype(np.float64) * factors.reshape(shape))
+    def _times_in(self, factors: Vector) -> NDArray[np.float64]:
+        weight = self.weight.array.astype(np.float64)
+        if self.groups == 1:
+            shape = [dim if axis == self.in_axis else 1 for axis, dim in enumerate(weight.shape)]
+            return np.asarray(weight * factors.reshape(shape))
+        # Only Conv2D comes in groups: its last two axes are the channels of one group, and all output channels.
+        of_group = factors.reshape(self.groups, -1).T
+        return np.asarray(weight * np.repeat(of_group, weight.shape[-1] // self.groups, axis=1))
+
+
+def data_input(node: Node) -> int:
+    """Which input of a linear layer is the data."""
+    return 2 if node.op in TRANSPOSED else 0
 
 
 def linear(graph: Graph, node: Node) -> Linear | str:
@@ -89,4 +110,12 @@ def linear(graph: Graph, node: Node) -> Linear | str:
         return f"{node.name} has the data format {data_format!r}"
     if node.attrs.get("transpose_b") or node.attrs.get("adj_y"):
         in_axis, out_axes = 1, (0,)
-    return Linear(node, weight, in_axis, out_axes, -3 if data_format == b"NCHW" else -1)
+    axis = -3 if data_format == b"NCHW" else -1
+    return Linear(node, weight, in_axis, out_axes, axis, _groups(graph, node, weight, axis))
+
+
+def _groups(graph: Graph, node: Node, weight: Tensor, axis: int) -> int:
+    dims = graph.type_of(node.inputs[0]).shape.dims
+    if node.op != "Conv2D" or dims is None or len(dims) != 4:
+        return 1
+    return max((dims[axis] or 0) // max(int(weight.array.shape[2]), 1), 1)

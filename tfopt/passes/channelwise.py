@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tfopt.ir.facts import IDENTITIES
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.linear import Vector
 from tfopt.ir.types import Tensor
+from tfopt.passes.channels import Channels
 
-BATCH_NORMS = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})
+#: By op: the inputs that are gamma, beta, mean and variance.
+_PARAMETERS = {
+    "FusedBatchNorm": (1, 2, 3, 4),
+    "FusedBatchNormV2": (1, 2, 3, 4),
+    "FusedBatchNormV3": (1, 2, 3, 4),
+    "BatchNormWithGlobalNormalization": (4, 3, 1, 2),
+}
 
-
-@dataclass(frozen=True, slots=True)
-class Channels:
-    """Where a value has its channels: how many, and on which axis, counted from the end (-1, or -3 for NCHW)."""
-
-    count: int
-    axis: int
-
-    @property
-    def data_format(self) -> bytes:
-        return b"NCHW" if self.axis == -3 else b"NHWC"
+BATCH_NORMS = frozenset(_PARAMETERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +53,6 @@ _BINARY = frozenset({"Add", "AddV2", "Div", "Mul", "RealDiv", "Sub"})
 CHANNELWISE = BATCH_NORMS | _BINARY | {"BiasAdd", "Neg"}
 
 
-#: Ops that `keeps_channels` may find to move elements only.
-KEEPING = IDENTITIES | {"BatchToSpaceND", "ExpandDims", "Reshape", "Squeeze"}
-
-
 def affine(graph: Graph, node: Node, value: Value, channels: Channels) -> Affine | str:
     """What `node` does to each channel of its input `value`, or why that is not of this kind."""
     step = _affine(graph, node, value, channels)
@@ -80,40 +73,33 @@ def _affine(graph: Graph, node: Node, value: Value, channels: Channels) -> Affin
     return f"{node.name} is a {node.op}"
 
 
-def keeps_channels(graph: Graph, node: Node, value: Value, channels: Channels) -> bool:
-    """Does `node` move the elements of its first input without mixing channels or taking them from the last axis?"""
-    if node.op not in KEEPING or channels.axis != -1 or node.inputs[0] != value or value in node.inputs[1:]:
-        return False
-    if node.op in IDENTITIES:
-        return True
-    before, after = graph.type_of(value).shape.dims, node.outputs[0].shape.dims
-    if not before or not after or before[-1] != channels.count or after[-1] != channels.count:
-        return False
-    if node.op == "BatchToSpaceND":
-        block = graph.type_of(node.inputs[1]).shape.dims
-        return block is not None and block[0] is not None and block[0] <= len(before) - 2
-    # Row-major order: where the last dim stays, an element keeps its place in it.
-    return True
-
-
 def _batch_norm(graph: Graph, node: Node, value: Value, channels: Channels) -> Affine | str:
-    if node.attrs.get("is_training", True):
+    if node.op in ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3") and node.attrs.get("is_training", True):
         return f"{node.name} normalises by the statistics of each batch (is_training)"
-    if node.attrs.get("data_format", b"NHWC") != channels.data_format:
+    if not _has_axis(graph, node, value, channels):
         return f"{node.name} has its channels on another axis than what it reads"
     read = [port for port in range(1, len(node.outputs)) if graph.is_read(node.value(port))]
     if read:
         return f"the statistics that {node.name} gives on port {read[0]} are read"
     if node.inputs[0] != value or value in node.inputs[1:]:
         return f"{node.name} reads {value} as a parameter"
-    constants = [_vector(graph, parameter, channels.count) for parameter in node.inputs[1:5]]
+    constants = [_vector(graph, node.inputs[at], channels.count) for at in _PARAMETERS[node.op]]
     if any(constant is None for constant in constants):
         return f"a parameter of {node.name} is not constant, see fold_constants"
     gamma, beta, mean, variance = (constant for constant in constants if constant is not None)
-    epsilon = cast(float, node.attrs.get("epsilon", 1e-4))
+    if not node.attrs.get("scale_after_normalization", True):
+        gamma = np.ones_like(gamma)
+    epsilon = cast(float, node.attrs.get("variance_epsilon", node.attrs.get("epsilon", 1e-4)))
     with np.errstate(all="ignore"):
         scale = gamma / np.sqrt(variance + epsilon)
         return Affine(scale, beta - mean * scale)
+
+
+def _has_axis(graph: Graph, node: Node, value: Value, channels: Channels) -> bool:
+    """Are the channels of `value` where the data format of `node` has them?"""
+    data_format = cast(bytes, node.attrs.get("data_format", b"NHWC"))
+    first = data_format in (b"NCHW", b"NCDHW")
+    return channels.data_format(graph.type_of(value).shape.rank) == (b"NCHW" if first else b"NHWC")
 
 
 def _vector(graph: Graph, value: Value, count: int) -> Vector | None:
@@ -123,9 +109,9 @@ def _vector(graph: Graph, value: Value, count: int) -> Vector | None:
 
 def _bias_add(graph: Graph, node: Node, value: Value, channels: Channels) -> Affine | str:
     bias = _vector(graph, node.inputs[1], channels.count)
-    if bias is None:
+    if bias is None and graph.constant(node.inputs[1]) is None:
         return f"the bias of {node.name} is not constant, see fold_constants"
-    if node.inputs[0] != value or node.attrs.get("data_format", b"NHWC") != channels.data_format:
+    if bias is None or node.inputs[0] != value or not _has_axis(graph, node, value, channels):
         return f"{node.name} has its channels on another axis than what it reads"
     return Affine(np.ones(channels.count), bias)
 
@@ -159,11 +145,23 @@ def _arithmetic(op: str, operand: Vector, position: int) -> Affine:
 
 def per_channel(tensor: Tensor, rank: int | None, channels: Channels) -> Vector | None:
     """One float64 per channel when `tensor` broadcasts along all axes but the channels', else None."""
-    dims = tensor.array.shape
-    if rank is None or len(dims) > rank or not tensor.dtype.is_floating:
+    shape = tensor.array.shape
+    if rank is None or len(shape) > rank or not tensor.dtype.is_floating:
         return None
-    at = len(dims) + channels.axis
-    if any(dim != 1 for axis, dim in enumerate(dims) if axis != at):
+    whole = np.reshape(tensor.array, (1,) * (rank - len(shape)) + shape).astype(np.float64)
+    others = [axis for axis in range(-rank, 0) if axis not in channels.axes]
+    if any(whole.shape[axis] != 1 for axis in others):
         return None
-    numbers = tensor.array.astype(np.float64).reshape(-1)
-    return np.broadcast_to(numbers, (channels.count,)) if numbers.size in (1, channels.count) else None
+    ordered = whole.transpose([rank + axis for axis in (*others, *channels.axes)])
+    of_channels = ordered.reshape([ordered.shape[axis] for axis in range(len(others), rank)])
+    fits = all(d in (1, dim) for d, dim in zip(of_channels.shape, channels.dims, strict=True))
+    return np.broadcast_to(of_channels, channels.dims).reshape(-1) if fits else None
+
+
+def broadcasting(vector: NDArray[Any], channels: Channels) -> NDArray[Any]:
+    """One number per channel in the shape in which it broadcasts against a value with these channels."""
+    places = sorted(range(len(channels.axes)), key=lambda place: channels.axes[place])
+    spread = [1] * -min(channels.axes)
+    for axis, dim in zip(channels.axes, channels.dims, strict=True):
+        spread[axis] = dim
+    return np.asarray(vector.reshape(channels.dims).transpose(places).reshape(spread))

@@ -1,50 +1,59 @@
-"""Fold the channelwise ops before a linear layer into it."""
+"""Fold the channelwise ops before linear layers into them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tfopt.ir.facts import IDENTITIES
 from tfopt.ir.graph import Graph, Node, Value
-from tfopt.ir.linear import LINEAR, Linear
+from tfopt.ir.linear import LINEAR, TRANSPOSED, Linear, data_input
 from tfopt.ir.rewrite import Editor
 from tfopt.passes.base import Finding
-from tfopt.passes.channelwise import CHANNELWISE, KEEPING, Affine, Channels, affine
-from tfopt.passes.folding import Folded, NewWeights, fits, foldable
+from tfopt.passes.channels import MOVING, before
+from tfopt.passes.channelwise import BATCH_NORMS, CHANNELWISE, Affine, affine, broadcasting
+from tfopt.passes.folding import Folded, NewWeights, fits, foldable, input_channels
+from tfopt.passes.window import window, window_pads
+
+_LEADING = CHANNELWISE | (MOVING - {"BatchToSpaceND"})
+
+#: What is about 1 after a shift this large had lost four of its 24 bits before it.
+_LARGEST_SHIFT = 16.0
+#: A scale beyond these costs the bits of denormal numbers.
+_SMALLEST_SCALE, _LARGEST_SCALE = 1e-12, 1e12
 
 
 def fold_ahead(graph: Graph) -> Folded:
-    """Each linear layer with what leads to it: a scaled weight, and a BiasAdd for what the shifts made."""
+    """Each linear layer with what leads to it: a scaled weight, and a BiasAdd for what the shifts made.
+
+    What leads to several linear layers, and to nothing else, is folded into all of them or into none.
+    """
     editor = Editor(graph)
     weights = NewWeights(graph, editor)
     findings: list[Finding] = []
     reasons: dict[str, str] = {}
-    for node in graph.nodes:
-        # Behind a transposed convolution the response to a constant input differs from place to place.
-        if node.op not in LINEAR or node.op == "Conv2DBackpropInput" or not _is_led_to(graph, node):
+    for value, nodes in _led_to(graph).items():
+        plans = [_plan(graph, node) for node in nodes]
+        chains = [plan for plan in plans if isinstance(plan, _Plan)]
+        if len(chains) == len(plans) and all(plan.chain.is_like(chains[0].chain) for plan in chains):
+            findings += [_fold(editor, plan, weights) for plan in chains]
             continue
-        layer = foldable(graph, node)
-        if isinstance(layer, str):
-            continue
-        chain = _chain(graph, layer)
-        if not chain.steps:
-            continue
-        reason = _reason_against(graph, layer, chain)
-        if reason is None:
-            findings.append(_fold(editor, layer, chain, weights))
-        else:
-            reasons.update((step.name, reason) for step in chain.steps)
+        told = [plan.reason for plan in plans if isinstance(plan, _Against)]
+        steps = {step.name for plan in plans if isinstance(plan, _Plan | _Against) for step in plan.chain.steps}
+        reasons.update(dict.fromkeys(steps, told[0] if told else f"not all that read {value} can take it"))
     return Folded(editor.finish(), (*findings, *weights.splits()), reasons)
 
 
-def _is_led_to(graph: Graph, node: Node) -> bool:
-    return graph.producer(node.inputs[0]).op in _LEADING and graph.is_private(node.inputs[0])
-
-
-_RESHAPES = KEEPING - {"BatchToSpaceND"}
-_LEADING = CHANNELWISE | _RESHAPES
+def _led_to(graph: Graph) -> dict[Value, list[Node]]:
+    """The linear layers that something leads to, by the value they read, where nothing else reads it."""
+    found: dict[Value, list[Node]] = {}
+    for node in graph.nodes:
+        if node.op not in LINEAR:
+            continue
+        value = node.inputs[data_input(node)]
+        if graph.producer(value).op in _LEADING and value not in graph.output_set:
+            found.setdefault(value, []).append(node)
+    return {value: nodes for value, nodes in found.items() if len(nodes) == len(graph.readers[value])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,42 +66,69 @@ class _Chain:
     effect: Affine
     start: Value
 
+    def is_like(self, other: _Chain) -> bool:
+        return (self.steps, self.passed) == (other.steps, other.passed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is folded into `layer`; `kept` is what stays before it, to be added to each channel."""
+
+    layer: Linear
+    chain: _Chain
+    kept: Affine | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Against:
+    chain: _Chain
+    reason: str
+
+
+def _plan(graph: Graph, node: Node) -> _Plan | _Against | None:
+    layer = foldable(graph, node)
+    if isinstance(layer, str):
+        return None
+    chain = _chain(graph, layer)
+    if not chain.steps:
+        return None
+    plan = _within_padding(graph, layer, chain)
+    if isinstance(plan, str):
+        return _Against(chain, plan)
+    reason = _reason_against(graph, plan)
+    return plan if reason is None else _Against(chain, reason)
+
 
 def _chain(graph: Graph, layer: Linear) -> _Chain:
     steps: list[Node] = []
     passed: list[Node] = []
     passed_by_steps = 0
     effect = Affine.identity(layer.in_channels)
-    channels = Channels(layer.in_channels, layer.axis)
-    value = start = layer.node.inputs[0]
-    while graph.is_private(value) and not graph.producer(value).controls:
+    channels = input_channels(layer)
+    value = start = layer.data_value
+    while (value == layer.data_value or graph.is_private(value)) and not graph.producer(value).controls:
         node = graph.producer(value)
-        before = _data_input(graph, node)
+        source = _data_input(graph, node)
         # The bias of another layer is fused with that layer, and stays there.
-        if before is None or (node.op == "BiasAdd" and graph.producer(before).op in LINEAR):
+        if source is None or (node.op == "BiasAdd" and graph.producer(source).op in LINEAR):
             break
-        if node.op in _RESHAPES:
-            flattened = _channels_before(graph, node, before, channels)
-            if flattened is None:
+        if node.op in MOVING:
+            moved = before(graph, node, channels) if node.inputs[0] == source else None
+            if moved is None:
                 break
             passed.append(node)
-            channels = flattened
+            channels = moved
         else:
-            step = affine(graph, node, before, channels)
+            step = affine(graph, node, source, channels)
             # A single channel that the constants broadcast to several is no channelwise op.
-            if isinstance(step, str) or not _has_channels(graph, before, channels):
+            if isinstance(step, str) or not channels.are_of(graph, source):
                 break
             effect = step.repeated(layer.in_channels // channels.count).then(effect)
             steps.append(node)
             passed_by_steps = len(passed)
-            start = before
-        value = before
+            start = source
+        value = source
     return _Chain(tuple(steps), tuple(passed[:passed_by_steps]), effect, start)
-
-
-def _has_channels(graph: Graph, value: Value, channels: Channels) -> bool:
-    dims = graph.type_of(value).shape.dims
-    return dims is not None and len(dims) >= -channels.axis and dims[channels.axis] == channels.count
 
 
 def _data_input(graph: Graph, node: Node) -> Value | None:
@@ -101,50 +137,69 @@ def _data_input(graph: Graph, node: Node) -> Value | None:
     return varying[0] if len(varying) == 1 and node.op in _LEADING else None
 
 
-def _channels_before(graph: Graph, node: Node, before: Value, channels: Channels) -> Channels | None:
-    """The channels before a reshape: in row-major order each keeps its place when their number divides the new one,
-    as where a Flatten makes h*w*c of c."""
-    if node.inputs[0] != before or channels.axis != -1:
-        return None
-    if node.op in IDENTITIES:
-        return channels
-    old, new = graph.type_of(before).shape.dims, node.outputs[0].shape.dims
-    if not old or not new or new[-1] != channels.count or not old[-1] or channels.count % old[-1]:
-        return None
-    return Channels(old[-1], -1)
+def _within_padding(graph: Graph, layer: Linear, chain: _Chain) -> _Plan | str:
+    """A layer that pads sees zeros beside what a shift makes: scale * x + shift goes into it as
+    scale * (x + shift / scale), and the sum stays."""
+    if not np.any(chain.effect.shift) or not _mixes_zeros(graph, layer):
+        return _Plan(layer, chain)
+    reason = f"the padding of {layer.node.name} mixes zeros into it"
+    if chain.passed or (len(chain.steps) == 1 and chain.steps[0].op not in BATCH_NORMS):
+        return reason
+    scale = np.abs(chain.effect.scale)
+    if np.any(scale < _SMALLEST_SCALE) or np.any(scale > _LARGEST_SCALE):
+        return f"{reason}, and its scale is too small or too large to be told from its shift"
+    shift = chain.effect.shift / chain.effect.scale
+    only_scale = Affine(chain.effect.scale, np.zeros_like(shift))
+    return _Plan(layer, replace(chain, effect=only_scale), Affine(np.ones_like(shift), shift))
 
 
-def _reason_against(graph: Graph, layer: Linear, chain: _Chain) -> str | None:
-    node = layer.node
+def _mixes_zeros(graph: Graph, layer: Linear) -> bool:
+    """Does the response to a constant input differ from place to place?"""
+    if layer.node.op in TRANSPOSED:
+        return True
+    if isinstance(window(graph, layer.node), str):
+        return False
+    pads = window_pads(graph, layer.node)
+    return pads is None or any(any(pad) for pad in pads)
+
+
+def _reason_against(graph: Graph, plan: _Plan) -> str | None:
+    layer, effect, node = plan.layer, plan.chain.effect, plan.layer.node
     if node.attrs.get("transpose_a") or node.attrs.get("adj_x"):
         return f"{node.name} reads it transposed"
-    if not _has_channels(graph, node.inputs[0], Channels(layer.in_channels, layer.axis)):
-        return f"{node.name} reads its channels in groups, or an unknown number of them"
-    if np.any(chain.effect.shift) and _pads(layer):
-        return f"the padding of {node.name} mixes zeros into it"
+    if not input_channels(layer).are_of(graph, layer.data_value):
+        return f"{node.name} reads an unknown number of channels"
     with np.errstate(over="ignore"):
-        scaled = layer.scaled_in(chain.effect.scale)
-    if not np.all(np.isfinite(scaled)) or not fits(layer.response(chain.effect.shift), layer):
+        scaled = layer.scaled_in(effect.scale)
+    overflows = not np.all(np.isfinite(scaled)) or not fits(layer.response(effect.shift), layer)
+    if overflows or (plan.kept is not None and not fits(plan.kept.shift, layer)):
         return f"the weights folded into {node.name} would overflow"
+    if np.any(np.abs(effect.shift) > _LARGEST_SHIFT):
+        return f"its shift of {np.max(np.abs(effect.shift)):g} cancels what {node.name} would have to round before"
     return None
 
 
-def _pads(layer: Linear) -> bool:
-    padding = layer.node.attrs.get("padding", b"VALID")
-    window = [dim for axis, dim in enumerate(layer.weight.array.shape) if axis not in (layer.in_axis, *layer.out_axes)]
-    return padding != b"VALID" and not (padding == b"SAME" and max(window, default=1) == 1)
-
-
-def _fold(editor: Editor, layer: Linear, chain: _Chain, weights: NewWeights) -> Finding:
-    node, effect = layer.node, chain.effect
-    data = chain.start
+def _fold(editor: Editor, plan: _Plan, weights: NewWeights) -> Finding:
+    layer, chain, node = plan.layer, plan.chain, plan.layer.node
+    data = chain.start if plan.kept is None else _shifted(editor, plan, plan.kept)
     for passed in reversed(chain.passed):
         editor.update(passed.with_inputs(data, *passed.inputs[1:]))
         data = passed.value()
-    weight = layer.weight_value
-    if np.any(effect.scale != 1):
-        weight = weights.weight(layer, layer.scaled_in(effect.scale), effect.scale)
-    editor.update(node.with_inputs(data, weight))
-    editor.redirect(node.value(), weights.add_bias(layer, layer.response(effect.shift)))
+    inputs = list(node.inputs)
+    inputs[data_input(node)] = data
+    if np.any(chain.effect.scale != 1):
+        inputs[1] = weights.weight(layer, layer.scaled_in(chain.effect.scale), chain.effect.scale)
+    editor.update(node.with_inputs(*inputs))
+    editor.redirect(node.value(), weights.add_bias(layer, layer.response(chain.effect.shift)))
     what = " and ".join(dict.fromkeys(step.op for step in reversed(chain.steps)))
-    return Finding(chain.steps[-1].name, True, f"{what} folded into {node.op} {node.name} behind it")
+    rest = "" if plan.kept is None else ", but for an AddV2 that the padding needs"
+    return Finding(chain.steps[-1].name, True, f"{what} folded into {node.op} {node.name} behind it{rest}")
+
+
+def _shifted(editor: Editor, plan: _Plan, kept: Affine) -> Value:
+    """What the layer reads with the shift added to it."""
+    layer, name = plan.layer, plan.layer.node.name
+    read = editor.graph.type_of(layer.data_value)
+    shift = broadcasting(kept.shift.astype(layer.weight.array.dtype), input_channels(layer))
+    inputs = (plan.chain.start, editor.constant(f"{name}/shift", shift, layer.weight.dtype))
+    return editor.add("AddV2", f"{name}/shifted", inputs, (read,), {"T": layer.weight.dtype}).value()

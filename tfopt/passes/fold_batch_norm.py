@@ -23,11 +23,12 @@ def fold_batch_norm(graph: Graph) -> Graph | Outcome:
     What is folded is the whole chain of ops behind a Conv2D, DepthwiseConv2dNative, MatMul or their kin that
     multiply each channel by a constant or add one: FusedBatchNorm in its three versions, the Mul and AddV2 that
     Keras 3 exports (after fold_constants), biases and scalings. One BiasAdd remains, right behind the layer, where
-    TensorFlow fuses it. Reshapes that keep the channels, as Conv1D and Dense on sequences have them, are passed.
-    Each value in the chain must have no other reader.
+    TensorFlow fuses it. Reshapes and transposes that only move the channels, as in Conv1D, in Dense on sequences,
+    where attention splits its heads and in what was ported from channels first, are passed. Each value in the chain
+    must have no other reader.
 
-    A chain that stands behind no linear layer is folded into the one it leads to, unless the padding of that one
-    mixes zeros into what a shift makes.
+    A chain that stands behind no linear layer is folded into those it leads to. Where their padding mixes zeros into
+    what a shift makes, only the scale goes in, and one sum remains.
 
     New weights are computed in float64 and rounded once; those of 16 bits are left, since that would show.
     Source: Jacob et al., Quantization and Training of Neural Networks, 2018, section 3.2 (arXiv:1712.05877).
@@ -48,6 +49,8 @@ def _left(graph: Graph, behind: Folded, ahead: Folded) -> Iterator[Finding]:
         if node.op in BATCH_NORMS or _is_scaling_before_a_sum(graph, node):
             reasons = [behind.reasons.get(node.name) or _no_layer(graph, node), ahead.reasons.get(node.name)]
             yield Finding(node.name, False, "; ".join(filter(None, reasons)))
+        elif node.name in ahead.reasons:
+            yield Finding(node.name, False, ahead.reasons[node.name])
 
 
 def _is_scaling_before_a_sum(graph: Graph, node: Node) -> bool:

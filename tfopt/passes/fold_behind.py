@@ -10,8 +10,9 @@ from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.linear import LINEAR, Linear
 from tfopt.ir.rewrite import Editor
 from tfopt.passes.base import Finding
-from tfopt.passes.channelwise import CHANNELWISE, KEEPING, Affine, affine, keeps_channels
-from tfopt.passes.folding import Folded, NewWeights, fits, foldable, output_channels
+from tfopt.passes.channels import MOVING, behind
+from tfopt.passes.channelwise import CHANNELWISE, Affine, affine
+from tfopt.passes.folding import Folded, NewWeights, bias_op, fits, foldable, output_channels
 
 
 def fold_behind(graph: Graph) -> Folded:
@@ -29,7 +30,7 @@ def fold_behind(graph: Graph) -> Folded:
             continue
         chain = _chain(graph, layer)
         reasons.update(dict.fromkeys(_reader_names(graph, chain.last), chain.stop))
-        if chain.is_worth_folding:
+        if not chain.is_only_a_bias(layer):
             findings.append(_fold(editor, layer, chain, weights))
     return Folded(editor.finish(), (*findings, *weights.splits()), reasons)
 
@@ -39,7 +40,7 @@ def _is_settled(graph: Graph, node: Node) -> bool:
     readers = graph.readers.get(node.value(), ())
     if len(readers) == 1 and readers[0].op == "BiasAdd":
         readers = graph.readers.get(readers[0].value(), ())
-    return not any(reader.op in CHANNELWISE or reader.op in KEEPING for reader in readers)
+    return not any(reader.op in CHANNELWISE or reader.op in MOVING for reader in readers)
 
 
 def _reader_names(graph: Graph, value: Value) -> list[str]:
@@ -61,10 +62,9 @@ class _Chain:
     last: Value
     stop: str
 
-    @property
-    def is_worth_folding(self) -> bool:
-        only_a_bias = len(self.steps) == 1 and self.steps[0].op == "BiasAdd" and not self.passed
-        return bool(self.steps) and not only_a_bias
+    def is_only_a_bias(self, layer: Linear) -> bool:
+        """Nothing, or what stands where a folded bias would."""
+        return not self.passed and [step.op for step in self.steps] in ([], ["BiasAdd"], [bias_op(layer)])
 
 
 def _chain(graph: Graph, layer: Linear) -> _Chain:
@@ -76,9 +76,10 @@ def _chain(graph: Graph, layer: Linear) -> _Chain:
     last = end = layer.node.value()
     while (stop := _reason_to_stop(graph, last)) is None:
         (node,) = graph.readers[last]
-        if keeps_channels(graph, node, last, channels):
+        moved = behind(graph, node, last, channels)
+        if moved is not None:
             passed.append(node)
-            last = node.value()
+            channels, last = moved, node.value()
             continue
         step = affine(graph, node, last, channels)
         if isinstance(step, str):

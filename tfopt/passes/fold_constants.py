@@ -12,8 +12,10 @@ from tfopt.errors import ExecutionError
 from tfopt.ir.evaluate import EVALUABLE, evaluate
 from tfopt.ir.facts import PURE, idle_nodes
 from tfopt.ir.graph import Graph, Node, Value
+from tfopt.ir.known_sizes import KnownSizes
 from tfopt.ir.rewrite import Editor, constant_node
-from tfopt.ir.types import Shape, Tensor, TensorType
+from tfopt.ir.sizes import holds_sizes
+from tfopt.ir.types import Shape, Tensor, TensorType, numpy_dtype
 from tfopt.passes.base import Finding, Outcome, graph_pass
 
 _Known: TypeAlias = "dict[Value, Tensor]"
@@ -31,7 +33,8 @@ def fold_constants(graph: Graph, *, max_bytes: int = 1_000_000) -> Graph | Outco
         %s = Rsqrt(%v)                  ->    %y = Mul(%x, %s)
         %y = Mul(%x, %s)
 
-    The shape, rank and size of a value count as constants where its type says them. A node stays when the model
+    The shape, rank and size of a value count as constants where its type says them, and so does what is computed
+    from the known dims of a partial shape. A node stays when the model
     would grow by more than `max_bytes` through it, when its op is not among those that `ir.evaluate` knows, or
     when it waits for a node with an effect.
     """
@@ -39,14 +42,18 @@ def fold_constants(graph: Graph, *, max_bytes: int = 1_000_000) -> Graph | Outco
     folded: dict[str, tuple[Tensor, ...]] = {}
     findings = []
     waiting = _Waiting(graph)
+    sizes = KnownSizes(graph)
     for node in graph.nodes:
         if node.op == "Const" and node.name not in graph.targets:
             known[node.value()] = node.tensor
             continue
-        inputs = _known_inputs(graph, node, known) if _is_foldable(graph, node) else None
-        if inputs is None:
+        if not _is_foldable(graph, node):
             continue
-        made = waiting.reason(node) or _computed(graph, node, inputs, max_bytes)
+        inputs = _known_inputs(graph, node, known)
+        from_dims = _from_dims(sizes, node) if inputs is None else None
+        if inputs is None and from_dims is None:
+            continue
+        made = waiting.reason(node) or from_dims or _computed(graph, node, inputs or (), max_bytes)
         if isinstance(made, str):
             findings.append(Finding(node.name, False, made))
             continue
@@ -85,6 +92,16 @@ def _known_inputs(graph: Graph, node: Node, known: Mapping[Value, Tensor]) -> Se
         if value not in known:
             return None
     return [known[value] for value in node.inputs] if node.inputs else None
+
+
+def _from_dims(sizes: KnownSizes, node: Node) -> tuple[Tensor, ...] | None:
+    """A small integer that depends on nothing but known dims, though other dims of the same values are not known."""
+    if len(node.outputs) != 1 or not holds_sizes(node.outputs[0]) or node.outputs[0].shape.dims is None:
+        return None
+    items, dtype = sizes.constant(node.value()), numpy_dtype(node.outputs[0].dtype)
+    if items is None or any(not np.iinfo(dtype).min <= item <= np.iinfo(dtype).max for item in items):
+        return None
+    return (Tensor(np.array(items, dtype).reshape(() if node.outputs[0].shape.rank == 0 else -1)),)
 
 
 def _stand_ins(op: str, types: Sequence[TensorType]) -> Sequence[Tensor] | None:

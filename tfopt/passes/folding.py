@@ -14,7 +14,8 @@ from tfopt.ir.linear import Linear, Vector, linear
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import DType
 from tfopt.passes.base import Finding
-from tfopt.passes.channelwise import Channels
+from tfopt.passes.channels import Channels
+from tfopt.passes.channelwise import broadcasting
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,17 @@ def foldable(graph: Graph, node: Node) -> Linear | str:
 
 
 def output_channels(layer: Linear) -> Channels:
-    return Channels(layer.channels, layer.axis)
+    return Channels((layer.channels,), (layer.axis,))
+
+
+def input_channels(layer: Linear) -> Channels:
+    return Channels((layer.in_channels,), (layer.axis,))
+
+
+def bias_op(layer: Linear) -> str:
+    """What adds a bias behind this layer. TensorFlow fuses BiasAdd into its convolutions, and without oneDNN refuses
+    to run what comes of it when they have groups."""
+    return "BiasAdd" if layer.groups == 1 else "AddV2"
 
 
 def fits(array: NDArray[np.float64], layer: Linear) -> bool:
@@ -51,7 +62,7 @@ class NewWeights:
         self._graph = graph
         self._editor = editor
         self._made: dict[Value, dict[bytes, tuple[Value, set[str]]]] = {}
-        self._biases: dict[tuple[str, bytes], Value] = {}
+        self._biases: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
 
     def weight(self, layer: Linear, scaled: NDArray[Any], scale: Vector) -> Value:
         """A constant that holds `scaled`, which is the layer's weight times `scale`."""
@@ -69,13 +80,20 @@ class NewWeights:
         bias = shift.astype(layer.weight.array.dtype)
         if not np.any(bias):
             return layer.node.value()
-        name, dtype = layer.node.name, layer.weight.dtype
-        key = (dtype.value, bias.tobytes())
+        name, op = layer.node.name, bias_op(layer)
+        attrs: dict[str, AttrValue] = {"T": layer.weight.dtype}
+        if op == "BiasAdd":
+            attrs["data_format"] = b"NHWC" if layer.axis == -1 else b"NCHW"
+        else:
+            bias = broadcasting(bias, output_channels(layer))
+        inputs = (layer.node.value(), self._bias(f"{name}/bias", bias, layer.weight.dtype))
+        return self._editor.add(op, f"{name}/BiasAdd", inputs, layer.node.outputs, attrs).value()
+
+    def _bias(self, name: str, bias: NDArray[Any], dtype: DType) -> Value:
+        key = (dtype.value, bias.shape, bias.tobytes())
         if key not in self._biases:
-            self._biases[key] = self._editor.constant(f"{name}/bias", bias, dtype)
-        attrs: dict[str, AttrValue] = {"T": dtype, "data_format": output_channels(layer).data_format}
-        inputs = (layer.node.value(), self._biases[key])
-        return self._editor.add("BiasAdd", f"{name}/BiasAdd", inputs, layer.node.outputs, attrs).value()
+            self._biases[key] = self._editor.constant(name, bias, dtype)
+        return self._biases[key]
 
     def splits(self) -> Iterator[Finding]:
         """What one weight for several layers has become, where they were not all scaled alike."""

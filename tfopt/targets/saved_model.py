@@ -9,8 +9,10 @@ from tfopt.errors import ConversionError, OutputExists
 from tfopt.formats import protos
 from tfopt.formats.graph_def import to_graph_def
 from tfopt.ir import Asset, Graph, Model, Node, Value
+from tfopt.ir.bodies import all_nodes
 from tfopt.store.disk import writing
 from tfopt.targets.base import Artifact
+from tfopt.targets.captures import with_captures
 from tfopt.targets.checkpoint import Saver, with_saver, write_checkpoint
 from tfopt.targets.meta_graph import to_meta_graph
 from tfopt.targets.weights import LARGE, Variable, as_variables, matrices, share_constants
@@ -23,13 +25,13 @@ _SCHEMA_VERSION = 1
 def write_saved_model(model: Model, directory: Path, *, variables_over: int | None = LARGE) -> Artifact:
     """Write into `directory`, which is made when it is missing. The bytes depend on the model alone.
 
-    Float matrices of more than `variables_over` bytes become variables (`targets/weights.py`), with None nothing does.
+    Float matrices of more than `variables_over` bytes become variables (`targets/weights.py`), those in functions too
+    (`targets/captures.py`); with None nothing does.
 
     Raises OutputExists when a SavedModel is there, OutputError, ConversionError for what a SavedModel cannot hold.
     """
     shared = _fetchable(share_constants(model.graph, (asset.node for asset in model.assets)))
-    chosen = matrices(shared, variables_over) if variables_over is not None else ()
-    graph, variables = as_variables(shared, chosen)
+    graph, variables = _with_variables(shared, variables_over) if variables_over is not None else (shared, ())
     saver: Saver | None = None
     if variables:
         graph, saver = with_saver(graph, variables)
@@ -39,6 +41,11 @@ def write_saved_model(model: Model, directory: Path, *, variables_over: int | No
     with writing(directory):
         _write(directory, content.SerializeToString(deterministic=True), model.assets, variables)
     return Artifact("saved_model", directory)
+
+
+def _with_variables(graph: Graph, over: int) -> tuple[Graph, tuple[Variable, ...]]:
+    changed, variables = as_variables(graph, matrices(graph, over))
+    return with_captures(changed, variables, over)
 
 
 def _write(directory: Path, content: bytes, assets: tuple[Asset, ...], variables: tuple[Variable, ...]) -> None:
@@ -83,6 +90,6 @@ def _copy(graph: Graph, value: Value) -> Node:
 
 
 def _check_size(graph: Graph) -> None:
-    size = sum(node.tensor.nbytes for node in graph.by_op.get("Const", ()))
+    size = sum(node.tensor.nbytes for node in all_nodes(graph) if node.op == "Const")
     if size > _LARGEST_MESSAGE:
         raise ConversionError(f"the graph holds {size / 1e9:.1f} GB of constants, a SavedModel at most 2.1 GB")

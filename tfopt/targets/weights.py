@@ -89,11 +89,24 @@ def as_variables(graph: Graph, nodes: Iterable[Node]) -> tuple[Graph, tuple[Vari
 
 
 def _as_variable(editor: Editor, node: Node) -> Variable:
+    handle = _add_handle(editor, node.name, node.tensor)
     tensor = node.tensor
-    resource = TensorType(DType.RESOURCE, SCALAR)
-    handle = editor.add(
-        "VarHandleOp", f"{node.name}/variable", (), [resource], {"dtype": tensor.dtype, "shape": tensor.shape}
-    )
-    editor.update(handle.with_attrs(shared_name=handle.name.encode()))
     editor.update(Node(node.name, "ReadVariableOp", (handle.value(),), {"dtype": tensor.dtype}, (tensor.type,)))
     return Variable(handle.name, node.name, tensor)
+
+
+def add_variable(editor: Editor, name: str, tensor: Tensor) -> Variable:
+    """A variable that nothing reads yet but what saves it."""
+    handle = _add_handle(editor, name, tensor)
+    read = editor.add("ReadVariableOp", f"{handle.name}/read", [handle.value()], [tensor.type], {"dtype": tensor.dtype})
+    return Variable(handle.name, read.name, tensor)
+
+
+def _add_handle(editor: Editor, name: str, tensor: Tensor) -> Node:
+    resource = TensorType(DType.RESOURCE, SCALAR)
+    handle = editor.add(
+        "VarHandleOp", f"{name}/variable", (), [resource], {"dtype": tensor.dtype, "shape": tensor.shape}
+    )
+    named = handle.with_attrs(shared_name=handle.name.encode())
+    editor.update(named)
+    return named

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tfopt.compression import CompressResult, compress
     from tfopt.errors import TfoptError
     from tfopt.measure.bench import bench
+    from tfopt.measure.compare import compare_reports
     from tfopt.publisher import publish
     from tfopt.serve.server import Server
 
@@ -22,11 +23,22 @@ _HOMES = {
     "Server": "tfopt.serve.server",
     "TfoptError": "tfopt.errors",
     "bench": "tfopt.measure.bench",
+    "compare_reports": "tfopt.measure.compare",
     "compress": "tfopt.compression",
     "publish": "tfopt.publisher",
 }
 
-__all__ = ["Client", "CompressResult", "Server", "TfoptError", "__version__", "bench", "compress", "publish"]
+__all__ = [
+    "Client",
+    "CompressResult",
+    "Server",
+    "TfoptError",
+    "__version__",
+    "bench",
+    "compare_reports",
+    "compress",
+    "publish",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -41,19 +41,19 @@ def test_json_is_all_there_is_on_stdout(built: Built, tmp_path: Path) -> None:
     data = tmp_path / "samples.npz"
     np.savez(data, **artifacts.images(20))
     path = built(artifacts.classifier_tflite)
-    options = ["--batch-size", "1", "--batch-size", "4", "--seconds", "0.05", "--threads", "1"]
+    options = ["--batch-size", "1", "--batch-size", "4", "--seconds", "0.05", "--threads", "1", "--processes", "2"]
     done = run(path, path, "--data", data, *options, "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert [artifact["name"] for artifact in report["artifacts"]] == ["model.tflite", "model.tflite (2)"]
-    assert report["batch_sizes"] == [1, 4]
+    assert [setting["batch_size"] for setting in report["settings"]] == [1, 4]
     assert report["inputs"]["source"] == "file"
     assert report["artifacts"][0]["footprint"]["answer_seconds"] > 0
     assert "batch 4: measuring, 100 %" in done.stderr
 
 
 def test_tables_are_for_people(tflite: Path) -> None:
-    done = run(tflite, tflite, "--seconds", "0.05", "--no-footprint")
+    done = run(tflite, tflite, "--seconds", "0.05", "--processes", "1", "--no-footprint")
     assert done.returncode == 0, done.stderr
     assert "speedup" in done.stdout
     assert "model.tflite (2)" in done.stdout
@@ -61,9 +61,36 @@ def test_tables_are_for_people(tflite: Path) -> None:
 
 
 def test_markdown(tflite: Path) -> None:
-    done = run(tflite, "--seconds", "0.05", "--no-footprint", "--markdown")
+    done = run(tflite, "--seconds", "0.05", "--processes", "1", "--no-footprint", "--markdown")
     assert done.returncode == 0, done.stderr
     assert sum(line.lstrip().startswith("|") for line in done.stdout.splitlines()) == 2 * 3
+
+
+def test_reports_are_written_and_compared(tflite: Path, tmp_path: Path) -> None:
+    files = [tmp_path / "before.json", tmp_path / "after.json"]
+    for file in files:
+        done = run(
+            tflite, "--seconds", "0.05", "--processes", "2", "--precision", "5%", "--no-footprint", "--out", file
+        )
+        assert done.returncode == 0, done.stderr
+    done = run("--compare", *files, "--json", "--out", tmp_path / "change.json")
+    assert done.returncode == 0, done.stderr
+    change = json.loads(done.stdout)
+    assert change == json.loads((tmp_path / "change.json").read_text())
+    assert change["changes"][0]["name"] == "model.tflite"
+    done = run("--compare", *files)
+    assert "model.tflite" in done.stdout
+    assert done.stderr == ""
+
+
+def test_comparing_what_are_no_reports(tmp_path: Path) -> None:
+    (tmp_path / "no.json").write_text("{}")
+    assert "no bench report" in fails("--compare", tmp_path / "no.json", tmp_path / "no.json", code=2)
+    assert "absent.json" in fails("--compare", tmp_path / "absent.json", tmp_path / "no.json", code=11)
+
+
+def test_nothing_to_measure() -> None:
+    assert "bench needs a model" in fails(code=2)
 
 
 def test_a_path_that_is_no_model(tmp_path: Path) -> None:
@@ -85,6 +112,10 @@ def test_a_broken_model(tmp_path: Path) -> None:
         (["--seconds", "0"], "0 seconds"),
         (["--seconds", "-2"], "-2 seconds"),
         (["--threads", "0"], "0 threads"),
+        (["--processes", "0"], "0 processes"),
+        (["--precision", "0"], "precision of 0"),
+        (["--precision", "tight"], "'tight' is no share"),
+        (["--compare"], "takes two reports"),
         (["--shape", "x"], "'x' is no shape"),
         (["--json", "--markdown"], "exclude each other"),
         (["--batch-size", "two"], "--batch-size"),

@@ -15,12 +15,13 @@ from tests import models
 from tests.measure import artifacts
 from tfopt.errors import InvalidModel, InvalidSamples, NotFound, UsageError
 from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, write_warmup
-from tfopt.measure.bench import bench
+from tfopt.measure.bench import LEAST_PROCESSES, bench
+from tfopt.measure.series import calm_seconds
 from tfopt.measure.timing import MIN_ROUNDS
-from tfopt.measure.values import Report
+from tfopt.measure.values import SCHEMA, Report
 
 Built = Callable[[Callable[[Path], Path]], Path]
-QUICK: dict[str, Any] = {"seconds": 0.02, "footprint": False, "threads": 1}
+QUICK: dict[str, Any] = {"seconds": 0.02, "footprint": False, "threads": 1, "processes": 1}
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +42,10 @@ def test_each_artifact_is_timed_at_each_batch_size(report: Report) -> None:
         for timing in artifact.timings:
             seconds = timing.seconds
             assert 0 < seconds.fastest <= seconds.median <= seconds.p90 <= seconds.p99 <= seconds.slowest
-            assert len(timing.round_medians) >= MIN_ROUNDS
-            assert seconds.calls >= len(timing.round_medians)
+            (rounds,) = timing.rounds
+            assert len(rounds) >= MIN_ROUNDS
+            assert seconds.calls >= len(rounds)
+            assert seconds.fastest <= timing.calm <= seconds.slowest
 
 
 def test_the_first_is_what_the_others_are_compared_to(report: Report) -> None:
@@ -52,8 +55,44 @@ def test_the_first_is_what_the_others_are_compared_to(report: Report) -> None:
     for index, timing in enumerate(others[0].timings):
         assert timing.speedup is not None
         assert timing.speedup.low <= timing.speedup.value <= timing.speedup.high
-        pairs = zip(first.timings[index].round_medians, timing.round_medians, strict=True)
-        assert timing.speedup.value == pytest.approx(np.median([a / b for a, b in pairs]))
+        calm = [calm_seconds(each.rounds[0]) for each in (first.timings[index], timing)]
+        assert timing.speedup.value == pytest.approx(calm[0] / calm[1])
+
+
+def test_the_yardstick_and_the_conditions_are_recorded(report: Report) -> None:
+    assert [(setting.threads, setting.batch_size) for setting in report.settings] == [(1, 1), (1, 8)]
+    for index, setting in enumerate(report.settings):
+        assert [len(rounds) for rounds in setting.yardstick] == [
+            len(rounds) for rounds in report.artifacts[0].timings[index].rounds
+        ]
+        assert setting.units >= 1
+        assert setting.conditions.seconds > 0
+        assert setting.ended == ("precise" if setting.precision <= report.precision else "time")
+
+
+def test_fresh_processes_add_to_the_rounds(built: Built) -> None:
+    path = built(artifacts.linear_tflite)
+    result = bench([path, path], seconds=0.03, processes=3, precision=1e-9, threads=[1, 2], footprint=False, seed=7)
+    assert result.threads == (1, 2)
+    for artifact in result.artifacts:
+        assert [timing.threads for timing in artifact.timings] == [1, 2]
+        for timing in artifact.timings:
+            assert len(timing.rounds) == 3
+            assert all(len(rounds) >= MIN_ROUNDS / 3 for rounds in timing.rounds)
+    assert {setting.ended for setting in result.settings} == {"time"}
+    assert all(timing.speedup.processes == 3 for timing in result.artifacts[1].timings if timing.speedup)
+
+
+def test_it_ends_when_it_is_precise_but_not_before_the_processes_have_been_compared(built: Built) -> None:
+    path = built(artifacts.linear_tflite)
+    result = bench([path], seconds=0.06, processes=6, precision=0.99, threads=1, footprint=False)
+    assert result.settings[0].ended == "precise"
+    assert len(result.settings[0].yardstick) == LEAST_PROCESSES
+
+
+def test_words_and_samples_travel_to_the_other_processes(built: Built) -> None:
+    result = bench([built(models.table)], seconds=0.02, processes=2, precision=1e-9, threads=1, footprint=False)
+    assert len(result.settings[0].yardstick) == 2
 
 
 def test_outputs_are_compared(report: Report, built: Built) -> None:
@@ -75,7 +114,8 @@ def test_the_inputs_are_told(report: Report) -> None:
 
 def test_it_is_plain_json(report: Report) -> None:
     document = json.loads(json.dumps(report.to_dict(), allow_nan=False))
-    assert document["schema"] == 1
+    assert document["schema"] == SCHEMA
+    assert Report.from_dict(document) == report
     assert document["artifacts"][1]["timings"][1]["speedup"]["verdict"] in ("faster", "slower", "same", "unclear")
     assert document["artifacts"][0]["size"]["bytes"] == report.artifacts[0].size.bytes
     assert document["machine"]["libraries"]["tfopt"]
@@ -95,7 +135,7 @@ def test_a_version_directory_is_both_of_its_artifacts(built: Built) -> None:
 
 def test_footprints_are_measured_unless_unwanted(report: Report, built: Built) -> None:
     assert report.artifacts[0].footprint is None
-    (artifact,) = bench([built(artifacts.linear_tflite)], seconds=0.02).artifacts
+    (artifact,) = bench([built(artifacts.linear_tflite)], seconds=0.02, processes=1).artifacts
     assert artifact.footprint is not None
     assert artifact.footprint.answer_seconds > 0
 
@@ -163,6 +203,11 @@ def test_it_says_what_it_does_and_leaves_the_process_as_it_was(built: Built) -> 
         ({"seconds": float("nan")}, "nan seconds"),
         ({"seconds": float("inf")}, "inf seconds"),
         ({"threads": 0}, "0 threads"),
+        ({"threads": (2, 0)}, "0 threads"),
+        ({"threads": ()}, "no threads"),
+        ({"processes": 0}, "0 processes"),
+        ({"precision": 0.0}, "precision of 0"),
+        ({"precision": 2.0}, "precision of 2"),
     ],
 )
 def test_impossible_arguments(built: Built, arguments: dict[str, Any], message: str) -> None:

@@ -15,7 +15,13 @@ import pytest
 from tests import models
 from tests.measure import artifacts
 from tfopt.errors import ExecutionError, InvalidModel, NotFound
-from tfopt.measure.footprint import measure_footprint, peak_resident_bytes, resident_bytes
+from tfopt.measure.footprint import (
+    drop_from_cache,
+    measure_cold,
+    measure_footprint,
+    peak_resident_bytes,
+    resident_bytes,
+)
 
 Built = Callable[[Callable[[Path], Path]], Path]
 X = {"x": np.ones((1, 3), np.float32)}
@@ -49,6 +55,27 @@ def test_litert_costs_less_than_tensorflow(built: Built) -> None:
     assert heavy.peak_bytes is not None
     assert light.peak_bytes is not None
     assert light.peak_bytes < heavy.peak_bytes / 2, "the process of a .tflite file imports no TensorFlow"
+
+
+@linux
+def test_steady_memory_is_what_loading_and_running_left(built: Built) -> None:
+    footprint = measure_footprint(built(artifacts.linear_tflite), "tflite", "serving_default", X, threads=1)
+    assert footprint.steady_bytes is not None
+    assert footprint.imported_bytes is not None
+    assert footprint.peak_bytes is not None
+    assert footprint.imported_bytes <= footprint.steady_bytes <= footprint.peak_bytes * 1.01
+
+
+@linux
+def test_a_cold_load_reads_the_disk_or_says_nothing(built: Built) -> None:
+    """Temporary directories may lie in memory, where nothing is ever cold."""
+    path = built(artifacts.classifier_tflite)
+    size = path.stat().st_size
+    assert drop_from_cache(path) == size
+    cold = measure_cold(path, "tflite", "serving_default", {"image": artifacts.images(1)["image"]}, threads=1)
+    if cold is not None:
+        assert cold.read_bytes >= 0.9 * size
+        assert 0 < cold.load_seconds < cold.answer_seconds
 
 
 def test_words_travel_to_the_other_process(built: Built) -> None:

@@ -88,6 +88,17 @@ def test_long_calls_are_all_counted() -> None:
     assert len(line.log) == MIN_ROUNDS
 
 
+def test_the_seed_is_of_the_order() -> None:
+    assert list(islice(orders(3, 5), 50)) == list(islice(orders(3, 5), 50))
+    assert list(islice(orders(3, 5), 50)) != list(islice(orders(3, 6), 50))
+
+
+def test_the_fewest_rounds_can_be_fewer() -> None:
+    line = Timeline()
+    (turns,) = interleave([line.call("a", lambda made: 5.0)], [5.0], seconds=0.1, least=2, clock=line.clock)
+    assert len(turns) == 2
+
+
 def test_measuring_ends_when_the_time_is_up() -> None:
     line = Timeline()
     shares: list[float] = []
@@ -120,6 +131,12 @@ def test_warm_up_ends_when_it_gets_no_faster() -> None:
     end = warm_up(line.call("a", _warming(slow_start)), limit=60, clock=line.clock)
     assert end.steady
     assert end.seconds == 0.01
+
+
+def test_one_slow_window_does_not_end_the_warm_up() -> None:
+    line = Timeline()
+    hiccup = [2.0] + [0.04] * 3 + [0.06] * 3 + [0.02] * 3 + [0.01]
+    assert warm_up(line.call("a", _warming(hiccup)), limit=60, clock=line.clock).seconds == 0.01
 
 
 def test_warm_up_is_bounded_and_says_that_it_was_not_steady() -> None:

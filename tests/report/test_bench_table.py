@@ -9,29 +9,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tfopt.measure.footprint import Footprint
-from tfopt.measure.machine import Machine
+from tests.measure.reports import CONDITIONS, MACHINE, make_report
+from tfopt.measure.footprint import Cold, Footprint
 from tfopt.measure.series import Percentiles, Speedup
-from tfopt.measure.values import ArtifactReport, Inputs, Report, Timing
+from tfopt.measure.values import ArtifactReport, Inputs, Report, Setting, Timing
 from tfopt.report.bench_table import bench_tables, machine_text
 from tfopt.store.size import Size
 
-MACHINE = Machine(
-    cpu="Some CPU",
-    cores=4,
-    flags=("avx2", "avx512_vnni"),
-    memory_bytes=8 << 30,
-    system="Linux 6 x86_64",
-    python="3.11.7",
-    libraries={"tfopt": "0.1.0", "tensorflow": "2.21.0"},
-    settings={"OMP_NUM_THREADS": "1"},
-    load=0.25,
-)
-
 
 def timing(seconds: float, speedup: Speedup | None) -> Timing:
-    percentiles = Percentiles(seconds, 2 * seconds, 3 * seconds, seconds / 2, 9 * seconds, calls=120)
-    return Timing(1, percentiles, (seconds,) * 20, steady=True, speedup=speedup)
+    percentiles = Percentiles(seconds, 2 * seconds, 3 * seconds, seconds / 2, 9 * seconds, calls=120, outliers=3)
+    return Timing(2, 1, percentiles, seconds, ((seconds,) * 20,) * 5, steady=True, speedup=speedup)
 
 
 @pytest.fixture
@@ -41,7 +29,7 @@ def report() -> Report:
         path=Path("/models/model"),
         kind="saved_model",
         size=Size(4_000_000, 3_000_000),
-        footprint=Footprint(3.0, 0.5, 0.8, 400_000_000, 50_000_000, 500_000_000),
+        footprint=Footprint(3.0, 0.5, 0.8, 400_000_000, 50_000_000, 500_000_000, 0, Cold(0.6, 0.9, 4_000_000)),
         difference=None,
         timings=(timing(0.0123, None),),
     )
@@ -58,9 +46,11 @@ def report() -> Report:
         artifacts=(original, small),
         signature="serving_default",
         inputs=Inputs("file", "400 samples from x.npz", {"image": (1, 28, 28, 1)}),
-        batch_sizes=(1,),
-        threads=2,
+        settings=(Setting(2, 1, ((0.001,) * 20,) * 5, 4, 0.0153, "precise", CONDITIONS),),
         seconds=5.0,
+        precision=0.02,
+        processes=5,
+        seed=0,
         machine=MACHINE,
         warnings=("mind the [gap]",),
     )
@@ -81,14 +71,15 @@ def rows(text: str, start: str) -> list[str]:
 def test_figures_have_their_ratios_beside_them(report: Report) -> None:
     sizes, footprint, times = rows(shown(report), "model.tflite")
     assert sizes == "model.tflite LiteRT 1 MB 0.25x 600 kB 0.20x 2.5e-06"
-    assert footprint == "model.tflite 2.5 ms 0.01x 1.20 s 1.50x 5 MB 0.10x -"
-    assert times == "model.tflite 1 120 4.1 8.2 12.3 3.00x 2.91-3.09 faster"
+    assert footprint == "model.tflite 2.5 ms 0.01x 1.20 s 1.50x - 45 MB 0.10x -"
+    assert times == "model.tflite 1 4.1 8.2 12.3 36.9 3/120 3.00x 2.91-3.09 faster"
 
 
 def test_the_first_has_nothing_to_be_compared_to(report: Report) -> None:
-    sizes, _, times = rows(shown(report), "model ")
+    sizes, footprint, times = rows(shown(report), "model ")
+    assert footprint == "model 500 ms 1.00x 800 ms 1.00x 900 ms 450 MB 1.00x 500 MB 1.00x"
     assert sizes == "model TensorFlow 4 MB 1.00x 3 MB 1.00x -"
-    assert times == "model 1 120 12.3 24.6 36.9 1.00x"
+    assert times == "model 1 12.3 24.6 36.9 111 3/120 1.00x"
 
 
 def test_it_fits_into_80_columns(report: Report) -> None:
@@ -100,6 +91,7 @@ def test_circumstances_and_notes_are_told_word_by_word(report: Report) -> None:
     assert "serving_default, image [1, 28, 28, 1]: 400 samples from x.npz" in text
     assert "2 threads" in text
     assert "load average before: 0.25" in text
+    assert "±1.5% after 5 processes: tight enough" in text
     assert "note: mind the [gap]" in text
 
 
@@ -107,6 +99,13 @@ def test_the_machine_takes_one_line() -> None:
     assert machine_text(MACHINE) == (
         "Some CPU, 4 cores (avx2 avx512_vnni); Python 3.11.7, tfopt 0.1.0, tensorflow 2.21.0, OMP_NUM_THREADS=1"
     )
+
+
+def test_settings_are_told_apart_when_there_are_several() -> None:
+    text = shown(make_report([0.01, 0.005], settings=[(1, 1), (2, 8)]))
+    assert "1, 2 threads each" in text
+    assert "2 threads, batch 8: ±" in text
+    assert [row.split()[1] for row in rows(text, "model.tflite")[2:]] == ["1/1", "8/2"]
 
 
 def test_what_was_not_measured_has_no_table(report: Report) -> None:

@@ -1,10 +1,9 @@
-"""What the figures were measured on, and whether the machine was doing something else meanwhile."""
+"""What the figures were measured on."""
 
 from __future__ import annotations
 
 import os
 import platform
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -20,14 +19,10 @@ FLAGS: Final = (
     "amx_tile", "amx_int8", "amx_bf16",
     "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme",
 )  # fmt: skip
-LIBRARIES: Final = ("numpy", "tensorflow", "ai-edge-litert")
+LIBRARIES: Final = ("numpy", "tensorflow", "ai-edge-litert", "onnxruntime", "grpcio")
 #: Settings of the libraries that change which kernels run, or on how many threads.
 SETTINGS: Final = ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
-#: More cores than this in other hands, on average, and the times are told with a warning.
-BUSY_CORES: Final = 0.2
-
 _CPUINFO: Final = Path("/proc/cpuinfo")
-_STAT: Final = Path("/proc/stat")
 
 
 @dataclass(frozen=True)
@@ -46,6 +41,10 @@ class Machine:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Machine:
+        return cls(**{**data, "flags": tuple(data["flags"])})
 
 
 def describe_machine() -> Machine:
@@ -77,43 +76,6 @@ def parse_cpuinfo(text: str) -> tuple[str | None, tuple[str, ...]]:
         facts.setdefault(key.strip(), value.strip())
     has = set(facts.get("flags", facts.get("Features", "")).split())
     return facts.get("model name"), tuple(flag for flag in FLAGS if flag in has)
-
-
-@dataclass(frozen=True)
-class CpuClock:
-    """Seconds at one moment: of the wall, of CPU time in this process, of CPU time on the machine.
-
-    The machine's is None where the system does not tell (it is Linux's /proc/stat).
-    """
-
-    wall: float
-    own: float
-    machine: float | None
-
-    @classmethod
-    def now(cls) -> CpuClock:
-        return cls(time.perf_counter(), time.process_time(), _machine_cpu_seconds())
-
-
-def other_cores(before: CpuClock, after: CpuClock) -> float | None:
-    """How many cores something else kept busy between the two, on average; None where the system does not tell.
-
-    Time that a hypervisor gave to another guest (steal) counts: it is as lost as any other.
-    """
-    if before.machine is None or after.machine is None or after.wall <= before.wall:
-        return None
-    others = (after.machine - before.machine) - (after.own - before.own)
-    return max(0.0, others / (after.wall - before.wall))
-
-
-def parse_stat(text: str, ticks_per_second: int) -> float:
-    """CPU seconds that the machine has worked since it started, from /proc/stat (man 5 proc_stat)."""
-    user, nice, system, _idle, _iowait, irq, softirq, steal = (int(field) for field in text.split()[1:9])
-    return (user + nice + system + irq + softirq + steal) / ticks_per_second
-
-
-def _machine_cpu_seconds() -> float | None:
-    return parse_stat(_STAT.read_text(), os.sysconf("SC_CLK_TCK")) if _STAT.exists() else None
 
 
 def _memory_bytes() -> int | None:

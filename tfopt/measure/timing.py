@@ -33,6 +33,7 @@ MIN_ROUNDS: Final = 8
 _WINDOW_SECONDS: Final = 0.05
 _WINDOW_CALLS: Final = 3
 _STILL_FASTER: Final = 0.95
+_PATIENCE: Final = 2
 
 
 @dataclass(frozen=True)
@@ -65,22 +66,21 @@ def without_garbage_collection() -> Iterator[None]:
 
 
 def warm_up(call: Call, *, limit: float, clock: Clock = perf_counter_ns) -> WarmUp:
-    """Call until a window of calls is no longer faster than the one before it, or for `limit` seconds.
+    """Call until two windows of calls in a row are no faster than the fastest before them, or for `limit` seconds.
 
-    The first call is outside all windows: it traces, allocates and compiles.
+    Two, because one may be slow by chance. The first call is outside all windows: it traces, allocates and compiles.
     """
     end = clock() + round(limit * 1e9)
     first = _timed(call, 0, clock)
     if clock() >= end:
         return WarmUp(first, steady=False)
-    before = median(_window(call, clock))
-    while True:
+    fastest = median(_window(call, clock))
+    patience = _PATIENCE
+    while patience and clock() < end:
         now = median(_window(call, clock))
-        if now >= _STILL_FASTER * before:
-            return WarmUp(now, steady=True)
-        if clock() >= end:
-            return WarmUp(now, steady=False)
-        before = now
+        patience = _PATIENCE if now < _STILL_FASTER * fastest else patience - 1
+        fastest = min(fastest, now)
+    return WarmUp(fastest, steady=not patience)
 
 
 def interleave(
@@ -88,27 +88,29 @@ def interleave(
     seconds_per_call: Sequence[float],
     *,
     seconds: float,
+    seed: int = 0,
+    least: int = MIN_ROUNDS,
     tell: Callable[[float], None] = lambda share: None,
     clock: Clock = perf_counter_ns,
 ) -> tuple[tuple[Turn, ...], ...]:
-    """Rounds of turns for `seconds`, at least MIN_ROUNDS: the timed seconds as [call][round][call in the turn].
+    """Rounds of turns for `seconds`, at least `least`: the timed seconds as [call][round][call in the turn].
 
-    `seconds_per_call` is what the warm-up saw; `tell` hears the share that is done.
+    `seconds_per_call` is what the warm-up saw; `seed` is of the order of turns; `tell` hears the share that is done.
     """
     counts = [calls_per_turn(each) for each in seconds_per_call]
     lead_in = [each < LEAD_IN_SECONDS for each in seconds_per_call]
     turns: list[list[Turn]] = [[] for _ in calls]
     start = clock()
     rounds, elapsed = 0, 0.0
-    order = orders(len(calls))
-    while rounds < MIN_ROUNDS or elapsed < seconds:
+    order = orders(len(calls), seed)
+    while rounds < least or elapsed < seconds:
         for index in next(order):
             if lead_in[index]:
                 calls[index](rounds)
             turns[index].append(tuple(_timed(calls[index], rounds, clock) for _ in range(counts[index])))
         rounds += 1
         elapsed = (clock() - start) / 1e9
-        tell(min(rounds / MIN_ROUNDS, elapsed / seconds, 1.0))
+        tell(min(rounds / least, elapsed / seconds, 1.0))
     return tuple(tuple(each) for each in turns)
 
 
@@ -117,9 +119,9 @@ def calls_per_turn(seconds: float) -> int:
     return max(1, math.floor(TURN_SECONDS / max(seconds, 1e-6)))
 
 
-def orders(count: int) -> Iterator[list[int]]:
+def orders(count: int, seed: int = 0) -> Iterator[list[int]]:
     """Endless orders of 0..count-1, shuffled so that none always follows the same other; none follows itself."""
-    generator = Random(0)
+    generator = Random(seed)
     order = list(range(count))
     while True:
         yield list(order)

@@ -22,11 +22,11 @@ from tfopt.ledger import LedgerRow
 from tfopt.pipeline import Outputs, PipelineResult, Requested, run_pipeline
 from tfopt.recipe import Recipe, dump_recipe, load_recipe
 from tfopt.runtimes.base import SignatureInfo
-from tfopt.store.digest import tree_digest
+from tfopt.store.digest import digest_file, joint_digest, tree_digest
 from tfopt.store.disk import copy_file, writing
 from tfopt.store.manifest import Manifest, write_manifest
 from tfopt.store.output import check_absent, new_directory
-from tfopt.store.size import Size, measure_size
+from tfopt.store.size import Size, measure_size, model_files
 from tfopt.targets.base import Artifact
 
 Tell = Callable[[str], None]
@@ -270,7 +270,7 @@ class _Writer:
             kind=artifact.kind,
             path="." if artifact.path == directory else artifact.path.relative_to(directory).as_posix(),
             size=measure_size(artifact.path),
-            digest=tree_digest(artifact.path),
+            digest=_digest(artifact.path),
             requires=artifact.requires,
             notes=artifact.notes,
             judgements=judgements,
@@ -294,6 +294,12 @@ class _Writer:
             "signatures": {key: info.as_dict() for key, info in contract.items()},
             "artifacts": {artifact.kind: artifact.to_dict() for artifact in written},
         }
+
+
+def _digest(path: Path) -> str:
+    files = model_files(path)
+    several = path.is_file() and len(files) > 1
+    return joint_digest({file.name: digest_file(file) for file in files}) if several else tree_digest(path)
 
 
 def _told(written: Sequence[WrittenArtifact]) -> Iterator[str]:

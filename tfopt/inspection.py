@@ -16,11 +16,14 @@ from tfopt.passes.base import Finding
 from tfopt.runtimes.base import SignatureInfo, signatures_of
 from tfopt.store.size import model_files
 
+#: Formats that are one file, and whose insides are not looked at.
+_FILES = (".tflite", ".onnx")
+
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """`signatures` maps key to {"inputs": {name: type}, "outputs": ..., "method_name": ...}; for a .tflite file only
-    these and `bytes` are known."""
+    """`signatures` maps key to {"inputs": {name: type}, "outputs": ..., "method_name": ...}; for a .tflite or
+    .onnx file only these and `bytes` are known."""
 
     path: Path
     kind: str
@@ -53,11 +56,13 @@ class Inspection:
 
 
 def inspect_model(path: Path) -> Inspection:
-    """Look at a SavedModel, a version directory or a .tflite file. Raises InvalidModel and the reader's errors."""
-    if path.suffix == ".tflite":
-        return _inspect_tflite(path)
-    if path.is_dir() and not (path / "saved_model.pb").exists() and (path / "model.tflite").is_file():
-        return _inspect_tflite(path / "model.tflite")
+    """Look at a SavedModel, a version directory, a .tflite or a .onnx file. Raises InvalidModel and the reader's
+    errors."""
+    if path.suffix in _FILES:
+        return _inspect_file(path)
+    for name in ("model.tflite", "model.onnx"):
+        if path.is_dir() and not (path / "saved_model.pb").exists() and (path / name).is_file():
+            return _inspect_file(path / name)
     from tfopt.formats.saved_model import read_saved_model
     from tfopt.pipeline import run_pipeline
     from tfopt.recipe import load_recipe
@@ -78,18 +83,18 @@ def inspect_model(path: Path) -> Inspection:
 
 def read_graph_text(path: Path) -> str:
     """The graph of a SavedModel as text, weights elided. Raises UsageError for other formats."""
-    if path.suffix == ".tflite":
-        raise UsageError("--graph shows a SavedModel's graph, not a .tflite file's", where=str(path))
+    if path.suffix in _FILES:
+        raise UsageError(f"--graph shows a SavedModel's graph, not a {path.suffix} file's", where=str(path))
     from tfopt.formats.saved_model import read_saved_model
 
     return to_text(read_saved_model(path).graph)
 
 
-def _inspect_tflite(path: Path) -> Inspection:
+def _inspect_file(path: Path) -> Inspection:
     from tfopt.runtimes.load import open_artifact
 
     with open_artifact(path) as runtime:
-        return Inspection(path, "tflite", _bytes(path), _signatures(runtime.signatures))
+        return Inspection(path, runtime.kind, _bytes(path), _signatures(runtime.signatures))
 
 
 def _bytes(path: Path) -> int:

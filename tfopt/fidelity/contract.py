@@ -20,16 +20,17 @@ def check_contract(
     before: Mapping[str, SignatureInfo],
     after: Mapping[str, SignatureInfo],
     *,
-    kind: Literal["saved_model", "tflite"] = "saved_model",
+    kind: Literal["saved_model", "tflite", "onnx"] = "saved_model",
     where: str | None = None,
 ) -> None:
     """Raise FidelityError that names what differs.
 
     A SavedModel keeps everything: signatures, names of inputs and outputs, dtypes, shapes, method names, defaults.
     A .tflite may lack signatures, but not all of them; it knows no method names and no defaults. Its inputs take
-    every shape that the original's take, and its outputs have shapes that the original's may have.
+    every shape that the original's take, and its outputs have shapes that the original's may have. An ONNX artifact
+    keeps what a SavedModel does but for the shapes, for which it is like a .tflite.
     """
-    found = list(_saved_model(before, after) if kind == "saved_model" else _tflite(before, after))
+    found = list(_DIFFERENCES[kind](before, after))
     if not found:
         return
     more = f", and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
@@ -61,6 +62,20 @@ def _tflite(before: Mapping[str, SignatureInfo], after: Mapping[str, SignatureIn
         old = before[key]
         yield from _tensors(f"{key}: input", old.inputs, new.inputs, _takes_all)
         yield from _tensors(f"{key}: output", old.outputs, new.outputs, _may_be)
+
+
+def _onnx(before: Mapping[str, SignatureInfo], after: Mapping[str, SignatureInfo]) -> Iterator[str]:
+    yield from _names("signature", before, after)
+    for key in sorted(before.keys() & after.keys()):
+        old, new = before[key], after[key]
+        yield from _tensors(f"{key}: input", old.inputs, new.inputs, _takes_all)
+        yield from _tensors(f"{key}: output", old.outputs, new.outputs, _may_be)
+        if old.method_name != new.method_name:
+            yield f"{key}: method {new.method_name!r}, was {old.method_name!r}"
+        yield from _defaults(key, old, new)
+
+
+_DIFFERENCES = {"saved_model": _saved_model, "tflite": _tflite, "onnx": _onnx}
 
 
 def _names(what: str, before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[str]:

@@ -9,21 +9,23 @@ from typing import Final, Literal
 
 from tfopt.errors import InvalidModel, NotFound
 
-Kind = Literal["saved_model", "tflite"]
+Kind = Literal["saved_model", "tflite", "onnx"]
 TFLITE_NAME: Final = "model.tflite"
+ONNX_NAME: Final = "model.onnx"
+_FILES: Final[dict[str, Kind]] = {".tflite": "tflite", ".onnx": "onnx"}
 _SAVED_MODEL_NAMES: Final = ("saved_model.pb", "saved_model.pbtxt")
 
 
 @dataclass(frozen=True)
 class Found:
-    """`path` is what a runtime opens: a SavedModel directory or a .tflite file."""
+    """`path` is what a runtime opens: a SavedModel directory, a .tflite or a .onnx file."""
 
     path: Path
     kind: Kind
 
 
 def find_artifacts(path: Path) -> list[Found]:
-    """A .tflite file or a SavedModel directory is one artifact, a version directory is each of those it holds.
+    """A .tflite or .onnx file or a SavedModel directory is one artifact, a version directory is each of those it holds.
 
     Raises NotFound when nothing is there, InvalidModel when it is no model or cannot be read.
     """
@@ -37,14 +39,16 @@ def _find(path: Path) -> list[Found]:
     if not path.exists():
         raise NotFound("no such file or directory", where=str(path))
     if path.is_file():
-        if path.suffix != ".tflite":
-            raise InvalidModel("not a model", where=str(path), hint="give a SavedModel directory or a .tflite file")
-        return [Found(path, "tflite")]
+        if path.suffix not in _FILES:
+            hint = "give a SavedModel directory, a .tflite or a .onnx file"
+            raise InvalidModel("not a model", where=str(path), hint=hint)
+        return [Found(path, _FILES[path.suffix])]
     found: list[Found] = []
     if any((path / name).is_file() for name in _SAVED_MODEL_NAMES):
         found.append(Found(path, "saved_model"))
-    if (path / TFLITE_NAME).is_file():
-        found.append(Found(path / TFLITE_NAME, "tflite"))
+    for name in (TFLITE_NAME, ONNX_NAME):
+        if (path / name).is_file():
+            found.append(Found(path / name, _FILES[Path(name).suffix]))
     if not found:
         raise InvalidModel("no model in this directory", where=str(path), hint=_hint(path))
     return found
@@ -72,4 +76,4 @@ def _hint(path: Path) -> str:
     versions = sorted((entry for entry in path.iterdir() if entry.name.isdecimal()), key=lambda entry: int(entry.name))
     if versions:
         return f"name a version, such as {versions[-1]}"
-    return f"it holds neither saved_model.pb nor {TFLITE_NAME}"
+    return f"it holds neither saved_model.pb nor {TFLITE_NAME} nor {ONNX_NAME}"

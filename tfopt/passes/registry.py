@@ -26,6 +26,7 @@ BUILTIN = (
     "remove_dead",
     "prune_magnitude",
     "tflite",
+    "onnx",
 )
 
 ENTRY_POINT_GROUP = "tfopt.passes"

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from tfopt.errors import ExecutionError, FidelityError, InvalidModel, TfoptError
 from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, read_warmup, write_warmup
 from tfopt.publisher.requests import Requests, choose_requests
-from tfopt.publisher.source import TFLITE, artifacts_in
+from tfopt.publisher.source import ONNX, TFLITE, artifacts_in
 from tfopt.publisher.task import Outcome, Task
 from tfopt.runtimes.base import Runtime
 from tfopt.runtimes.load import open_artifact
 
-_CALLED = {"saved_model": "SavedModel", "tflite": TFLITE}
+_CALLED = {"saved_model": "SavedModel", "tflite": TFLITE, "onnx": ONNX}
 Outputs = Mapping[str, NDArray[Any]]
 
 
@@ -74,20 +74,21 @@ def _replay(runtime: Runtime, requests: list[WarmupRequest], expected: list[Outp
     ran = 0
     for number, (request, wanted) in enumerate(zip(requests, expected, strict=True), 1):
         if request.signature in runtime.signatures:
-            _check_form(request.signature, _answer(runtime, request, number), wanted)
+            _check_form(_CALLED[runtime.kind], request.signature, _answer(runtime, request, number), wanted)
             ran += 1
     if not ran:
         have = ", ".join(sorted(runtime.signatures)) or "none"
         asked = ", ".join(sorted({request.signature for request in requests}))
-        raise InvalidModel(f"{TFLITE} has none of the signatures that are asked for ({asked})", hint=f"it has: {have}")
+        what = f"{_CALLED[runtime.kind]} has none of the signatures that are asked for ({asked})"
+        raise InvalidModel(what, hint=f"it has: {have}")
     return ran
 
 
-def _check_form(signature: str, given: Outputs, wanted: Outputs) -> None:
+def _check_form(name: str, signature: str, given: Outputs, wanted: Outputs) -> None:
     """Raise FidelityError unless names, dtypes and shapes of the outputs are the first artifact's."""
     form, wanted_form = _form(given), _form(wanted)
     if form != wanted_form:
-        what = f"{TFLITE} answers with {form}, the SavedModel with {wanted_form}"
+        what = f"{name} answers with {form}, the SavedModel with {wanted_form}"
         raise FidelityError(what, where=f"signature {signature}", hint="make both from the same model")
 
 

@@ -6,10 +6,13 @@ from pathlib import Path
 
 from tfopt.errors import InvalidModel, NotFound, UsageError
 from tfopt.store import digest_files, is_version_directory, version_number
+from tfopt.store.digest import digest_file
 from tfopt.store.disk import copy_file, copy_tree
+from tfopt.store.size import model_files
 
 SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
 TFLITE = "model.tflite"
+ONNX = "model.onnx"
 
 
 def check_model(model: Path) -> None:
@@ -64,10 +67,14 @@ def artifacts_in(version: Path) -> dict[str, Path]:
     found = {"saved_model": version} if any((version / name).is_file() for name in SAVED_MODEL) else {}
     if (version / TFLITE).is_file():
         found["tflite"] = version / TFLITE
+    if (version / ONNX).is_file():
+        found["onnx"] = version / ONNX
     return found
 
 
 def artifact_files(version: Path, kind: str) -> dict[str, str]:
     """SHA-256 by relative path of the files that make up one artifact."""
+    if kind == "onnx":
+        return {path.name: digest_file(path) for path in model_files(version / ONNX)}
     parts = (TFLITE,) if kind == "tflite" else (*SAVED_MODEL, "variables", "assets")
     return {name: digest for name, digest in digest_files(version).items() if name.split("/")[0] in parts}

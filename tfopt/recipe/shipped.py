@@ -22,21 +22,23 @@ def load_recipe(name_or_path: str) -> Recipe:
 
 def recipe_from_flags(
     *,
-    quantize: Literal["int8"] | None = None,
+    quantize: Literal["float16", "dynamic", "int8"] | None = None,
     prune: float | None = None,
     prune_scope: Literal["layer", "global"] = "layer",
     prune_exclude: tuple[str, ...] = (),
     tflite: bool = False,
+    onnx: bool = False,
 ) -> Recipe:
     """The recipe that the flags of `compress` are short for: always the exact one first, with no flags that alone.
 
-    `prune` is the share of weights to set to zero; `quantize` asks for an int8 model.tflite, `tflite` for a float one.
-    Raises UsageError when both are asked for, because a version has one.
+    `prune` is the share of weights to set to zero; `quantize` asks for a model.tflite of that precision, `tflite` for
+    one in float32, `onnx` for a model.onnx. Raises UsageError when both `quantize` and
+    `tflite` are asked for, because a version has one model.tflite.
     """
     if quantize is not None and tflite:
         raise UsageError(f"a version has one model.tflite: either {quantize} or float", hint="give one of the two")
     exact = load_recipe("exact")
-    if quantize is None and prune is None and not tflite:
+    if quantize is None and prune is None and not (tflite or onnx):
         return exact
     known = known_steps()
     steps = list(exact.steps)
@@ -47,5 +49,8 @@ def recipe_from_flags(
         steps.append(RecipeStep(known["prune_magnitude"], options))
     if quantize is not None or tflite:
         steps.append(RecipeStep(known["tflite"], {"precision": quantize or "float32"}))
+    if onnx:
+        steps.append(RecipeStep(known["onnx"], {}))
     parts = ["prune"] * (prune is not None) + [quantize or "tflite"] * (quantize is not None or tflite)
+    parts += ["onnx"] * onnx
     return Recipe("-".join(parts), tuple(steps), "From the flags of `tfopt compress`.")

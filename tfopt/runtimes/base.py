@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from tfopt.errors import ExecutionError, NotFound
 from tfopt.ir import DType, Model, Shape, Tensor, TensorType
-from tfopt.ir.types import numpy_dtype
+from tfopt.ir.tensor_json import tensor_as_dict, tensor_from_dict
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -49,7 +48,7 @@ class SignatureInfo:
             "inputs": {name: info.as_dict() for name, info in self.inputs.items()},
             "outputs": {name: info.as_dict() for name, info in self.outputs.items()},
             "method_name": self.method_name,
-            "defaults": {name: _tensor_as_dict(tensor) for name, tensor in self.defaults.items()},
+            "defaults": {name: tensor_as_dict(tensor) for name, tensor in self.defaults.items()},
         }
 
     @classmethod
@@ -59,14 +58,14 @@ class SignatureInfo:
             {name: TensorInfo.from_dict(info) for name, info in data["inputs"].items()},
             {name: TensorInfo.from_dict(info) for name, info in data["outputs"].items()},
             data["method_name"],
-            {name: _tensor_from_dict(tensor) for name, tensor in data["defaults"].items()},
+            {name: tensor_from_dict(tensor) for name, tensor in data["defaults"].items()},
         )
 
 
 class Runtime(Protocol):
     """One loaded artifact, a context manager. `run` may be called by several threads at once.
 
-    `kind` is "saved_model" or "tflite".
+    `kind` is "saved_model", "tflite" or "onnx".
     """
 
     @property
@@ -137,19 +136,3 @@ def arguments(info: SignatureInfo, inputs: Mapping[str, NDArray[Any]]) -> dict[s
             f"the inputs do not match the signature ({'; '.join(said)})", hint=f"it takes: {', '.join(info.inputs)}"
         )
     return {name: inputs[name] if name in inputs else info.defaults[name].array for name in info.inputs}
-
-
-def _tensor_as_dict(tensor: Tensor) -> dict[str, Any]:
-    values = tensor.array.ravel().tolist()
-    if tensor.dtype is DType.STRING:
-        # Latin-1 gives every byte one character, which JSON carries.
-        values = [value.decode("latin-1") for value in values]
-    return {"dtype": tensor.dtype.value, "shape": list(tensor.array.shape), "values": values}
-
-
-def _tensor_from_dict(data: Mapping[str, Any]) -> Tensor:
-    dtype = DType(data["dtype"])
-    values = data["values"]
-    if dtype is DType.STRING:
-        values = [value.encode("latin-1") for value in values]
-    return Tensor(np.array(values, numpy_dtype(dtype)).reshape(data["shape"]), dtype)

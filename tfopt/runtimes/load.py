@@ -7,11 +7,11 @@ from pathlib import Path
 from tfopt.errors import InvalidModel, NotFound
 from tfopt.runtimes.base import Runtime
 
-_EXPECTED = "a SavedModel directory (with saved_model.pb in it) or a .tflite file"
+_EXPECTED = "a SavedModel directory (with saved_model.pb in it), a .tflite or a .onnx file"
 
 
 def open_artifact(path: Path, *, threads: int | None = None) -> Runtime:
-    """A SavedModel directory under TensorFlow, a .tflite file under LiteRT.
+    """A SavedModel directory under TensorFlow, a .tflite file under LiteRT, a .onnx file under ONNX Runtime.
 
     `threads`: of the kernels; None leaves it to the engine. Raises NotFound, InvalidModel, UnsupportedModel,
     MissingExtra.
@@ -22,6 +22,10 @@ def open_artifact(path: Path, *, threads: int | None = None) -> Runtime:
         from tfopt.runtimes.litert import LiteRTRuntime
 
         return LiteRTRuntime(path, threads=threads)
+    if path.is_file() and path.suffix == ".onnx":
+        from tfopt.runtimes.onnxruntime import ONNXRuntime
+
+        return ONNXRuntime(path, threads=threads)
     if (path / "saved_model.pb").is_file() or (path / "saved_model.pbtxt").is_file():
         from tfopt.runtimes.tensorflow import TensorFlowRuntime
 
@@ -30,9 +34,9 @@ def open_artifact(path: Path, *, threads: int | None = None) -> Runtime:
 
 
 def _hint(path: Path) -> str:
-    tflite = sorted(path.glob("*.tflite")) if path.is_dir() else []
-    if tflite:
-        return f"give the file itself: {tflite[0]}"
+    files = [*sorted(path.glob("*.tflite")), *sorted(path.glob("*.onnx"))] if path.is_dir() else []
+    if files:
+        return f"give the file itself: {files[0]}"
     versions = [entry for entry in path.iterdir() if entry.name.isdigit()] if path.is_dir() else []
     if versions:
         return f"give one of its versions: {max(versions, key=lambda entry: int(entry.name))}"

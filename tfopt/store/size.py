@@ -11,6 +11,7 @@ from tfopt.errors import InvalidModel
 
 #: What TensorFlow reads of a SavedModel. Warmup records, manifests and other artifacts beside it are not the model.
 SAVED_MODEL_PARTS: Final = ("saved_model.pb", "saved_model.pbtxt", "variables", "assets")
+ONNX: Final = "model.onnx"
 _CHUNK: Final = 1 << 20
 
 
@@ -38,8 +39,14 @@ def measure_size(path: Path) -> Size:
 
 
 def model_files(path: Path) -> list[Path]:
-    """The files that make up the artifact, in a fixed order."""
+    """The files that make up the artifact, in a fixed order. A model.onnx may have others beside it: a file for each
+    further signature, and weights that they share."""
     if path.is_file():
-        return [path]
+        return [path, *(_beside_onnx(path.parent) if path.name == ONNX else ())]
     parts = [path / name for name in SAVED_MODEL_PARTS]
     return sorted(file for part in parts for file in [part, *part.rglob("*")] if file.is_file())
+
+
+def _beside_onnx(directory: Path) -> list[Path]:
+    others = (path for path in directory.glob("model.*.onnx") if path.name != ONNX)
+    return sorted([*others, *directory.glob(f"{ONNX}.data")])

@@ -25,7 +25,7 @@ Precision: TypeAlias = Literal["float32", "float16", "dynamic", "int8"]
 @dataclass(frozen=True)
 class Task:
     """`source` is a SavedModel, `keys` the signatures to convert, `calibration` the files of examples (`save_calls`)
-    for each of them that has inputs (int8 only); `output` is written when all goes well, `refusal` when the converter refuses."""
+    for each of them that has inputs (int8 only); `output` is written when all goes well, `refusal` when it does not."""
 
     source: str
     keys: tuple[str, ...]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import prod
 from typing import Any
 
 from tensorflow.lite.python import schema_py_generated as schema
 
-_NAMES = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+_NAMES: Mapping[int, str] = {
+    number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)
+}
 _FLOATS = (schema.TensorType.FLOAT32, schema.TensorType.FLOAT16)
 #: Ops that bring numbers in and out of eight bits.
 _BORDERS = ("QUANTIZE", "DEQUANTIZE")
@@ -25,12 +27,9 @@ def float_ops_note(content: bytes) -> tuple[str, ...]:
     for op, stayed, cost in _operators(schema.Model.GetRootAs(content)):
         counts[op] += stayed
         macs[stayed] += cost
-    stayed_float = sorted(
-        ((count, op) for op, count in counts.items() if count), key=lambda entry: (-entry[0], entry[1])
-    )
-    if not stayed_float:
+    if not any(counts.values()):
         return ()
-    listed = ", ".join(f"{count} {op}" for count, op in stayed_float)
+    listed = ", ".join(f"{count} {op}" for op, count in sorted(counts.items(), key=lambda c: (-c[1], c[0])) if count)
     total = macs[True] + macs[False]
     share = f" with {macs[True] / total:.1%} of the multiply-accumulates" if total else ""
     return (f"stayed float, for want of an integer kernel: {listed}{share}",)
@@ -49,9 +48,11 @@ def _operators(file: Any) -> Iterator[tuple[str, bool, int]]:
 
 
 def _code(code: Any) -> str:
-    custom = code.CustomCode()
+    custom: bytes | None = code.CustomCode()
     # Numbers up to 127 stand in the old field of one byte.
-    return custom.decode() if custom else _NAMES[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+    if custom:
+        return custom.decode()
+    return _NAMES[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
 
 
 def _macs(name: str, graph: Any, operator: Any) -> int:

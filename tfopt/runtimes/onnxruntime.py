@@ -1,0 +1,144 @@
+"""Run .onnx files under ONNX Runtime, without TensorFlow and without the package onnx."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfopt.errors import ExecutionError, InvalidModel, MissingExtra, UnsupportedModel
+from tfopt.ir import DType, Shape, TensorType
+from tfopt.ir.tensor_json import tensor_from_dict
+from tfopt.runtimes.base import Closing, SignatureInfo, TensorInfo, arguments, find_signature
+
+try:
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+except ModuleNotFoundError as error:
+    raise MissingExtra.of("onnxruntime", "onnx", "running a .onnx file") from error
+
+#: Where tfopt tells, in a file's metadata, which signatures there are, and in which file each of them.
+_SIGNATURES = "tfopt.signatures"
+#: What a file without signatures is asked for as, like a .tflite file without.
+_MOCK_SIGNATURE = "serving_default"
+_ERRORS = 3
+#: ONNX Runtime's errors have no common base but Exception.
+_LACKS = (state.NotImplemented, state.NoModel)
+_FAILURES = (
+    state.EPFail, state.EngineError, state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf,
+    state.NoSuchFile, state.RuntimeException, *_LACKS,
+)  # fmt: skip
+_NUMPY = {"float": "float32", "double": "float64"}
+
+
+class ONNXRuntime(Closing):
+    """A .onnx file, and those beside it that hold the model's other signatures.
+
+    `threads`: within one op; None is ONNX Runtime's own choice, one for each core.
+    """
+
+    kind = "onnx"
+
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+        """Raises InvalidModel for what is no ONNX file, UnsupportedModel for ops and types that ONNX Runtime lacks."""
+        self._path = path
+        first = _session(path, threads)
+        told = _told(first, path)
+        sessions = {path.name: first}
+        for name in {entry["file"] for entry in told.values()} - sessions.keys():
+            sessions[name] = _session(path.with_name(Path(name).name), threads)
+        self._sessions = {key: sessions[entry["file"]] for key, entry in told.items()}
+        self.signatures: Mapping[str, SignatureInfo] = {
+            key: _signature(self._sessions[key], entry, path) for key, entry in told.items()
+        }
+
+    def run(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Outputs by name. Raises NotFound for an unknown signature, ExecutionError for inputs that do not fit it and
+        for ONNX Runtime's own."""
+        info = find_signature(self.signatures, signature)
+        session = self._sessions.get(signature)
+        if session is None:
+            raise ExecutionError("the model has been closed")
+        values = arguments(info, inputs)
+        feeds = {name: _fitting(name, value, info.inputs[name].type) for name, value in values.items()}
+        try:
+            results = session.run(list(info.outputs), feeds)
+        except (*_FAILURES, ValueError, TypeError) as error:
+            raise ExecutionError(_one_line(error), where=f"signature {signature}") from error
+        outputs = dict(zip(info.outputs, results, strict=True))
+        return {name: _encoded(array, info.outputs[name].type) for name, array in outputs.items()}
+
+    def close(self) -> None:
+        """Free the sessions; runs that go on keep theirs."""
+        self._sessions = {}
+
+
+def _session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS
+    options.intra_op_num_threads = threads or 0
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except _LACKS as error:
+        raise UnsupportedModel(f"ONNX Runtime lacks an op: {_one_line(error)}", where=str(path)) from error
+    except _FAILURES as error:
+        raise InvalidModel(f"ONNX Runtime cannot load the file: {_one_line(error)}", where=str(path)) from error
+
+
+def _told(session: onnxruntime.InferenceSession, path: Path) -> dict[str, Any]:
+    """What the metadata says of each signature. A file of other makers is one signature."""
+    text = session.get_modelmeta().custom_metadata_map.get(_SIGNATURES)
+    if text is None:
+        return {_MOCK_SIGNATURE: {"file": path.name, "defaults": {}}}
+    told: dict[str, Any] = json.loads(text)
+    # A file that has been renamed is still the one that holds its own signatures.
+    own = next(iter(told.values()))["file"]
+    return {key: {**entry, "file": path.name if entry["file"] == own else entry["file"]} for key, entry in told.items()}
+
+
+def _signature(session: onnxruntime.InferenceSession, entry: Mapping[str, Any], path: Path) -> SignatureInfo:
+    defaults = {name: tensor_from_dict(value) for name, value in entry["defaults"].items()}
+    overridable = [end for end in session.get_overridable_initializers() if end.name in defaults]
+    return SignatureInfo(
+        _infos([*session.get_inputs(), *overridable], path),
+        _infos(session.get_outputs(), path),
+        entry.get("method_name", SignatureInfo({}, {}).method_name),
+        defaults,
+    )
+
+
+def _infos(ends: Iterable[Any], path: Path) -> dict[str, TensorInfo]:
+    return {end.name: _info(end, path) for end in sorted(ends, key=lambda end: str(end.name))}
+
+
+def _info(end: Any, path: Path) -> TensorInfo:
+    kind = end.type.removeprefix("tensor(").removesuffix(")")
+    name = _NUMPY.get(kind, kind)
+    if not end.type.startswith("tensor(") or name not in DType._value2member_map_:
+        raise UnsupportedModel(f"{end.name} is a {end.type}, no plain tensor", where=str(path))
+    dims = tuple(dim if isinstance(dim, int) else None for dim in end.shape)
+    return TensorInfo(end.name, TensorType(DType(name), Shape(dims)))
+
+
+def _fitting(name: str, value: Any, expected: TensorType) -> NDArray[Any]:
+    array = np.asarray(value)
+    if not expected.shape.admits(array.shape):
+        raise ExecutionError(
+            f"the input {name} of shape {list(array.shape)} does not fit", hint=f"the model takes {expected}"
+        )
+    return array
+
+
+def _encoded(array: NDArray[Any], kind: TensorType) -> NDArray[Any]:
+    """Strings as bytes, as the other runtimes give them."""
+    if kind.dtype is not DType.STRING:
+        return array
+    return np.array([item.encode() for item in array.flat], object).reshape(array.shape)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

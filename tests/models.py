@@ -16,6 +16,13 @@ fixed seed, so that two calls export models that compute the same. Get one throu
 | `stateful` | `serving_default(x float32[]) -> count float32[]` | writes a variable when it serves |
 | `reads_file` | `serving_default(path string[]) -> content string[]` | `tf.io.read_file` |
 | `loop` | `serving_default(x float32[]) -> y float32[]` | a `tf.while_loop` whose length depends on the input |
+| `lstm` | Keras' two; `x float32[?,6,3] -> float32[?,2]` | an LSTM of a known length, a Dense behind it |
+| `recurrent` | Keras' two; `ids int32[?,?] -> float32[?,3]` | mask, bidirectional LSTM, GRU, unknown length |
+| `branches` | `serving_default(x float32[?,3], index int32[]) -> y, z` | If and Case over captured variables |
+| `nested_loops` | `serving_default(x float32[?,3], n int32[]) -> y` | a function with a loop, in an If, in a loop |
+| `loop_over_table` | `serving_default(words string[?]) -> sum, each` | loops that look up in a captured table |
+| `asserted` | `serving_default(x float32[?,3]) -> y float32[?,3]` | fails when the sum of x is -100 or less |
+| `stateful_loop` | `serving_default(x float32[]) -> y float32[]` | a loop that writes a variable |
 """
 
 from __future__ import annotations
@@ -200,6 +207,104 @@ def reads_file(directory: Path) -> Path:
 def loop(directory: Path) -> Path:
     @tf.function(input_signature=[floats(name="x")])
     def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"y": tf.while_loop(lambda y: y < 100.0, lambda y: [y * 2.0], [x])[0]}
+        return {"y": tf.while_loop(lambda y: y < 100.0, lambda y: [y * 2.0 + 1.0], [tf.abs(x)])[0]}
 
     return save(tf.Module(), directory, serving_default=serve)
+
+
+def export(model: tf.keras.Model, directory: Path) -> Path:
+    """With weights that are the same each time."""
+    for seed, variable in enumerate(model.variables):
+        if "seed" not in variable.path:
+            variable.assign(weights(*variable.shape, seed=seed) * 0.5)
+    model.export(str(directory), verbose=False)
+    return directory
+
+
+def lstm(directory: Path) -> Path:
+    x = tf.keras.Input((6, 3), name="x")
+    return export(tf.keras.Model(x, tf.keras.layers.Dense(2)(tf.keras.layers.LSTM(4)(x))), directory)
+
+
+def recurrent(directory: Path) -> Path:
+    layers = tf.keras.layers
+    ids = tf.keras.Input((None,), dtype="int32", name="ids")
+    hidden = layers.Embedding(10, 4, mask_zero=True)(ids)
+    hidden = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(hidden)
+    return export(tf.keras.Model(ids, layers.GRU(3)(hidden)), directory)
+
+
+def branches(directory: Path) -> Path:
+    module = tf.Module()
+    module.w = tf.Variable(weights(3, 3), name="w")
+    module.b = tf.Variable(weights(3, seed=1), name="b")
+
+    @tf.function(input_signature=[floats(None, 3, name="x"), tf.TensorSpec([], tf.int32, "index")])
+    def serve(x: tf.Tensor, index: tf.Tensor) -> dict[str, tf.Tensor]:
+        positive = tf.reduce_sum(x) > 0
+        chosen = tf.cond(positive, lambda: x @ module.w, lambda: x + module.b)
+        either = lambda: tf.cond(positive, lambda: x @ module.w, lambda: tf.gather(module.w, [0]) + x)  # noqa: E731
+        return {"y": chosen, "z": tf.switch_case(index, [lambda: x, either, lambda: x * module.b])}
+
+    return save(module, directory, serving_default=serve)
+
+
+def nested_loops(directory: Path) -> Path:
+    module = tf.Module()
+    module.w = tf.Variable(weights(3, 3) * 0.3, name="w")
+
+    @tf.function
+    def inner(y: tf.Tensor) -> tf.Tensor:
+        for j in tf.range(3):
+            y = tf.tanh(y @ module.w) + tf.cast(j, tf.float32)
+        return y
+
+    @tf.function(input_signature=[floats(None, 3, name="x"), tf.TensorSpec([], tf.int32, "n")])
+    def serve(x: tf.Tensor, n: tf.Tensor) -> dict[str, tf.Tensor]:
+        def step(i: tf.Tensor, y: tf.Tensor) -> list[tf.Tensor]:
+            return [i + 1, tf.cond(tf.reduce_sum(y) > 0, lambda: inner(y), lambda: inner(-y) * 0.5)]
+
+        return {"y": tf.while_loop(lambda i, _: i < n, step, [0, x])[1]}
+
+    return save(module, directory, serving_default=serve)
+
+
+def loop_over_table(directory: Path) -> Path:
+    module = tf.Module()
+    pairs = tf.lookup.KeyValueTensorInitializer(tf.constant(WORDS), tf.constant([1.0, 2.0, 4.0, 8.0]))
+    module.values = tf.lookup.StaticHashTable(pairs, -1.0)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "words")])
+    def serve(words: tf.Tensor) -> dict[str, tf.Tensor]:
+        total = 0.0
+        for i in tf.range(tf.size(words)):
+            total += module.values.lookup(words[i])
+        each = tf.map_fn(lambda word: module.values.lookup(word) * 2.0, words, fn_output_signature=tf.float32)
+        return {"sum": total, "each": each}
+
+    return save(module, directory, serving_default=serve)
+
+
+def asserted(directory: Path) -> Path:
+    module = tf.Module()
+    module.w = tf.Variable(weights(3, 3), name="w")
+
+    @tf.function(input_signature=[floats(None, 3, name="x")])
+    def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        tf.debugging.assert_positive(tf.reduce_sum(x) + 100.0, message="the sum is too small")
+        return {"y": x @ module.w}
+
+    return save(module, directory, serving_default=serve)
+
+
+def stateful_loop(directory: Path) -> Path:
+    module = tf.Module()
+    module.count = tf.Variable(0.0, name="count")
+
+    @tf.function(input_signature=[floats(name="x")])
+    def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        for _ in tf.range(3):
+            module.count.assign_add(x)
+        return {"y": x * 2.0}
+
+    return save(module, directory, serving_default=serve)

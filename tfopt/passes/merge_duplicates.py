@@ -6,7 +6,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tfopt.ir.facts import COMMUTATIVE, PURE
+from tfopt.ir.equal import merge_functions
+from tfopt.ir.facts import COMMUTATIVE, is_pure
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import DType, Tensor
@@ -26,14 +27,21 @@ def merge_duplicates(graph: Graph) -> Graph | Outcome:
         %y = Mul(%a, %b)
 
     Commutative ops match in either order. What draws random numbers or has an effect is never merged. One sweep in
-    topological order reaches the fixpoint, since a node's inputs are merged before the node is looked at.
+    topological order reaches the fixpoint, since a node's inputs are merged before the node is looked at. Functions
+    that are written alike become one, and so may the loops and branches that call them.
     """
+    merged = merge_functions(graph)
+    findings = [
+        Finding(new.name, True, f"{new.op} calls a function that is written like another")
+        for old, new in zip(graph.nodes, merged.nodes, strict=True)
+        if new is not old
+    ]
+    graph = merged
     editor = Editor(graph)
-    findings = []
     kept: dict[_Key, list[Node]] = {}
     same: dict[Value, Value] = {}
     for node in graph.nodes:
-        if node.op not in PURE or node.name in graph.targets:
+        if not is_pure(node) or node.name in graph.targets:
             continue
         alike = kept.setdefault(_key(node, same), [])
         twin = next((other for other in alike if _equal(node, other)), None)

@@ -24,6 +24,7 @@ from tfopt.formats.graph_def import to_graph_def
 from tfopt.formats.tensor_proto import dtype_from_enum, shape_from_proto, tensor_from_proto
 from tfopt.formats.unsafe import refuse_unsafe
 from tfopt.ir import Model, TensorType
+from tfopt.ir.bodies import all_nodes
 from tfopt.runtimes.base import Closing, SignatureInfo, TensorInfo, arguments, find_signature, signatures_of
 
 # oneDNN's kernels of these ops end the whole process ("Check failed: index >= 0") when their input has too few
@@ -121,7 +122,7 @@ class ModelRunner(_SessionRuntime):
         """Raises InvalidModel when TensorFlow does not accept the graph or its initialiser fails."""
         super().__init__(threads, optimize=False)
         self.signatures = signatures_of(model)
-        self._needs_rank = not _ABORT_ON_RANK.isdisjoint(model.graph.by_op)
+        self._needs_rank = any(node.op in _ABORT_ON_RANK for node in all_nodes(model.graph))
         with _closing_on_failure(self), _load_errors(None), self._graph.as_default():
             tf.graph_util.import_graph_def(to_graph_def(model.graph), name="")
             self._initialise(model)

@@ -312,6 +312,14 @@ def test_flags_are_short_for_a_recipe() -> None:
     assert last.options == {"sparsity": 0.3, "scope": "global", "exclude": ("*head*",)}
 
 
+def test_patterns_and_blocks_from_flags() -> None:
+    pattern, block = recipe_from_flags(prune="2:4").steps[-1], recipe_from_flags(prune=0.5, prune_block="4x1").steps[-1]
+    assert isinstance(pattern, RecipeStep)
+    assert isinstance(block, RecipeStep)
+    assert pattern.options == {"pattern": "2:4"}
+    assert block.options == {"sparsity": 0.5, "block": "4x1"}
+
+
 def test_two_tflite_files_do_not_fit_into_a_version() -> None:
     with pytest.raises(UsageError, match=r"one model\.tflite"):
         recipe_from_flags(quantize="int8", tflite=True)

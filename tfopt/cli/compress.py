@@ -40,10 +40,17 @@ def compress(
     tflite: Annotated[bool, typer.Option("--tflite", help="Also write a float model.tflite.")] = False,
     onnx: Annotated[bool, typer.Option("--onnx", help="Also write a model.onnx, for ONNX Runtime.")] = False,
     prune: Annotated[
-        float | None, typer.Option(help="Set this share of the weights to zero, the smallest first, e.g. 0.5.")
+        str | None,
+        typer.Option(
+            metavar="SHARE|N:M",
+            help="Set this share of the weights to zero, smallest first (0.5), or all but N of every M inputs (2:4).",
+        ),
     ] = None,
     prune_scope: Annotated[
         Scope | None, typer.Option(help="Rank weights within each layer (the default), or over the whole model.")
+    ] = None,
+    prune_block: Annotated[
+        str | None, typer.Option(metavar="RxC", help="Prune whole blocks, inputs by output channels, e.g. 4x1.")
     ] = None,
     exclude: Annotated[
         list[str] | None, typer.Option(help="Do not prune layers of this name pattern, e.g. '*head*'. Repeatable.")
@@ -92,7 +99,7 @@ def compress(
     from tfopt.report.ledger_table import artifacts_table, findings_text, ledger_table, verdicts_text
     from tfopt.store.output import check_absent
 
-    chosen = _recipe(recipe, quantize, tflite, onnx, prune, prune_scope, exclude)
+    chosen = _recipe(recipe, quantize, tflite, onnx, prune, prune_scope, prune_block, exclude)
     if save_recipe is not None:
         check_absent(save_recipe)
     try:
@@ -135,14 +142,19 @@ def _recipe(
     quantize: Quantize | None,
     tflite: bool,
     onnx: bool,
-    prune: float | None,
+    prune: str | None,
     prune_scope: Scope | None,
+    prune_block: str | None,
     exclude: list[str] | None,
 ) -> Recipe:
     from tfopt.errors import UsageError
     from tfopt.recipe import load_recipe, recipe_from_flags
 
-    of_pruning = {"--prune-scope": prune_scope is not None, "--exclude": bool(exclude)}
+    of_pruning = {
+        "--prune-scope": prune_scope is not None,
+        "--prune-block": prune_block is not None,
+        "--exclude": bool(exclude),
+    }
     if recipe is not None:
         if quantize is not None or tflite or onnx or prune is not None or any(of_pruning.values()):
             raise UsageError(
@@ -156,10 +168,23 @@ def _recipe(
         quantize=quantize.value if quantize else None,
         tflite=tflite,
         onnx=onnx,
-        prune=prune,
-        prune_scope=(prune_scope or Scope.layer).value,
+        prune=_share_or_pattern(prune),
+        prune_scope=prune_scope.value if prune_scope else None,
+        prune_block=prune_block,
         prune_exclude=tuple(exclude or ()),
     )
+
+
+def _share_or_pattern(prune: str | None) -> float | str | None:
+    from tfopt.errors import UsageError
+
+    if prune is None or ":" in prune:
+        return prune
+    try:
+        return float(prune)
+    except ValueError as error:
+        hint = "a share such as 0.5, or a pattern such as 2:4"
+        raise UsageError(f"{prune!r} says not what to prune", where="--prune", hint=hint) from error
 
 
 def _save_recipe(chosen: Recipe, path: Path) -> None:

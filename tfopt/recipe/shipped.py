@@ -23,16 +23,17 @@ def load_recipe(name_or_path: str) -> Recipe:
 def recipe_from_flags(
     *,
     quantize: Literal["float16", "dynamic", "int8"] | None = None,
-    prune: float | None = None,
-    prune_scope: Literal["layer", "global"] = "layer",
+    prune: float | str | None = None,
+    prune_scope: Literal["layer", "global"] | None = None,
+    prune_block: str | None = None,
     prune_exclude: tuple[str, ...] = (),
     tflite: bool = False,
     onnx: bool = False,
 ) -> Recipe:
     """The recipe that the flags of `compress` are short for: always the exact one first, with no flags that alone.
 
-    `prune` is the share of weights to set to zero; `quantize` asks for a model.tflite of that precision, `tflite` for
-    one in float32, `onnx` for a model.onnx. Raises UsageError when both `quantize` and
+    `prune` is the share of weights to set to zero, or a pattern such as "2:4"; `quantize` asks for a model.tflite of
+    that precision, `tflite` for one in float32, `onnx` for a model.onnx. Raises UsageError when both `quantize` and
     `tflite` are asked for, because a version has one model.tflite.
     """
     if quantize is not None and tflite:
@@ -43,9 +44,9 @@ def recipe_from_flags(
     known = known_steps()
     steps = list(exact.steps)
     if prune is not None:
-        options: dict[str, Any] = {"sparsity": prune, "scope": prune_scope}
-        if prune_exclude:
-            options["exclude"] = prune_exclude
+        options: dict[str, Any] = {"pattern" if isinstance(prune, str) else "sparsity": prune}
+        given = {"scope": prune_scope, "block": prune_block, "exclude": prune_exclude or None}
+        options.update((name, value) for name, value in given.items() if value is not None)
         steps.append(RecipeStep(known["prune_magnitude"], options))
     if quantize is not None or tflite:
         steps.append(RecipeStep(known["tflite"], {"precision": quantize or "float32"}))

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tests import models
 from tests.formats.edit import edited
 from tfopt.errors import InvalidModel, TfoptError, UnsafeModel, UnsupportedModel
-from tfopt.formats.protos import MetaGraphDef, NodeDef, TensorInfo
+from tfopt.formats.protos import MetaGraphDef, NodeDef
 from tfopt.formats.saved_model import read_saved_model
 
 Built = Callable[[Callable[[Path], Path]], Path]
@@ -244,15 +244,13 @@ def test_custom_ops(built: Built, tmp_path: Path) -> None:
     refused(path, UnsupportedModel, "uses the custom op MyFastRelu")
 
 
-def test_sparse_inputs(built: Built, tmp_path: Path) -> None:
-    def make_sparse(meta_graph: MetaGraphDef) -> None:
-        sparse = TensorInfo.CooSparse(
-            values_tensor_name="a:0", indices_tensor_name="b:0", dense_shape_tensor_name="c:0"
-        )
-        meta_graph.signature_def["serving_default"].inputs["x"].coo_sparse.CopyFrom(sparse)
+@pytest.mark.parametrize("dtype", [tf.resource, tf.variant])
+def test_handles_in_signatures(built: Built, tmp_path: Path, dtype: tf.DType) -> None:
+    def change(meta_graph: MetaGraphDef) -> None:
+        meta_graph.signature_def["serving_default"].outputs["y"].dtype = dtype.as_datatype_enum
 
-    path = edited(built(models.linear), tmp_path / "m", make_sparse)
-    refused(path, UnsupportedModel, "signature serving_default, input x: is a sparse tensor")
+    path = edited(built(models.linear), tmp_path / "m", change)
+    refused(path, UnsupportedModel, f"signature serving_default, output y: is a {dtype.name}", "no caller can")
 
 
 def test_inputs_of_another_signature(built: Built, tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ def split(samples: Samples, *, seed: int = 0, held_out: float = 0.5) -> Split:
     block = samples.batching.block
     digests = [_digest(samples, start, block) for start in range(0, samples.count - samples.count % block, block)]
     sides = _sides(_groups(digests, seed), len(digests), held_out)
+    if not samples.arrays:  # a signature without inputs has one answer: nothing can be calibrated, all can be judged
+        sides = [0], [0]
     if sides is None:
         raise _indivisible(samples, len(digests), block)
     calibration, held = (_indices(blocks, block) for blocks in sides)

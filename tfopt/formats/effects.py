@@ -74,9 +74,16 @@ def without_state(node: Node) -> Node:
 
 @cache
 def is_handle(op: str) -> bool:
-    """Does the op name a resource (a variable, a table) that others read and write?"""
+    """Does the op do nothing but name a resource (a variable, a table) that others read and write?"""
     definition = op_def(op)
-    if definition is None or definition.input_arg or len(definition.output_arg) != 1:
+    return definition is not None and not definition.input_arg and is_resource(op)
+
+
+@cache
+def is_resource(op: str) -> bool:
+    """Does the op name a resource, be it with a key that it is made with (MutableDenseHashTableV2)?"""
+    definition = op_def(op)
+    if definition is None or len(definition.output_arg) != 1:
         return False
     named = {attr.name for attr in definition.attr} >= {"container", "shared_name"}
     return named and definition.output_arg[0].type == dtype_to_enum(DType.RESOURCE)

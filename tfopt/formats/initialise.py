@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from tfopt.errors import UnsafeModel
-from tfopt.formats.effects import acts, is_handle
+from tfopt.formats.effects import acts, is_resource
 from tfopt.formats.freeze import source
 from tfopt.formats.protos import MetaGraphDef
 from tfopt.formats.signatures import INIT
@@ -49,7 +49,7 @@ def noticed(graph: Graph, init: Iterable[str], served: Collection[str]) -> tuple
 
 
 def _is_noticed(graph: Graph, node: Node, reached: Collection[str]) -> bool:
-    resources = [value.node for value in node.inputs if is_handle(graph[value.node].op)]
+    resources = [value.node for value in node.inputs if is_resource(graph[value.node].op)]
     return not resources or any(name in reached for name in resources)
 
 

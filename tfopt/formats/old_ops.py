@@ -7,6 +7,7 @@ Source: tensorflow/core/public/version.h (the history of versions), the `depreca
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 
 from tfopt.formats.node_def import op_def
 from tfopt.formats.protos import AttrValue, MetaGraphDef, NodeDef
@@ -54,9 +55,11 @@ def modernise(meta_graph: MetaGraphDef) -> None:
     for nodes in (graph_def.node, *(function.node_def for function in graph_def.library.function)):
         for node in nodes:
             _rename(node)
+    taken = {node.name for node in graph_def.node}
     for node in list(graph_def.node):  # none of these is older than functions are
         if node.op in _REWRITTEN:
-            graph_def.node.extend(_REWRITTEN[node.op](node))
+            graph_def.node.extend(_REWRITTEN[node.op](node, taken))
+    _forget_newer_attributes(meta_graph)
     if graph_def.versions.producer <= _SCALARS_MEAN_ANYTHING:
         _forget_scalars(graph_def.node)
     read_references(meta_graph)
@@ -68,6 +71,28 @@ def removed_in(op: str) -> str | None:
     if definition is None or not definition.HasField("deprecation"):
         return None
     return f"version {definition.deprecation.version}: {definition.deprecation.explanation}"
+
+
+def _forget_newer_attributes(meta_graph: MetaGraphDef) -> None:
+    """What a newer TensorFlow writes of an op and this one does not know may go where it says nothing: where it is
+    the default that the model's own list of ops gives."""
+    defaults = {
+        (op.name, attr.name): attr.default_value
+        for op in meta_graph.meta_info_def.stripped_op_list.op
+        for attr in op.attr
+        if attr.HasField("default_value") and not _knows(op.name, attr.name)
+    }
+    if not defaults:
+        return
+    functions = (function.node_def for function in meta_graph.graph_def.library.function)
+    for node in chain(meta_graph.graph_def.node, *functions):
+        for name in [name for name, value in node.attr.items() if defaults.get((node.op, name)) == value]:
+            del node.attr[name]
+
+
+def _knows(op: str, attr: str) -> bool:
+    definition = op_def(op)
+    return definition is None or any(known.name == attr for known in definition.attr)
 
 
 def _rename(node: NodeDef) -> None:
@@ -83,14 +108,14 @@ def _forget_scalars(nodes: Iterable[NodeDef]) -> None:
             node.attr["shape"].shape.unknown_rank = True
 
 
-def _global_normalization(node: NodeDef) -> list[NodeDef]:
+def _global_normalization(node: NodeDef, taken: set[str]) -> list[NodeDef]:
     """BatchNormWithGlobalNormalization(t, m, v, beta, gamma), the batch norm of 2015, is a FusedBatchNorm."""
     if node.attr["T"].type != _FLOAT:
         return []
     tensor, mean, variance, beta, gamma = node.input[:5]
     added = []
     if not node.attr["scale_after_normalization"].b:
-        ones = NodeDef(name=f"{node.name}/gamma", op="OnesLike", input=[variance])
+        ones = NodeDef(name=_fresh(f"{node.name}/gamma", taken), op="OnesLike", input=[variance])
         ones.attr["T"].type = _FLOAT
         added, gamma = [ones], ones.name
     epsilon = node.attr["variance_epsilon"].f
@@ -106,9 +131,9 @@ def _global_normalization(node: NodeDef) -> list[NodeDef]:
     return added
 
 
-def _top_k(node: NodeDef) -> list[NodeDef]:
+def _top_k(node: NodeDef, taken: set[str]) -> list[NodeDef]:
     """TopK keeps k in an attribute, TopKV2 takes it as an input."""
-    count = NodeDef(name=f"{node.name}/k", op="Const", input=[f"^{_producer(node.input[0])}"])
+    count = NodeDef(name=_fresh(f"{node.name}/k", taken), op="Const", input=[f"^{_producer(node.input[0])}"])
     count.attr["dtype"].type = _INT32
     count.attr["value"].CopyFrom(AttrValue())
     count.attr["value"].tensor.dtype = _INT32
@@ -120,11 +145,18 @@ def _top_k(node: NodeDef) -> list[NodeDef]:
     return [count]
 
 
+def _fresh(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
+
+
 def _producer(reference: str) -> str:
     return reference.partition(":")[0]
 
 
-_REWRITTEN: dict[str, Callable[[NodeDef], list[NodeDef]]] = {
+_REWRITTEN: dict[str, Callable[[NodeDef, set[str]], list[NodeDef]]] = {
     "BatchNormWithGlobalNormalization": _global_normalization,
     "TopK": _top_k,
 }

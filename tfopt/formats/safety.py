@@ -13,6 +13,7 @@ from tfopt.ir.facts import VARIABLE_WRITES
 from tfopt.ir.graph import AttrValue, Node
 from tfopt.ir.types import DType
 
+
 @dataclass(frozen=True, slots=True)
 class User:
     """Who reaches a node: a signature, or the initialiser (`signature` is None)."""

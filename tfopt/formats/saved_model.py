@@ -5,7 +5,7 @@ The signatures and the initialiser become one flat graph: calls inlined, variabl
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,10 +24,12 @@ from tfopt.formats.meta_graph import read_meta_graph
 from tfopt.formats.names import Names
 from tfopt.formats.old_ops import modernise
 from tfopt.formats.protos import MetaGraphDef
+from tfopt.formats.restored_tables import fill_from_checkpoint
 from tfopt.formats.safety import User
 from tfopt.formats.shapes import with_types
 from tfopt.formats.signatures import Entry, SignatureSpec, signature_specs
 from tfopt.formats.unsafe import check_unsafe
+from tfopt.formats.worlds import worlds
 from tfopt.ir.graph import (
     DEFAULT_SIGNATURE,
     Asset,
@@ -62,15 +64,17 @@ def read_saved_model(path: Path, *, tags: tuple[str, ...] = ("serve",)) -> Model
     inliner = Inliner(graph_body(meta_graph.graph_def), Library(meta_graph.graph_def), names, str(path))
     inputs = _feed_inputs(inliner, specs)
     assets = _attach_assets(inliner, meta_graph, path)
-    outputs = tuple(inliner.value(entry.value, User(s.key)) for s in specs for entry in s.outputs.values())
-    init = inliner.run(init_node(meta_graph), User(None))
+    outputs, init = _read_worlds(inliner, specs, init_node(meta_graph))
     restore = inliner.run(meta_graph.saver_def.restore_op_name, None)
 
     flat = Graph(tuple(inliner.nodes.values()), tuple(inputs.values()), outputs, tuple(asset.node for asset in assets))
     variables = restored_variables(flat, restore, str(path))
-    flat = _initialised(flat, init, names.free("init"))
+    checkpoint = Checkpoint(path)
+    served = reachable(flat, (value.node for value in flat.outputs))
+    flat, filled = fill_from_checkpoint(flat, restore, served, checkpoint, str(path))
+    flat = _initialised(flat, init.union(filled), names.free("init"))
     check_table_files(flat, flat.targets, str(path))
-    flat = _frozen(flat, Freezer(variables, Checkpoint(path), inliner.users, str(path)))
+    flat = _frozen(flat, Freezer(variables, checkpoint, inliner.users, str(path)))
     graph = replace(flat, nodes=with_types(flat.nodes))
 
     signatures = _signatures(specs, inputs)
@@ -91,6 +95,23 @@ def _feed_inputs(inliner: Inliner, specs: Iterable[SignatureSpec]) -> Mapping[Va
                 attrs: dict[str, AttrValue] = {"dtype": entry.type.dtype, "shape": _fed_shape(fed, entry)}
                 placeholders[entry.value] = inliner.add_root(wish, Node("", "Placeholder", (), attrs), entry.value)
     return placeholders
+
+
+def _read_worlds(
+    inliner: Inliner, specs: Sequence[SignatureSpec], init: str
+) -> tuple[tuple[Value, ...], frozenset[str]]:
+    """All outputs in the order of the signatures, and what has to run first."""
+    made: dict[str, list[Value]] = {}
+    first: frozenset[str] = frozenset()
+    by_key = {spec.key: spec for spec in specs}
+    for world in worlds(inliner.graph, specs, init):
+        inliner.start_over(without=world.computed)
+        for key in world.keys:
+            if key is None:
+                first = inliner.run(init, User(None))
+            else:
+                made[key] = [inliner.value(entry.value, User(key)) for entry in by_key[key].outputs.values()]
+    return tuple(value for spec in specs for value in made[spec.key]), first
 
 
 def _fed_shape(fed: Node, entry: Entry) -> Shape:
@@ -144,7 +165,7 @@ def _signatures(specs: Iterable[SignatureSpec], inputs: Mapping[Value, str]) -> 
             for offset, (name, entry) in enumerate(spec.outputs.items())
         }
         position += len(made)
-        found[spec.key] = Signature(fed, made, spec.method_name, spec.defaults)
+        found[spec.key] = Signature(fed, made, spec.method_name, spec.defaults, spec.composites)
     return found
 
 

@@ -157,16 +157,29 @@ class SignatureOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class Composite:
+    """A sparse or ragged tensor of a signature. Its `parts` are the names of plain inputs (or outputs); `form` says
+    how they belong together, in the words of the format that the model came in."""
+
+    name: str
+    parts: tuple[str, ...]
+    is_input: bool
+    form: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Signature:
     """What a caller may ask for: TensorFlow's SignatureDef without its protobuf.
 
-    `defaults` holds SignatureDef.defaults, by input name.
+    `defaults` holds SignatureDef.defaults, by input name. Inputs and outputs are plain tensors; `composites` says
+    which of them are parts of one.
     """
 
     inputs: Mapping[str, SignatureInput]
     outputs: Mapping[str, SignatureOutput]
     method_name: str = "tensorflow/serving/predict"
     defaults: Mapping[str, Tensor] = field(default_factory=dict)
+    composites: tuple[Composite, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

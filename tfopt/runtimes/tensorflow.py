@@ -20,6 +20,7 @@ from tensorflow.python.util import deprecation
 
 from tfopt.errors import ExecutionError, InvalidModel, UnsupportedModel
 from tfopt.formats import protos
+from tfopt.formats.composites import plain
 from tfopt.formats.graph_def import to_graph_def
 from tfopt.formats.tensor_proto import dtype_from_enum, shape_from_proto, tensor_from_proto
 from tfopt.formats.unsafe import refuse_unsafe
@@ -70,6 +71,8 @@ class _SessionRuntime(Closing):
             raise ExecutionError("the model has been closed")
         plan = self._plan(signature, info)
         feeds = dict(zip(plan.feeds, values.values(), strict=True))
+        if not plan.fetches:  # which a session refuses
+            return {output: values[source].copy() for output, source in plan.echoed.items()}
         try:
             # What TF Serving calls too. `Session.run` is eight times slower for a small model, and refuses shapes;
             # the callables of a session hand out the model's own memory.
@@ -185,16 +188,14 @@ def _signatures(meta_graph: protos.MetaGraphDef) -> dict[str, SignatureInfo]:
 
 def _signature(key: str, definition: protos.SignatureDef) -> SignatureInfo:
     return SignatureInfo(
-        {name: _tensor_info(key, name, definition.inputs[name]) for name in sorted(definition.inputs)},
-        {name: _tensor_info(key, name, definition.outputs[name]) for name in sorted(definition.outputs)},
+        {name: _tensor_info(name, info) for name, info in plain(definition.inputs).items()},
+        {name: _tensor_info(name, info) for name, info in plain(definition.outputs).items()},
         definition.method_name,
         {name: tensor_from_proto(definition.defaults[name], key) for name in sorted(definition.defaults)},
     )
 
 
-def _tensor_info(key: str, name: str, info: protos.TensorInfo) -> TensorInfo:
-    if info.WhichOneof("encoding") != "name":
-        raise UnsupportedModel(f"{name} is a sparse or composite tensor", where=f"signature {key}")
+def _tensor_info(name: str, info: protos.TensorInfo) -> TensorInfo:
     return TensorInfo(info.name, TensorType(dtype_from_enum(info.dtype, name), shape_from_proto(info.tensor_shape)))
 
 

@@ -10,6 +10,7 @@ from tfopt.formats.tensorflow import tf  # isort: split
 from tensorflow.python.framework.meta_graph import stripped_op_list_for_graph
 
 from tfopt.formats import protos
+from tfopt.formats.composites import put_together
 from tfopt.formats.tensor_proto import dtype_to_enum, shape_to_proto, tensor_to_proto
 from tfopt.ir import Graph, Model, Signature, TensorType, Value
 from tfopt.targets.checkpoint import Saver
@@ -44,6 +45,12 @@ def _fill_signature(definition: protos.SignatureDef, signature: Signature, graph
         _fill_tensor(definition.inputs[name], Value(entry.node), entry.type)
     for name, output in signature.outputs.items():
         _fill_tensor(definition.outputs[name], graph.outputs[output.position], output.type)
+    for composite in signature.composites:
+        infos = definition.inputs if composite.is_input else definition.outputs
+        whole = put_together(composite, infos)
+        for name in composite.parts:
+            del infos[name]
+        infos[composite.name].CopyFrom(whole)
     for name, tensor in signature.defaults.items():
         definition.defaults[name].CopyFrom(tensor_to_proto(tensor))
 

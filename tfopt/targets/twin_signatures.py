@@ -39,13 +39,14 @@ def _program(model: Model, signature: Signature, numbers: dict[Hashable, int]) -
             (name, entry.type, result(model.graph.outputs[entry.position])) for name, entry in signature.outputs.items()
         ),
         signature.method_name,
+        signature.composites,
         frozenset((name, attr_key(tensor)) for name, tensor in signature.defaults.items()),
     )
 
 
 def _describe(node: Node, computed: dict[str, int]) -> Hashable:
-    if node.op == "Placeholder":
-        return ("unfed", node.name)
+    if node.op == "Placeholder" or any(value.node not in computed for value in node.inputs):
+        return ("itself", node.name)  # what nobody feeds, and where a loop of TensorFlow 1 begins
     return (
         node.op,
         tuple((computed[value.node], value.port) for value in node.inputs),

@@ -200,6 +200,31 @@ def lstm() -> Path:
     return built("lstm", build)
 
 
+def tf1_cnn() -> Path:
+    """A CNN as TensorFlow 1 wrote it, 0.1 M random parameters: image [n, 32, 32, 3] to logits [n, 10] and features.
+
+    Reference variables, batch norms of the first kind, a partitioned kernel, a branch that serving never takes.
+    """
+    return built("tf1_cnn", _tf1("cnn"))
+
+
+def tf1_rnn() -> Path:
+    """An LSTM as TensorFlow 1 wrote it, 53 k random parameters: words [n, length] and lengths [n] to scores [n, 3].
+
+    A vocabulary file, a partitioned embedding, a loop whose edges are the graph's.
+    """
+    return built("tf1_rnn", _tf1("rnn"))
+
+
+def _tf1(name: str) -> Callable[[Path], None]:
+    def build(folder: Path) -> None:
+        from benchmarks import tf1_models
+
+        getattr(tf1_models, name)(folder)
+
+    return build
+
+
 MODELS: Final = (
     mobilenet_v2,
     mobilenet_v3,
@@ -211,6 +236,8 @@ MODELS: Final = (
     minilm,
     lstm,
     keras2_style_cnn,
+    tf1_cnn,
+    tf1_rnn,
 )
 
 #: sentence-transformers shows these three with all-MiniLM-L6-v2 and the cosines of their embeddings: 0.6660 for the

@@ -55,8 +55,29 @@ CHANGED = parse("""graph {
   %pads = Const() {dtype: int32, value: int32[4,2] [[0, 0], [1, 1], [1, 1], [0, 0]]} -> int32[4,2]
   %pad = Pad(%image, %pads) {T: float32, Tpaddings: int32} -> float32[?,6,6,1]
   %conv = Conv2D(%pad, %filter) {T: float32, padding: 'VALID', strides: (1, 1, 1, 1)} -> float32[?,4,4,1]
+  %axes = Const() {dtype: int32, value: int32[2] [1, 0]} -> int32[2]
+  %flip = Transpose(%x, %axes) {T: float32, Tperm: int32} -> float32[2,?]
+  %column = Transpose(%flip, %axes) {T: float32, Tperm: int32} -> float32[?,2]
+  %size = Shape(%column) {T: float32, out_type: int32} -> int32[2]
+  %flat = Reshape(%column, %size) {T: float32, Tshape: int32} -> float32[?,2]
+  %steps = Const() {dtype: int32, value: int32[2] [1, 1]} -> int32[2]
+  %new = StridedSlice(%flat, %axes, %axes, %steps) {Index: int32, T: float32, begin_mask: 0, ellipsis_mask: 0, end_mask: 0, new_axis_mask: 3, shrink_axis_mask: 0} -> float32[1,1,?,2]
+  %einsum = Einsum(%same, %m) {N: 2, T: float32, equation: 'ab,bc->ac'} -> float32[?,2]
+  %twice = Mul(%x, %scale) {T: float32} -> float32[?,2]
+  %thrice = Mul(%twice, %scale) {T: float32} -> float32[?,2]
+  %u = Const() {dtype: float32, value: float32[2,2] random(4)} -> float32[2,2]
+  %t = Const() {dtype: float32, value: float32[2,2] random(5)} -> float32[2,2]
+  %left = MatMul(%x, %u) {T: float32, transpose_a: false, transpose_b: false} -> float32[?,2]
+  %right = MatMul(%x, %t) {T: float32, transpose_a: false, transpose_b: false} -> float32[?,2]
+  %sum = AddV2(%left, %right) {T: float32} -> float32[?,2]
+  %first = MatMul(%r, %u) {T: float32, transpose_a: false, transpose_b: false} -> float32[?,2]
+  %second = MatMul(%first, %t) {T: float32, transpose_a: false, transpose_b: false} -> float32[?,2]
   inputs %x, %image
-  outputs %y, %conv
+  %cube = Const() {dtype: int32, value: int32[3] [-1, 1, 2]} -> int32[3]
+  %rows = MatMul(%same, %m) {T: float32, transpose_a: false, transpose_b: false} -> float32[?,2]
+  %split = Reshape(%rows, %cube) {T: float32, Tshape: int32} -> float32[?,1,2]
+  %act = Tanh(%split) {T: float32} -> float32[?,1,2]
+  outputs %y, %conv, %new, %einsum, %act, %thrice, %sum, %second
 }""")
 
 

@@ -29,7 +29,7 @@ def test_a_tflite_file_is_run_by_litert_also_inside_a_version_directory(tmp_path
 
 
 def test_what_is_missing_or_no_model_is_said_with_what_was_expected(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match=r"nowhere: .*a SavedModel directory .* or a \.tflite file"):
+    with pytest.raises(NotFound, match=r"nowhere: .*a SavedModel directory .* a \.tflite or a \.onnx file"):
         open_artifact(tmp_path / "nowhere")
     with pytest.raises(InvalidModel, match="expected a SavedModel directory"):
         open_artifact(tmp_path)
@@ -53,12 +53,14 @@ def test_a_near_miss_is_answered_with_the_path_that_was_meant(tmp_path: Path) ->
     [
         ("tensorflow", "saved_model", "pip install 'tfopt[tensorflow]'"),
         ("ai_edge_litert", "model.tflite", "pip install 'tfopt[litert]'"),
+        ("onnxruntime", "model.onnx", "pip install 'tfopt[onnx]'"),
     ],
 )
 def test_a_missing_package_is_named_with_what_installs_it(missing: str, model: str, hint: str, tmp_path: Path) -> None:
     (tmp_path / "saved_model").mkdir()
     (tmp_path / "saved_model" / "saved_model.pb").write_bytes(b"")
     (tmp_path / "model.tflite").write_bytes(b"")
+    (tmp_path / "model.onnx").write_bytes(b"")
     script = f"""
 import sys
 from pathlib import Path

@@ -11,11 +11,12 @@ import pytest
 _SCRIPT = """
 import resource, signal, sys
 from pathlib import Path
-from tests.targets import test_saved_model, test_tflite
+from tests.targets import test_onnx, test_saved_model, test_tflite
 from tfopt.errors import OutputError
 out = Path(sys.argv[1])
 test_saved_model.write_all(out / "saved_models")
 test_tflite.write_all(out / "tflite")
+test_onnx.write_all(out / "onnx")
 # A limit on file size is refused by the same system calls as a full disk, and needs no privileges.
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))

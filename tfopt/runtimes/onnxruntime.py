@@ -130,7 +130,16 @@ def _fitting(name: str, value: Any, expected: TensorType) -> NDArray[Any]:
         raise ExecutionError(
             f"the input {name} of shape {list(array.shape)} does not fit", hint=f"the model takes {expected}"
         )
-    return array
+    return _decoded(name, array) if expected.dtype is DType.STRING else array
+
+
+def _decoded(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """ONNX Runtime's strings are text."""
+    try:
+        texts = [item.decode() if isinstance(item, bytes) else str(item) for item in array.flat]
+    except UnicodeDecodeError as error:
+        raise ExecutionError(f"a string of the input {name} is not UTF-8, which ONNX Runtime asks for") from error
+    return np.array(texts, object).reshape(array.shape)
 
 
 def _encoded(array: NDArray[Any], kind: TensorType) -> NDArray[Any]:

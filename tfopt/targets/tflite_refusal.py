@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from tfopt.ir import Graph, Model
-from tfopt.ir.bodies import bodies
+from tfopt.targets.unknown_ops import listed, nodes_by_op
 
 #: `TF Select ops: AsString, RegexReplace` and `Custom ops: Svd`.
 _OPS = re.compile(r"^(?P<kind>TF Select|Custom) ops: (?P<ops>.+)$", re.MULTILINE)
@@ -14,14 +14,12 @@ _OPS = re.compile(r"^(?P<kind>TF Select|Custom) ops: (?P<ops>.+)$", re.MULTILINE
 _PLACE = re.compile(r'loc\((?:callsite\()?fused\["(\w+):", "([^"@]+)')
 _ERROR = re.compile(r"error: (?:loc\(.*?\]\)\)?: )?(?P<said>[^\n]+)")
 _LONGEST = 300
-#: Nodes of one op that are named; the rest are counted.
-_NAMED = 3
 
 
 def refusal(message: str, talk: str = "", model: Model | None = None) -> str:
     """`message` is the converter's exception, `talk` what it wrote to stderr; nodes are looked up in `model` where it
     does not name them."""
-    missing = _missing(message, _nodes_by_op(model.graph) if model else {})
+    missing = _missing(message, _known(model.graph) if model else {})
     if missing:
         return f"TFLite has no {missing}"
     for text in (message, talk):
@@ -33,32 +31,18 @@ def refusal(message: str, talk: str = "", model: Model | None = None) -> str:
 
 def _missing(message: str, nodes: Mapping[str, tuple[str, ...]]) -> str:
     told = dict(_PLACE.findall(message))
-    ops = sorted({op.strip() for line in _OPS.finditer(message) for op in line["ops"].split(",")})
-    return ", ".join(op + _where(nodes.get(op) or tuple(filter(None, [told.get(op)]))) for op in ops)
+    ops = {op.strip() for line in _OPS.finditer(message) for op in line["ops"].split(",")}
+    return listed({op: nodes.get(op) or tuple(filter(None, [told.get(op)])) for op in ops})
 
 
-def _where(nodes: tuple[str, ...]) -> str:
-    if not nodes:
-        return ""
-    more = f" and {len(nodes) - _NAMED} more" if len(nodes) > _NAMED else ""
-    return f" (node{'s' * (len(nodes) > 1)} {', '.join(nodes[:_NAMED])}{more})"
-
-
-def _nodes_by_op(graph: Graph) -> Mapping[str, tuple[str, ...]]:
+def _known(graph: Graph) -> Mapping[str, tuple[str, ...]]:
     """Names of nodes by the op's name, and by the general op's, which the converter makes of some: RegexReplace of a
-    StaticRegexReplace. What stands in a body is named after the node that it belongs to."""
-    found: dict[str, list[str]] = {}
-    for op, name in _ops(graph):
-        for known in {op, op.removeprefix("Static"), op.removeprefix("Stateless")}:
-            found.setdefault(known, []).append(name)
-    return {op: tuple(names) for op, names in found.items()}
-
-
-def _ops(graph: Graph, prefix: str = "") -> Iterator[tuple[str, str]]:
-    for node in graph:
-        yield node.op, prefix + node.name
-        for _, body in bodies(node):
-            yield from _ops(body, f"{prefix}{node.name}/")
+    StaticRegexReplace."""
+    found: dict[str, tuple[str, ...]] = {}
+    for op, names in nodes_by_op(graph).items():
+        for name in {op, op.removeprefix("Static"), op.removeprefix("Stateless")}:
+            found[name] = found.get(name, ()) + names
+    return found
 
 
 def _place(text: str) -> str:

@@ -20,8 +20,11 @@ from onnx import numpy_helper
 from tfopt.errors import ConversionError
 from tfopt.ir import DType, Graph, Node, Tensor, TensorType, Value
 from tfopt.ir.types import numpy_dtype
+from tfopt.targets.unknown_ops import listed, places
 
 Order: TypeAlias = tuple[int, ...]
+#: What needs no rule: constants, the arguments of a body, and what it waits for without reading it.
+_OF_BODIES = frozenset({"Const", "Placeholder", "NoOp", "Assert"})
 #: Writes what a node computes and binds its outputs. Raises ConversionError.
 Rule: TypeAlias = "Callable[[Builder, Node], None]"
 
@@ -116,14 +119,20 @@ class Builder:
     def lower(self, outputs: Iterable[Value]) -> None:
         """Write everything that these values need and that is not bound. What nodes wait for without reading it, such
         as assertions, is left out: an ONNX graph has no effects. Raises ConversionError."""
-        needed = self._needed(outputs)
-        for node in self.graph:
-            if node.name in needed and node.op != "Const":
-                rule = self.file.rules.get(node.op)
-                if rule is None:
-                    raise refused(node, "tfopt knows no equal of it there")
-                self._at = node.name
-                rule(self, node)
+        names = self._needed(outputs)
+        needed = [node for node in self.graph if node.name in names and node.op != "Const"]
+        self._check_known(needed)
+        for node in needed:
+            self._at = node.name
+            self.file.rules[node.op](self, node)
+
+    def _check_known(self, needed: Sequence[Node]) -> None:
+        missing: dict[str, list[str]] = {}
+        for op, name in places(needed):
+            if op not in self.file.rules and op not in _OF_BODIES:
+                missing.setdefault(op, []).append(name)
+        if missing:
+            raise ConversionError(f"ONNX has no equal, or none that tfopt knows, of {listed(missing)}")
 
     def _needed(self, outputs: Iterable[Value]) -> set[str]:
         waiting, seen = [value.node for value in outputs], set[str]()

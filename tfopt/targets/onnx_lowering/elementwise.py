@@ -19,7 +19,8 @@ _UNARY = {
 }  # fmt: skip
 
 _BINARY = {
-    "Add": "Add", "AddV2": "Add", "Equal": "Equal", "Greater": "Greater", "GreaterEqual": "GreaterOrEqual",
+    "Add": "Add", "AddV2": "Add", "Div": "Div", "Equal": "Equal", "Greater": "Greater",
+    "GreaterEqual": "GreaterOrEqual",
     "Less": "Less", "LessEqual": "LessOrEqual", "LogicalAnd": "And", "LogicalOr": "Or", "Maximum": "Max",
     "Minimum": "Min", "Mul": "Mul", "Pow": "Pow", "RealDiv": "Div", "Sub": "Sub", "TruncateDiv": "Div",
 }  # fmt: skip
@@ -122,12 +123,6 @@ def _is_finite(b: Builder, node: Node, x: list[str]) -> str:
     return b.emit("Not", b.emit("Or", b.emit("IsInf", x[0]), b.emit("IsNaN", x[0])))
 
 
-def _div(b: Builder, node: Node, x: list[str]) -> str:
-    if b.type(node.value()).dtype.is_floating:
-        return b.emit("Div", x[0], x[1])
-    return b.emit("Div", b.emit("Sub", x[0], b.emit("Mod", x[0], x[1])), x[1])
-
-
 def _div_no_nan(b: Builder, node: Node, x: list[str]) -> str:
     zero = b.zero_like(node.value())
     return b.emit("Where", b.emit("Equal", x[1], zero), zero, b.emit("Div", x[0], x[1]))
@@ -219,7 +214,7 @@ def _softmax(op: str, b: Builder, node: Node) -> None:
 _COMPOSED = {
     "Relu6": _relu6, "ClipByValue": _clip, "LeakyRelu": _leaky_relu, "Square": _square, "Rsqrt": _rsqrt,
     "SquaredDifference": _squared_difference, "Log1p": _log1p, "Expm1": _expm1, "Erfc": _erfc, "NotEqual": _not_equal,
-    "IsFinite": _is_finite, "Div": _div, "DivNoNan": _div_no_nan, "FloorDiv": _floor_div, "FloorMod": _floor_mod,
+    "IsFinite": _is_finite, "DivNoNan": _div_no_nan, "FloorDiv": _floor_div, "FloorMod": _floor_mod,
     "Mod": _truncate_mod, "TruncateMod": _truncate_mod, "AddN": _add_n,
 }  # fmt: skip
 

@@ -45,7 +45,10 @@ def _strided_slice(b: Builder, node: Node) -> None:
 
 def _spec(b: Builder, node: Node) -> _Slices:
     """Source: the masks as tensorflow/core/ops/array_ops.cc tells them at StridedSlice."""
-    strides = [int(step) for step in b.static(node, 3, "list of strides")]
+    dims = b.type(node.inputs[3]).shape.dims
+    if not dims or dims[0] is None:
+        raise refused(node, "how many axes it slices is not known")
+    strides = [_element(b, node.inputs[3], place) for place in range(dims[0])]
     masks = {name: integer(node, f"{name}_mask") for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")}
 
     def has(name: str, place: int) -> bool:
@@ -65,6 +68,8 @@ def _spec(b: Builder, node: Node) -> _Slices:
             found.picked[axis] = b.constant(index, np.int64) if isinstance(index, int) else b.emit("Squeeze", index)
             axis += 1
         else:
+            if isinstance(step, str):
+                raise refused(node, "its strides are computed while the model runs, and ONNX wants to know their signs")
             _add_range(b, node, found, axis, place, step, has("begin", place), has("end", place))
             axis, result = axis + 1, result + 1
     return found

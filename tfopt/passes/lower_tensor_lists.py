@@ -1,0 +1,73 @@
+"""Let loops carry tensors where they carry lists of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tfopt.ir.dims import DimensionsOf, Dims
+from tfopt.ir.graph import Graph
+from tfopt.ir.rewrite import Editor
+from tfopt.passes.base import Finding, Outcome, graph_pass
+from tfopt.passes.dense_rows import Rows, carry_rows, rows_of_tensor, zero_rows
+from tfopt.passes.list_variables import ListVariable, list_variables
+from tfopt.passes.loop_dims import dims_in_body
+from tfopt.passes.loops import Loop, rewrite_loops
+
+
+@graph_pass
+def lower_tensor_lists(graph: Graph) -> Graph | Outcome:
+    """Replace lists of tensors that a While reads or writes by one tensor, whose rows are the items.
+
+        %list = TensorListFromTensor(%x)                %loop = While(%zero, %x)
+        %loop = While(%zero, %list)               ->      %item = GatherV2(%x, %i, 0)
+          %item = TensorListGetItem(%list, %i)
+
+    A list that is written starts as zeros, which is what an item that nobody sets is in a list as well, and is written
+    by TensorScatterUpdate. Its items must all have one shape that is known before the loop runs: numbers, or sizes of
+    other tensors (a batch). Neither TensorFlow Lite nor ONNX has lists of items whose size is unknown.
+    """
+    read = rewrite_loops(graph, _read_only)
+    written = rewrite_loops(read.graph, _written)
+    return Outcome(written.graph, (*(finding for finding in read.findings if finding.done), *written.findings))
+
+
+def _read_only(graph: Graph, editor: Editor, loop: Loop) -> Iterator[Finding]:
+    """First, because the size of what is written follows from what is read."""
+    found = [item for item in list_variables(graph, loop) if isinstance(item, ListVariable)]
+    rows = [rows_of_tensor(graph, item) for item in found if not item.written and item.holds_tensor]
+    yield from _carried(graph, editor, loop, rows)
+
+
+def _written(graph: Graph, editor: Editor, loop: Loop) -> Iterator[Finding]:
+    outside = DimensionsOf(graph)
+    inside = dims_in_body(graph, loop, outside)
+    rows: list[Rows] = []
+    for item in list_variables(graph, loop):
+        dims = item if isinstance(item, str) else _dims(item, outside, inside)
+        if isinstance(item, str) or isinstance(dims, str):
+            yield Finding(loop.node.name, False, str(dims))
+        else:
+            rows.append(rows_of_tensor(graph, item) if item.holds_tensor else zero_rows(editor, item, dims))
+    yield from _carried(graph, editor, loop, rows)
+
+
+def _carried(graph: Graph, editor: Editor, loop: Loop, rows: list[Rows]) -> Iterator[Finding]:
+    if rows:
+        carry_rows(graph, editor, loop, rows)
+    for item in rows:
+        how = "written" if item.variable.written else "read"
+        yield Finding(loop.node.name, True, f"the list {item.variable.origin.name}, {how} in it, is {item.type} now")
+
+
+def _dims(item: ListVariable, outside: DimensionsOf, inside: DimensionsOf) -> Dims | str:
+    """The dims of the tensor that takes the place of a list, or why there is none."""
+    sizes = {inside(node.inputs[2]) for node in item.written}
+    if item.holds_tensor:
+        dims = outside(item.origin.inputs[0])
+        if dims is None or sizes - {dims[1:]}:
+            return f"the items that are set in {item.origin.name} may differ from those it starts with"
+        return dims
+    size = sizes.pop() if len(sizes) == 1 else None
+    if size is None or None in size:
+        return f"the size of the items of {item.origin.name} is not known before the loop runs"
+    return (outside.size(item.origin.inputs[1]), *size)

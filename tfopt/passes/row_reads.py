@@ -1,0 +1,83 @@
+"""Where a loop reads rows of a tensor, and whether it comes by all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tfopt.ir.dims import DimensionsOf
+from tfopt.ir.graph import Graph, Node, Value
+from tfopt.passes.loops import Loop, behind_identities
+from tfopt.passes.trips import trips
+
+
+@dataclass(frozen=True)
+class RowRead:
+    """`node` in the body takes one row of the tensor `source`, which stands outside of the loop."""
+
+    node: Node
+    source: Value
+
+
+def row_reads(graph: Graph, loop: Loop) -> Iterator[RowRead]:
+    """Every GatherV2 of one row, along axis 0, of a tensor of rank 3 that no iteration changes."""
+    for node in loop.body.by_op.get("GatherV2", ()):
+        if node.inputs[0].node not in loop.body.inputs or not is_of_one_row(loop.body, node):
+            continue
+        index = loop.body.inputs.index(node.inputs[0].node)
+        source = loop.node.inputs[index]
+        if loop.is_invariant(index) and graph.type_of(source).shape.rank == 3:
+            yield RowRead(node, source)
+
+
+def is_of_one_row(graph: Graph, node: Node) -> bool:
+    axis = graph.constant(node.inputs[2])
+    along_rows = axis is not None and not axis.array.any() and not node.attrs.get("batch_dims")
+    return along_rows and graph.type_of(node.inputs[1]).shape.rank == 0
+
+
+def reads_every_row(graph: Graph, loop: Loop, read: RowRead) -> str | None:
+    """None when as many rows are read as there are, else what is known instead."""
+    counted = trips(graph, loop)
+    outside = DimensionsOf(graph)
+    rows = (outside(read.source) or (None,))[0]
+    if isinstance(counted, str):
+        limits = {outside.size(limit) for limit in _limits(graph, loop, read.node.inputs[1])}
+        return None if rows is not None and rows in limits else counted
+    if not isinstance(rows, int) or rows > counted.count:
+        return f"the loop reads {counted.count} rows of {rows if isinstance(rows, int) else 'an unknown number'}"
+    return None
+
+
+def _limits(graph: Graph, loop: Loop, counter: Value) -> Iterator[Value]:
+    """Values outside of the loop up to which a variable counts, in ones and from zero."""
+    if counter.node not in loop.body.inputs:
+        return
+    index = loop.body.inputs.index(counter.node)
+    start = graph.constant(loop.node.inputs[index])
+    if start is None or start.array.any() or not _counts_ones(loop, index):
+        return
+    for less in _conjuncts(loop.cond, loop.cond.outputs[0]):
+        if less.op == "Less" and less.inputs[0] == Value(loop.cond.inputs[index]):
+            limit = less.inputs[1].node
+            if limit in loop.cond.inputs and loop.is_invariant(loop.cond.inputs.index(limit)):
+                yield loop.node.inputs[loop.cond.inputs.index(limit)]
+
+
+def _counts_ones(loop: Loop, index: int) -> bool:
+    step = loop.body.producer(loop.result(index))
+    if step.op not in ("Add", "AddV2") or loop.argument(index) not in step.inputs:
+        return False
+    others = [loop.body.constant(value) for value in step.inputs if value != loop.argument(index)]
+    return (
+        len(others) == 1 and others[0] is not None and others[0].array.size == 1 and bool((others[0].array == 1).all())
+    )
+
+
+def _conjuncts(cond: Graph, value: Value) -> Iterator[Node]:
+    node = cond.producer(behind_identities(cond, value))
+    if node.op == "LogicalAnd":
+        for item in node.inputs:
+            yield from _conjuncts(cond, item)
+    else:
+        yield node

@@ -185,6 +185,58 @@ def test_a_function_that_calls_itself(built: Built, tmp_path: Path) -> None:
     refused(edited(built(models.loop), tmp_path / "m", recurse), UnsupportedModel, "calls itself")
 
 
+def test_a_batched_function_and_what_it_captures(tmp_path: Path) -> None:
+    module = tf.Module()
+    module.w = tf.Variable(models.weights(3, 3))
+    batched = tf.nondifferentiable_batch_function(1, 10, 10)(lambda x: x @ module.w)
+    path = save_one(tmp_path / "m", batched, module)
+    model = exact(read_saved_model(path))
+    assert [len(node.inputs) for node in model.graph.by_op["BatchFunction"]] == [1]
+    assert_same(model, path, x=X)
+
+
+class InitialisedInABranch(tf.lookup.TextFileInitializer):
+    def initialize(self, table: tf.lookup.StaticHashTable) -> None:
+        fill = super().initialize
+
+        def filled() -> tf.Tensor:
+            fill(table)
+            return tf.constant(True)
+
+        tf.cond(tf.strings.length(self._filename) > 0, filled, lambda: tf.constant(False))
+
+
+def export_table(directory: Path) -> Path:
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    vocabulary = directory.parent / "vocabulary.txt"
+    vocabulary.write_text("fox\nthe\n")
+    module = tf.Module()
+    line, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
+    filled = InitialisedInABranch(str(vocabulary), tf.string, line, tf.int64, number)
+    module.ids = tf.lookup.StaticHashTable(filled, -1)
+    spec = tf.TensorSpec([None], tf.string, name="words")
+    serve = tf.function(lambda words: {"ids": module.ids.lookup(words)}, input_signature=[spec])
+    return models.save(module, directory, serving_default=serve)
+
+
+def test_a_table_that_is_filled_in_a_branch(tmp_path: Path) -> None:
+    path = export_table(tmp_path / "m")
+    model = exact(read_saved_model(path))
+    assert "InitializeTableFromTextFileV2" not in model.graph.by_op
+    assert_same(model, path, words=WORDS)
+    write_saved_model(model, tmp_path / "written")
+    with TensorFlowRuntime(tmp_path / "written") as runtime:
+        assert runtime.run("serving_default", {"words": WORDS})["ids"].tolist() == [0, -1, 1, 1]
+
+
+def test_a_table_that_is_filled_in_a_branch_from_a_file_of_no_asset(tmp_path: Path) -> None:
+    def name_a_file(meta_graph: object) -> None:
+        del meta_graph.asset_file_def[:]  # type: ignore[attr-defined]  # a MetaGraphDef
+
+    path = edited(export_table(tmp_path / "m"), tmp_path / "edited", name_a_file)
+    refused(path, UnsafeModel, "InitializeTableFromTextFileV2", "not an asset")
+
+
 def test_a_list_of_tensors_goes_through_a_loop(tmp_path: Path) -> None:
     def rows(x: tf.Tensor) -> tf.Tensor:
         found = tf.TensorArray(tf.float32, 0, dynamic_size=True, element_shape=[3])

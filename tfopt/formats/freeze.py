@@ -20,7 +20,7 @@ from tfopt.formats.checkpoint import Checkpoint
 from tfopt.formats.numpy_types import array_dtype
 from tfopt.formats.safety import User
 from tfopt.ir.arguments import Bound, bind, is_handed_on, moved_outputs
-from tfopt.ir.bodies import CONTROL_FLOW, WHILES, first_argument
+from tfopt.ir.bodies import CALLERS, WHILES, first_argument
 from tfopt.ir.graph import AttrValue, Graph, Node, Value
 from tfopt.ir.rewrite import Editor, reachable
 from tfopt.ir.types import DType, Shape, Tensor
@@ -114,7 +114,7 @@ class Freezer:
         for node in graph.nodes:
             inputs = tuple(moved.get(value, value) for value in node.inputs)
             kept = node if inputs == node.inputs else replace(node, inputs=inputs)
-            nodes.append(self._bind(kept, tensors, users, moved, done) if node.op in CONTROL_FLOW else kept)
+            nodes.append(self._bind(kept, tensors, users, moved, done) if node.op in CALLERS else kept)
         if all(new is old for new, old in zip(nodes, graph.nodes, strict=True)):
             return graph
         return replace(graph, nodes=tuple(nodes), outputs=tuple(moved.get(value, value) for value in graph.outputs))

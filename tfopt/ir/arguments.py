@@ -1,4 +1,4 @@
-"""What control-flow ops hand to their functions, and which of it they can do without.
+"""What ops hand to the functions they call, and which of it they can do without.
 
 A value that a loop hands on unchanged, or that a branch is given, may as well stand in the function itself when it is
 a constant. The argument goes then, and with it an output of the loop.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
-from tfopt.ir.bodies import WHILES, first_argument, map_bodies
+from tfopt.ir.bodies import BRANCHES, WHILES, first_argument, map_bodies
 from tfopt.ir.graph import AttrValue, Graph, Node, Value
 from tfopt.ir.rewrite import constant_node
 from tfopt.ir.types import Tensor
@@ -26,6 +26,12 @@ def is_handed_on(node: Node, place: int) -> bool:
     return body.outputs[place] == Value(body.inputs[place])
 
 
+#: Attributes with an entry for each argument, one after the other; a loop has each of them in full.
+_LISTS = {
+    **dict.fromkeys(WHILES, ("T", "output_shapes")),
+    **dict.fromkeys(BRANCHES, ("Tin",)),
+    "BatchFunction": ("Tin", "Tcaptured"),
+}
 #: Functions with constants in the place of arguments: made once for equal constants, so that a shared one stays shared.
 Bound: TypeAlias = "dict[tuple[Graph, bool, frozenset[tuple[int, Tensor]]], Graph]"
 
@@ -33,8 +39,9 @@ Bound: TypeAlias = "dict[tuple[Graph, bool, frozenset[tuple[int, Tensor]]], Grap
 def bind(
     node: Node, known: Mapping[int, Tensor], finish: Callable[[Graph, Mapping[str, Tensor]], Graph], done: Bound
 ) -> Node:
-    """The control-flow node without the arguments whose values are `known`, by place; those of a loop must be handed
-    on. In each function a Const stands for them, under the argument's name; `finish` is given it with these names.
+    """The node, one of CALLERS, without the arguments whose values are `known`, by place; a loop must hand them on.
+
+    In each function a Const stands for them, under the argument's name; `finish` is given it with these names.
     """
 
     def bound(label: str, body: Graph) -> Graph:
@@ -52,18 +59,17 @@ def bind(
 
 
 def without_arguments(node: Node, dropped: Collection[int]) -> Node:
-    """The control-flow node without these arguments, and a loop without these outputs. Its functions stay."""
+    """The node, one of CALLERS, without these arguments, and a loop without these outputs. Its functions stay."""
     first = first_argument(node)
     inputs = (*node.inputs[:first], *without(node.inputs[first:], dropped))
-    lists = ("T", "output_shapes") if node.op in WHILES else ("Tin",)
-    shorter = {key: _shorter(node.attrs.get(key), dropped) for key in lists if key in node.attrs}
+    shorter: dict[str, AttrValue] = {}
+    start = 0
+    for key in _LISTS[node.op]:
+        if isinstance(held := node.attrs.get(key), tuple):
+            shorter[key] = without(held, {place - start for place in dropped})
+            start += 0 if node.op in WHILES else len(held)
     outputs = without(node.outputs, dropped) if node.op in WHILES else node.outputs
     return replace(node, inputs=inputs, attrs={**node.attrs, **shorter}, outputs=outputs)
-
-
-def _shorter(value: Any, dropped: Collection[int]) -> AttrValue:
-    kept: AttrValue = without(value, dropped)
-    return kept
 
 
 def without(items: Iterable[_Item], dropped: Collection[int]) -> tuple[_Item, ...]:

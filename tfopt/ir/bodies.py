@@ -16,6 +16,8 @@ WHILES: Final = frozenset({"While", "StatelessWhile"})
 BRANCHES: Final = frozenset({"If", "StatelessIf", "Case", "StatelessCase"})
 #: Their functions take the inputs and return the outputs of the op by position (a `cond`: whether to go on).
 CONTROL_FLOW: Final = WHILES | BRANCHES
+#: Ops whose functions take the op's inputs by position; BatchFunction those of several calls at once, and captures.
+CALLERS: Final = CONTROL_FLOW | {"BatchFunction"}
 
 
 def bodies(node: Node) -> Iterator[tuple[str, Graph]]:
@@ -55,7 +57,7 @@ def _mapped(key: str, value: AttrValue, change: Callable[[str, Graph], Graph]) -
 
 
 def first_argument(node: Node) -> int:
-    """The input of a control-flow op that is the first argument of its functions."""
+    """The input of one of CALLERS that is the first argument of its functions."""
     return 1 if node.op in BRANCHES else 0
 
 

@@ -29,6 +29,9 @@ ROUNDS = {
     "fold_scale": 1e-5,
     "merge_linear": 1e-5,
     "merge_parallel": 1e-5,
+    "simplify_einsum": 1e-6,
+    "delay_reshapes": 1e-6,
+    "cancel_transposes": 1e-6,
 }
 
 

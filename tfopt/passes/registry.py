@@ -15,8 +15,9 @@ from tfopt.passes.base import Step
 #: zero and assertions that hold. Without identities and dropout, layer and batch norm stand next to each other, and
 #: without a Pad between them too. Loops come to an end once their limits are constants: first lists become tensors,
 #: then what is done to all rows is done before the loop, and what is left of it is unrolled. Merged weights are scaled
-#: once. What is pruned is what is left. Two rounds reach the fixpoint of real models (`repeat:` in a recipe): scaled
-#: weights of equal layers become duplicates.
+#: once. Activations and norms are written anew when nothing more can be folded out of them. What is pruned is what is
+#: left. Two rounds reach the fixpoint of real models (`repeat:` in a recipe): scaled weights of equal layers become
+#: duplicates.
 BUILTIN = (
     "share_inputs",
     "fold_constants",
@@ -24,9 +25,11 @@ BUILTIN = (
     "simplify_einsum",
     "simplify_slices",
     "simplify_reshapes",
+    "merge_sizes",
     "cancel_transposes",
     "remove_noops",
     "delay_reshapes",
+    "sink_reshapes",
     "remove_dropout",
     "merge_duplicates",
     "simplify_loops",
@@ -39,6 +42,10 @@ BUILTIN = (
     "fold_scale",
     "merge_parallel",
     "merge_linear",
+    "fuse_softmax",
+    "fuse_gelu",
+    "fuse_layer_norm",
+    "fuse_hard_swish",
     "remove_dead",
     "prune_magnitude",
     "tflite",

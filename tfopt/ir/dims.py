@@ -199,6 +199,53 @@ def _tile(dims: DimensionsOf, node: Node) -> Dims | None:
     )
 
 
+def _strided_slice(dims: DimensionsOf, node: Node) -> Dims | None:
+    """Axes that are taken whole, or of which one element is: their masks say so. Of others the type knows the size."""
+    before, begin = dims.at(node, 0), dims.constant(node, 1)
+    if before is None or begin is None or node.attrs.get("ellipsis_mask") or node.attrs.get("new_axis_mask"):
+        return None
+    steps = dims.constant(node, 3) or ()
+    made: list[Dim] = []
+    for axis, dim in enumerate(before):
+        if axis < len(begin) and _has(node, "shrink_axis_mask", axis):
+            continue
+        is_whole = axis >= len(begin) or (_has(node, "begin_mask", axis) and _has(node, "end_mask", axis))
+        made.append(dim if is_whole and (axis >= len(begin) or steps[axis : axis + 1] == (1,)) else None)
+    return tuple(made)
+
+
+def _has(node: Node, mask: str, axis: int) -> bool:
+    bits = node.attrs.get(mask)
+    return isinstance(bits, int) and bool(bits >> axis & 1)
+
+
+def _slice(dims: DimensionsOf, node: Node) -> Dims | None:
+    before, begin, sizes = dims.at(node, 0), dims.constant(node, 1), dims.constant(node, 2)
+    if before is None or begin is None or sizes is None:
+        return None
+    return tuple(
+        (dim if first == 0 else None) if size == -1 else size
+        for dim, first, size in zip(before, begin, sizes, strict=True)
+    )
+
+
+def _concat(dims: DimensionsOf, node: Node) -> Dims | None:
+    """All parts agree but for the axis along which they are put together."""
+    first, axis = dims.at(node, 0), dims.constant(node, len(node.inputs) - 1)
+    if first is None or axis is None:
+        return None
+    at = axis[0] % len(first)
+    return (*first[:at], None, *first[at + 1 :])
+
+
+def _squeeze(dims: DimensionsOf, node: Node) -> Dims | None:
+    before, axes = dims.at(node, 0), node.attrs.get("squeeze_dims")
+    if before is None or not isinstance(axes, tuple) or not axes:
+        return None
+    gone = {axis % len(before) for axis in axes if isinstance(axis, int)}
+    return tuple(dim for axis, dim in enumerate(before) if axis not in gone)
+
+
 def _written_first(dims: DimensionsOf, node: Node) -> Dims | None:
     return dims.elements(node, 0)
 
@@ -210,12 +257,26 @@ def _written_second(dims: DimensionsOf, node: Node) -> Dims | None:
 _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys((*UNARY, *IDENTITIES), _same),
     **dict.fromkeys(
-        ("BiasAdd", "Cast", "ClipByValue", "OnesLike", "Reverse", "ReverseV2", "Softmax", "TensorScatterUpdate"), _same
+        (
+            "BiasAdd",
+            "Cast",
+            "ClipByValue",
+            "OnesLike",
+            "Reverse",
+            "ReverseV2",
+            "Softmax",
+            "TensorScatterUpdate",
+            "ZerosLike",
+        ),
+        _same,
     ),
-    "ZerosLike": _same,
     **dict.fromkeys((*BINARY, "SelectV2"), _broadcasting),
     "MatMul": _matmul,
     "Split": _split,
+    "Slice": _slice,
+    "StridedSlice": _strided_slice,
+    "ConcatV2": _concat,
+    "Squeeze": _squeeze,
     "Transpose": _transpose,
     "GatherV2": _gather,
     "ExpandDims": _expand,
@@ -225,4 +286,4 @@ _RULES: Mapping[str, _Rule] = {
     "BroadcastTo": _written_second,
 }
 #: What sizes are read from.
-_SIZES = frozenset({"Pack", "Shape", "StridedSlice"})
+_SIZES = frozenset({"Pack", "Shape"})

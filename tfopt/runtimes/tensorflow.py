@@ -21,12 +21,12 @@ from tensorflow.python.util import deprecation
 from tfopt.errors import ExecutionError, InvalidModel, UnsupportedModel
 from tfopt.formats import protos
 from tfopt.formats.composites import plain
-from tfopt.formats.graph_def import to_graph_def
 from tfopt.formats.tensor_proto import dtype_from_enum, shape_from_proto, tensor_from_proto
 from tfopt.formats.unsafe import refuse_unsafe
 from tfopt.ir import Model, TensorType
 from tfopt.ir.bodies import all_nodes
 from tfopt.runtimes.base import Closing, SignatureInfo, TensorInfo, arguments, find_signature, signatures_of
+from tfopt.runtimes.weights_aside import import_graph
 
 # oneDNN's kernels of these ops end the whole process ("Check failed: index >= 0") when their input has too few
 # dimensions, where other ops answer with an error.
@@ -48,16 +48,21 @@ class _SessionRuntime(Closing):
 
     kind = "saved_model"
 
-    def __init__(self, threads: int | None, *, optimize: bool = True) -> None:
+    def __init__(self, threads: int | None, *, optimize: bool = True, one_op_at_a_time: bool = False) -> None:
         self._graph = tf.Graph()
-        self._session: Any = tf.compat.v1.Session(graph=self._graph, config=_config(threads, optimize))
+        config = session_config(threads, optimize=optimize)
+        if one_op_at_a_time:
+            config.inter_op_parallelism_threads = 1
+        self._session: Any = tf.compat.v1.Session(graph=self._graph, config=config)
         self._plans: dict[str, _Plan] = {}
         self._planning = threading.Lock()
         self._needs_rank = False
         self.signatures: Mapping[str, SignatureInfo] = {}
 
-    def run(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Outputs by name. Shapes are not held against the signature: TensorFlow's kernels decide, as they do in
+    def run(
+        self, signature: str, inputs: Mapping[str, NDArray[Any]], *, options: Any = None, metadata: Any = None
+    ) -> dict[str, NDArray[Any]]:
+        """Outputs by name; `options` and `metadata` are the session's buffers, for a traced run. Shapes are not held against the signature: TensorFlow's kernels decide, as they do in
         TensorFlow Serving. Only a wrong rank is refused where a kernel would end the process.
 
         Raises NotFound, ExecutionError.
@@ -76,7 +81,9 @@ class _SessionRuntime(Closing):
         try:
             # What TF Serving calls too. `Session.run` is eight times slower for a small model, and refuses shapes;
             # the callables of a session hand out the model's own memory.
-            results = pywrap_tf_session.TF_SessionRun_wrapper(session._session, None, feeds, plan.fetches, [], None)
+            results = pywrap_tf_session.TF_SessionRun_wrapper(
+                session._session, options, feeds, plan.fetches, [], metadata
+            )
         except tf.errors.OpError as error:
             raise ExecutionError(_one_line(error.message), where=f"signature {signature}") from error
         made = dict(zip(plan.fetched, results, strict=True))
@@ -100,14 +107,22 @@ class _SessionRuntime(Closing):
 class TensorFlowRuntime(_SessionRuntime):
     """A SavedModel, loaded as TensorFlow Serving loads it (the v1 loader), variables restored and initialised.
 
-    `threads` limits the threads of kernels and between kernels; None leaves both to TensorFlow.
+    `threads` limits the threads of kernels and between kernels; None leaves both to TensorFlow. `one_op_at_a_time`
+    leaves no op beside another, so that the times of ops add up.
     """
 
-    def __init__(self, directory: Path, *, threads: int | None = None, tags: tuple[str, ...] = ("serve",)) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        threads: int | None = None,
+        tags: tuple[str, ...] = ("serve",),
+        one_op_at_a_time: bool = False,
+    ) -> None:
         """Raises InvalidModel for what cannot be loaded, UnsupportedModel for ops and values unknown here, UnsafeModel
         for what would touch files or run foreign code; nothing of that has run then."""
         refuse_unsafe(directory, tags=tags)
-        super().__init__(threads)
+        super().__init__(threads, one_op_at_a_time=one_op_at_a_time)
         with _closing_on_failure(self), _load_errors(directory), self._graph.as_default(), deprecation.silence():
             meta_graph = tf.compat.v1.saved_model.load(self._session, list(tags), str(directory))
             self.signatures = _signatures(meta_graph)
@@ -122,12 +137,13 @@ class ModelRunner(_SessionRuntime):
     """
 
     def __init__(self, model: Model, *, threads: int | None = None) -> None:
-        """Raises InvalidModel when TensorFlow does not accept the graph or its initialiser fails."""
+        """Raises InvalidModel when TensorFlow does not accept the graph or its initialiser fails, ConversionError for
+        one whose functions hold too many constants."""
         super().__init__(threads, optimize=False)
         self.signatures = signatures_of(model)
         self._needs_rank = any(node.op in _ABORT_ON_RANK for node in all_nodes(model.graph))
         with _closing_on_failure(self), _load_errors(None), self._graph.as_default():
-            tf.graph_util.import_graph_def(to_graph_def(model.graph), name="")
+            import_graph(model.graph, self._session)
             self._initialise(model)
         self._session._extend_graph()
 
@@ -143,7 +159,8 @@ class ModelRunner(_SessionRuntime):
             self._session.run(self._graph.get_operation_by_name(model.init), paths)
 
 
-def _config(threads: int | None, optimize: bool) -> Any:
+def session_config(threads: int | None, *, optimize: bool = True) -> Any:
+    """What every session here is made with; None leaves the numbers of threads to TensorFlow."""
     config = tf.compat.v1.ConfigProto()
     config.graph_options.rewrite_options.disable_meta_optimizer = not optimize
     if threads is not None:

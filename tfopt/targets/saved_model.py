@@ -8,34 +8,39 @@ from pathlib import Path, PurePosixPath
 from tfopt.errors import ConversionError, OutputExists
 from tfopt.formats import protos
 from tfopt.formats.graph_def import to_graph_def
+from tfopt.formats.message_size import LARGEST, check_message_size
 from tfopt.ir import Asset, Graph, Model, Node, Value
-from tfopt.ir.bodies import all_nodes
 from tfopt.store.disk import writing
 from tfopt.targets.base import Artifact
 from tfopt.targets.captures import with_captures
 from tfopt.targets.checkpoint import Saver, with_saver, write_checkpoint
 from tfopt.targets.meta_graph import to_meta_graph
+from tfopt.targets.overflow import overflowing
 from tfopt.targets.weights import LARGE, Variable, as_variables, matrices, share_constants
 
-#: A protobuf message ends here.
-_LARGEST_MESSAGE = (1 << 31) - 1
 _SCHEMA_VERSION = 1
 
 
-def write_saved_model(model: Model, directory: Path, *, variables_over: int | None = LARGE) -> Artifact:
+def write_saved_model(
+    model: Model, directory: Path, *, variables_over: int | None = LARGE, largest: int = LARGEST
+) -> Artifact:
     """Write into `directory`, which is made when it is missing. The bytes depend on the model alone.
 
     Float matrices of more than `variables_over` bytes become variables (`targets/weights.py`), those in functions too
-    (`targets/captures.py`); with None nothing does.
+    (`targets/captures.py`); with None nothing does. Where that leaves more than `largest` bytes of constants, the
+    largest of these become variables too.
 
     Raises OutputExists when a SavedModel is there, OutputError, ConversionError for what a SavedModel cannot hold.
     """
     shared = _fetchable(share_constants(model.graph, (asset.node for asset in model.assets)))
     graph, variables = _with_variables(shared, variables_over) if variables_over is not None else (shared, ())
+    more = overflowing(graph, (asset.node for asset in model.assets), largest)
+    graph, moved = as_variables(graph, more)
+    variables += moved
     saver: Saver | None = None
     if variables:
         graph, saver = with_saver(graph, variables)
-    _check_size(graph)
+    check_message_size(graph, largest)
     meta_graph = to_meta_graph(model.with_graph(graph), to_graph_def(graph), saver)
     content = protos.SavedModel(saved_model_schema_version=_SCHEMA_VERSION, meta_graphs=[meta_graph])
     with writing(directory):
@@ -87,9 +92,3 @@ def _copy(graph: Graph, value: Value) -> Node:
         name += "_"
     made = graph.type_of(value)
     return Node(name, "Identity", (value,), {"T": made.dtype}, (made,))
-
-
-def _check_size(graph: Graph) -> None:
-    size = sum(node.tensor.nbytes for node in all_nodes(graph) if node.op == "Const")
-    if size > _LARGEST_MESSAGE:
-        raise ConversionError(f"the graph holds {size / 1e9:.1f} GB of constants, a SavedModel at most 2.1 GB")

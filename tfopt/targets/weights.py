@@ -73,7 +73,7 @@ def _is_matrix(graph: Graph, value: Value) -> bool:
 
 
 def _takes_matrix(graph: Graph, reader: Node, value: Value) -> bool:
-    if reader.op in IDENTITIES:
+    if reader.op in IDENTITIES or reader.op == "Enter":
         return _is_matrix(graph, reader.value())
     if reader.op not in _MATRIX_INPUTS:
         return False

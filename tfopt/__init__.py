@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tfopt.errors import TfoptError
     from tfopt.measure.bench import bench
     from tfopt.measure.compare import compare_reports
+    from tfopt.measure.server_bench import bench_servers
     from tfopt.publisher import publish
     from tfopt.serve.server import Server
 
@@ -23,6 +24,7 @@ _HOMES = {
     "Server": "tfopt.serve.server",
     "TfoptError": "tfopt.errors",
     "bench": "tfopt.measure.bench",
+    "bench_servers": "tfopt.measure.server_bench",
     "compare_reports": "tfopt.measure.compare",
     "compress": "tfopt.compression",
     "publish": "tfopt.publisher",
@@ -35,6 +37,7 @@ __all__ = [
     "TfoptError",
     "__version__",
     "bench",
+    "bench_servers",
     "compare_reports",
     "compress",
     "publish",

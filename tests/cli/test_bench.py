@@ -89,6 +89,25 @@ def test_comparing_what_are_no_reports(tmp_path: Path) -> None:
     assert "absent.json" in fails("--compare", tmp_path / "absent.json", tmp_path / "no.json", code=11)
 
 
+def test_a_model_is_served_and_loaded(tflite: Path, tmp_path: Path) -> None:
+    done = run("--serve", tflite, "--rate", "30", "--seconds", "0.5", "--out", tmp_path / "load.json")
+    assert done.returncode == 0, done.stderr
+    assert "/v1/models/model" in done.stdout
+    report = json.loads((tmp_path / "load.json").read_text())
+    assert report["kind"] == "server"
+    assert report["servers"][0]["points"][0]["errors"] == {}
+
+
+def test_a_model_that_cannot_be_served(tmp_path: Path) -> None:
+    (tmp_path / "broken.tflite").write_bytes(b"nothing of the kind")
+    assert "no server came up" in fails("--serve", tmp_path / "broken.tflite", code=15)
+
+
+def test_a_server_that_is_not_there() -> None:
+    assert "no server answers" in fails("--server", "http://127.0.0.1:1/v1/models/m", code=15)
+    assert "--serve without a model" in fails("--serve", code=2)
+
+
 def test_nothing_to_measure() -> None:
     assert "bench needs a model" in fails(code=2)
 
@@ -116,6 +135,8 @@ def test_a_broken_model(tmp_path: Path) -> None:
         (["--precision", "0"], "precision of 0"),
         (["--precision", "tight"], "'tight' is no share"),
         (["--compare"], "takes two reports"),
+        (["--server", "http://localhost"], "given without --serve"),
+        (["--serve", "--threads", "1", "--threads", "2"], "one value at a time"),
         (["--shape", "x"], "'x' is no shape"),
         (["--json", "--markdown"], "exclude each other"),
         (["--batch-size", "two"], "--batch-size"),

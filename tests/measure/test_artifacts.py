@@ -38,7 +38,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 
 def test_no_model(tmp_path: Path) -> None:
-    with pytest.raises(InvalidModel, match=r"SavedModel directory or a \.tflite file"):
+    with pytest.raises(InvalidModel, match=r"SavedModel directory, a \.tflite or a \.onnx file"):
         find_artifacts(touch(tmp_path / "model.h5"))
     with pytest.raises(InvalidModel, match=r"neither saved_model\.pb nor"):
         find_artifacts(tmp_path)

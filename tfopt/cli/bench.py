@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias
 
 import typer
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 class _Result(Protocol):
     def to_dict(self) -> dict[str, Any]: ...
+
+
+#: A result, and how people read it.
+_Shown: TypeAlias = "tuple[_Result, Iterable[Table | str]]"
 
 
 def bench(
@@ -53,6 +57,19 @@ def bench(
         bool, typer.Option(help="Measure load time and memory, each artifact in a fresh process.")
     ] = True,
     seed: Annotated[int, typer.Option(help="Of the order in which artifacts take turns, and of arrivals.")] = 0,
+    server: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="Load this server: http://host:port/v1/models/NAME or grpc://host:port/NAME. Repeat to compare.",
+        ),
+    ] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Serve each model with `tfopt serve`, and load that.")] = False,
+    rate: Annotated[
+        list[float] | None,
+        typer.Option(help="Requests per second, arriving at random. Repeatable. Default: a sweep over what it can do."),
+    ] = None,
+    connections: Annotated[int, typer.Option(help="Requests under way at once, at most.")] = 256,
     compare: Annotated[
         bool, typer.Option("--compare", help="The arguments are two reports that --out wrote: before and after.")
     ] = False,
@@ -62,46 +79,87 @@ def bench(
 ) -> None:
     """Time artifacts in turns, in several processes; compare speed, size, load time and memory to the first one's.
 
+    With --server or --serve it loads servers instead, with requests that arrive whether or not those before were
+    answered. With --compare it compares two reports.
+
     \b
     Examples:
       tfopt bench model/ small/ --data samples.npz
       tfopt bench model/ small/model.tflite --batch-size 1 --batch-size 8 --precision 1% --seconds 30
       tfopt bench model/ --out before.json --json
       tfopt bench --compare before.json after.json
+      tfopt bench --serve model/ small/ --rate 100 --rate 200
+      tfopt bench --server http://localhost:8501/v1/models/linear --server grpc://localhost:8500/linear
     """
     from tfopt.errors import UsageError
 
     if json and markdown:
         raise UsageError("--json and --markdown exclude each other")
-    if not models:
-        raise UsageError("bench needs a model", hint="tfopt bench MODEL")
+    shapes = _shapes(shape)
     if compare:
-        _print_comparison(models, out, json=json, markdown=markdown)
-        return
-    from tfopt.cli.output import progress
-    from tfopt.measure.bench import bench as measure
-    from tfopt.measure.inputs import parse_shape
-    from tfopt.report.bench_table import bench_tables
-
-    with progress() as tell:
-        report = measure(
+        result, parts = _compare(models or [], markdown)
+    elif server or serve:
+        size = _one(batch_size, "--batch-size") or 1
+        options = {"rates": rate or (), "data": data, "signature": signature, "batch_size": size, "shapes": shapes}
+        result, parts = _servers(
+            models or [],
+            server or [],
+            serve,
+            markdown,
+            _one(threads, "--threads"),
+            seconds=seconds,
+            connections=connections,
+            seed=seed,
+            **options,
+        )
+    else:
+        if not models:
+            raise UsageError("bench needs a model", hint="tfopt bench MODEL")
+        result, parts = _artifacts(
             models,
+            markdown,
             data=data,
             signature=signature,
             batch_sizes=batch_size or (1,),
-            shapes=dict(parse_shape(text) for text in shape or ()),
+            shapes=shapes,
             seconds=seconds,
             precision=_share(precision),
             processes=processes,
             threads=threads,
             footprint=footprint,
             seed=seed,
-            tell=tell,
         )
-    _emit(report, bench_tables(report, markdown=markdown), out, json=json, markdown=markdown)
+    _emit(result, parts, out, json=json, markdown=markdown)
 
 
-def _print_comparison(paths: list[Path], out: Path | None, *, json: bool, markdown: bool) -> None:
+def _artifacts(models: list[Path], markdown: bool, **options: Any) -> _Shown:
+    from tfopt.cli.output import progress
+    from tfopt.measure.bench import bench as measure
+    from tfopt.report.bench_table import bench_tables
+
+    with progress() as tell:
+        report = measure(models, tell=tell, **options)
+    return report, bench_tables(report, markdown=markdown)
+
+
+def _servers(
+    models: list[Path], urls: list[str], serve: bool, markdown: bool, threads: int | None, **options: Any
+) -> _Shown:
+    from tfopt.cli.output import progress
+    from tfopt.errors import UsageError
+    from tfopt.measure.server_bench import bench_servers
+    from tfopt.measure.spawned import started_servers
+    from tfopt.report.server_table import server_tables
+
+    if bool(models) is not serve:
+        hint = "--serve takes models, --server URL takes none; both together compare them"
+        raise UsageError("a model is given without --serve" if models else "--serve without a model", hint=hint)
+    with progress() as tell, started_servers(models, threads=threads, tell=tell) as started:
+        report = bench_servers([*urls, *started], tell=tell, **options)
+    return report, server_tables(report, markdown=markdown)
+
+
+def _compare(paths: list[Path], markdown: bool) -> _Shown:
     from tfopt.errors import UsageError
     from tfopt.measure.compare import compare_reports
     from tfopt.report.compare_table import comparison_tables
@@ -109,7 +167,24 @@ def _print_comparison(paths: list[Path], out: Path | None, *, json: bool, markdo
     if len(paths) != 2:
         raise UsageError("--compare takes two reports", hint="tfopt bench --compare before.json after.json")
     comparison = compare_reports(*paths)
-    _emit(comparison, comparison_tables(comparison, markdown=markdown), out, json=json, markdown=markdown)
+    return comparison, comparison_tables(comparison, markdown=markdown)
+
+
+def _shapes(given: list[str] | None) -> dict[str, tuple[int | None, ...]]:
+    if not given:
+        return {}
+    from tfopt.measure.inputs import parse_shape
+
+    return dict(parse_shape(text) for text in given)
+
+
+def _one(values: list[int] | None, option: str) -> int | None:
+    """The only value of a repeatable option. Raises UsageError for several."""
+    from tfopt.errors import UsageError
+
+    if values and len(values) > 1:
+        raise UsageError("a server is loaded with one value at a time", where=option)
+    return values[0] if values else None
 
 
 def _emit(result: _Result, parts: Iterable[Table | str], path: Path | None, *, json: bool, markdown: bool) -> None:

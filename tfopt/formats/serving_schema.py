@@ -1,7 +1,7 @@
-"""The few messages of TensorFlow Serving's API that a warmup file is made of, without TensorFlow.
+"""The few messages of TensorFlow Serving's API that warmup files and the Predict call are made of, without TensorFlow.
 
 Source: tensorflow/core/framework/{tensor,tensor_shape,types}.proto, tensorflow_serving/apis/{model,predict,
-prediction_log}.proto.
+prediction_log,get_model_metadata}.proto.
 """
 
 from __future__ import annotations
@@ -46,6 +46,13 @@ _MESSAGES = {
     ),
     "InputsEntry": ("string key 1", "TensorProto value 2"),
     "PredictRequest": ("ModelSpec model_spec 1", "repeated InputsEntry inputs 2", "repeated string output_filter 3"),
+    "OutputsEntry": ("string key 1", "TensorProto value 2"),
+    "PredictResponse": ("repeated OutputsEntry outputs 1", "ModelSpec model_spec 2"),
+    # google.protobuf.Any, by its fields: what it holds is declared in signature_schema.
+    "MetadataValue": ("string type_url 1", "bytes value 2"),
+    "MetadataEntry": ("string key 1", "MetadataValue value 2"),
+    "GetModelMetadataRequest": ("ModelSpec model_spec 1", "repeated string metadata_field 2"),
+    "GetModelMetadataResponse": ("ModelSpec model_spec 1", "repeated MetadataEntry metadata 2"),
     "PredictLog": ("PredictRequest request 1",),
     "OtherLog": (),
     "PredictionLog": (
@@ -57,8 +64,17 @@ _MESSAGES = {
         "OtherLog predict_streamed_log 7 log_type",
     ),
 }
-_SCHEMA = Schema("tfopt/serving.proto", "tensorflow.serving", _MESSAGES, nested={"InputsEntry": "PredictRequest"})
+_NESTED = {
+    "InputsEntry": "PredictRequest",
+    "OutputsEntry": "PredictResponse",
+    "MetadataEntry": "GetModelMetadataResponse",
+}
+_SCHEMA = Schema("tfopt/serving.proto", "tensorflow.serving", _MESSAGES, nested=_NESTED)
 
 # Made at run time, so that no type checker knows their fields.
+GetModelMetadataRequest: Any = _SCHEMA.message("GetModelMetadataRequest")
+GetModelMetadataResponse: Any = _SCHEMA.message("GetModelMetadataResponse")
+PredictRequest: Any = _SCHEMA.message("PredictRequest")
+PredictResponse: Any = _SCHEMA.message("PredictResponse")
 PredictionLog: Any = _SCHEMA.message("PredictionLog")
 TensorProto: Any = _SCHEMA.message("TensorProto")

@@ -115,12 +115,13 @@ def _record(request: WarmupRequest) -> bytes:
     message.model_spec.name = request.model_name
     message.model_spec.signature_name = request.signature
     for name, array in request.inputs.items():
-        _fill(message.inputs[name], array)
+        fill_tensor(message.inputs[name], array)
     serialized: bytes = log.SerializeToString(deterministic=True)
     return serialized
 
 
-def _fill(message: Any, array: NDArray[Any]) -> None:
+def fill_tensor(message: Any, array: NDArray[Any]) -> None:
+    """Put the array into an empty TensorProto; strings are object arrays of bytes or text."""
     dtype = dtype_of(array)
     message.dtype = _NUMBERS[dtype]
     message.tensor_shape.SetInParent()

@@ -137,7 +137,7 @@ def log_ratio(baseline: Sequence[Rounds], other: Sequence[Rounds]) -> Estimate:
     pairs = [_pair(ours, theirs) for ours, theirs in zip(baseline, other, strict=True)]
     ratios = np.array([math.log(_calm(pair[0]) / _calm(pair[1])) for pair in pairs])
     within = float(np.mean([_bootstrap_variance(pair, seed) for seed, pair in enumerate(pairs)]))
-    return _pooled(ratios, within)
+    return pooled(ratios, within)
 
 
 def log_seconds(processes: Sequence[Rounds]) -> Estimate:
@@ -185,22 +185,26 @@ def _bootstrap_variance(pair: NDArray[np.float64], seed: int) -> float:
     What disturbs a round often disturbs the next ones, so that blocks of neighbours are drawn and not rounds; both
     series by the same blocks, since a round is a pair.
     """
-    count = pair.shape[1]
+    count: int = pair.shape[1]
     length = math.ceil(math.sqrt(count))
     blocks = math.ceil(count / length)
     starts = np.random.default_rng(seed).integers(0, count, (_RESAMPLES, blocks, 1))
     drawn = ((starts + np.arange(length)) % count).reshape(_RESAMPLES, -1)[:, :count]
     # A bootstrap of few blocks sees too little, as a variance over n instead of n - 1 does.
     few = blocks / max(1, blocks - 1)
-    return few * float(np.var(np.log(_calm(pair[0][drawn]) / _calm(pair[1][drawn]))))
+    logarithms: NDArray[np.float64] = np.log(_calm(pair[0][drawn]) / _calm(pair[1][drawn]))
+    return few * float(logarithms.var())
 
 
-def _pooled(values: NDArray[np.float64], within: float) -> Estimate:
+def pooled(values: NDArray[np.float64], within: float) -> Estimate:
     """The mean of the processes' values. Few processes tell little of their spread, so that it is drawn towards what
-    is expected, as in moderated t statistics (Smyth, 2004, https://doi.org/10.2202/1544-6115.1027)."""
+    is expected, as in moderated t statistics (Smyth, 2004, https://doi.org/10.2202/1544-6115.1027).
+
+    The processes count alike: one that was disturbed all the time would be as sure of its value as the others.
+    """
     count = len(values)
     expected = PROCESS_SPREAD**2 + within
-    seen = float(np.var(values, ddof=1)) if count > 1 else 0.0
+    seen = float(values.var(ddof=1)) if count > 1 else 0.0
     freedom = PRIOR_WEIGHT + count - 1
     variance = (PRIOR_WEIGHT * expected + (count - 1) * seen) / freedom
     return Estimate(float(values.mean()), math.sqrt(max(variance, within) / count), freedom)

@@ -166,3 +166,21 @@ def test_shared_tensors_are_weighed_once() -> None:
     twin = Node("w2", "Const", (), before.graph["w"].attrs, before.graph["w"].outputs)
     graph = Graph((*before.graph.nodes, twin), before.graph.inputs, (*before.graph.outputs, Value("w2")))
     assert run_pipeline(before.with_graph(graph), recipe()).ledger[0].parameters == 6
+
+
+def test_what_a_later_round_leaves_is_what_is_told() -> None:
+    @graph_pass
+    def waits(graph: Graph) -> Outcome:
+        """Wait for the weight to be halved."""
+        heavy = graph["w"].tensor.array[0, 0] == 1.0
+        return Outcome(graph, (Finding("w", False, "is heavy" if heavy else "is light"),))
+
+    @graph_pass
+    def once(graph: Graph) -> Graph:
+        """Halve the weight once."""
+        array = graph["w"].tensor.array
+        return graph if array[0, 0] != 1.0 else with_weight(graph, (array / 2).astype(np.float32))
+
+    result = run_pipeline(model(), recipe(Repeat((step(waits), step(once)))))
+    assert [row.step for row in result.ledger] == ["original", "waits", "once"]
+    assert [finding.message for finding in result.ledger[1].findings] == ["is light"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from tfopt.errors import UsageError
 from tfopt.ir.bodies import all_nodes
 from tfopt.ir.text import to_text
-from tfopt.ledger import LedgerRow
+from tfopt.ledger import LedgerRow, findings_by_step
 from tfopt.passes.base import Finding
 from tfopt.runtimes.base import SignatureInfo, signatures_of
 from tfopt.store.size import model_files
@@ -77,7 +77,7 @@ def inspect_model(path: Path) -> Inspection:
         signatures=_signatures(signatures_of(model)),
         figures=original,
         operations=dict(operations.most_common()),
-        found=_findings(rows),
+        found=findings_by_step(rows),
     )
 
 
@@ -99,15 +99,6 @@ def _inspect_file(path: Path) -> Inspection:
 
 def _bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in model_files(path))
-
-
-def _findings(rows: Iterable[LedgerRow]) -> dict[str, tuple[Finding, ...]]:
-    """By step: what all rounds of a repeat did, and what the last one left."""
-    found: dict[str, tuple[Finding, ...]] = {}
-    for row in rows:
-        done = (finding for finding in found.get(row.step, ()) if finding.done)
-        found[row.step] = (*done, *row.findings)
-    return found
 
 
 def _signatures(signatures: Mapping[str, SignatureInfo]) -> dict[str, Any]:

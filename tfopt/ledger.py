@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from tfopt.ir.bodies import graphs
 from tfopt.ir.facts import macs
 from tfopt.ir.graph import Graph, Model, Signature
+from tfopt.ir.known_sizes import counted_dims
 from tfopt.ir.rewrite import reachable
 from tfopt.ir.types import DType, Tensor
 from tfopt.passes.base import Finding
@@ -57,6 +58,15 @@ class LedgerRow:
         del row["findings"]
         row["done"] = sum(finding.done for finding in self.findings)
         return row
+
+
+def findings_by_step(rows: Iterable[LedgerRow]) -> dict[str, tuple[Finding, ...]]:
+    """By step: what all rounds of a repeat did, and what the last one left."""
+    found: dict[str, tuple[Finding, ...]] = {}
+    for row in rows:
+        done = (finding for finding in found.get(row.step, ()) if finding.done)
+        found[row.step] = tuple(dict.fromkeys((*done, *row.findings)))
+    return found
 
 
 class Scales:
@@ -105,7 +115,8 @@ class Scales:
 def signature_macs(graph: Graph, signature: Signature) -> int:
     """Multiply-accumulates of one call of one signature with one example."""
     needed = reachable(graph, {graph.outputs[output.position].node for output in signature.outputs.values()})
-    return sum(macs(graph, graph[name]) for name in needed)
+    dims = counted_dims(graph)
+    return sum(macs(graph, graph[name], dims) for name in needed)
 
 
 def tensors(graph: Graph) -> Iterator[Tensor]:

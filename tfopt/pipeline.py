@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,7 +14,7 @@ from tfopt.errors import InvalidModel, TfoptError
 from tfopt.ir.graph import Model
 from tfopt.ir.verify import verify_model
 from tfopt.ledger import LedgerRow, Scales
-from tfopt.passes.base import TargetRequest
+from tfopt.passes.base import Finding, TargetRequest
 from tfopt.recipe import Recipe, RecipeStep, Repeat
 
 #: Outputs by signature, then by output name.
@@ -101,7 +101,8 @@ def _step(run: _Run, item: RecipeStep) -> None:
     seconds = time.perf_counter() - start
     changed = outcome.model
     if changed is run.model and any(row.step == step.name for row in run.ledger):
-        return  # a later round of a fixpoint that found nothing more has nothing to tell
+        _retell(run, step.name, outcome.findings)
+        return
     if changed is not run.model:
         _verified(changed, step.name)
         run.exact = run.exact and step.exact
@@ -119,6 +120,13 @@ def _step(run: _Run, item: RecipeStep) -> None:
             findings=outcome.findings,
         )
     )
+
+
+def _retell(run: _Run, step: str, left: tuple[Finding, ...]) -> None:
+    """A later round of a fixpoint that changed nothing has only to say what is left, in the place of what was."""
+    at = max(at for at, row in enumerate(run.ledger) if row.step == step)
+    done = tuple(finding for finding in run.ledger[at].findings if finding.done)
+    run.ledger[at] = replace(run.ledger[at], findings=(*done, *left))
 
 
 def _verified(model: Model, step: str) -> None:

@@ -136,6 +136,11 @@ def layer(text: str) -> Graph:
             "%y = BatchMatMulV2(%x, %w) {adj_x: false} -> float32[5,2,3]",
             5 * 2 * 7 * 3,
         ),
+        (
+            "%x = Placeholder() -> float32[?,5,7] %w = Placeholder() -> float32[7,3,2] "
+            "%y = Einsum(%x, %w) {equation: '...c,cde->...de'} -> float32[?,5,3,2]",
+            5 * 7 * 3 * 2,
+        ),
         ("%x = Placeholder() -> float32[8] %y = Relu(%x) -> float32[8]", 0),
         ("%x = Placeholder() -> float32[*] %w = Placeholder() -> float32[*] %y = MatMul(%x, %w) -> float32[*]", 0),
     ],

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
 from tfopt.ledger import LedgerRow
-from tfopt.report.ledger_table import ledger_table
+from tfopt.passes.base import Finding
+from tfopt.report.ledger_table import findings_text, ledger_table
 
 STEPS = ("original", "fold_constants", "remove_identities", "remove_dropout", "remove_dead")
 
@@ -45,3 +47,28 @@ def test_80_columns_hold_every_figure() -> None:
     assert "…" not in shown
     expected = "remove_identities 12345 135 M 134 M 539 MB 503 MB 9.43 G 123.45 3.6e-07"
     assert " ".join(shown.splitlines()[1].split()) == expected
+
+
+def test_steps_that_found_nothing_are_named_below() -> None:
+    found = Finding("conv", True, "folded")
+    ledger = [
+        row("original"),
+        row("fold_pad"),
+        replace(row("remove_dead"), nodes=12),
+        replace(row("fold_scale"), nodes=12),
+    ]
+    ledger.append(replace(row("merge_rows"), nodes=12, findings=(found,)))
+    lines = [line.split() for line in printed(ledger, 80).splitlines()]
+    assert [line[0] for line in lines[1:-1]] == ["original", "remove_dead", "merge_rows"]
+    assert " ".join(lines[-1]) == "nothing to do for fold_pad, fold_scale"
+
+
+def test_findings_of_all_rounds_stand_together() -> None:
+    did, left, later = Finding("a", True, "folded"), Finding("b", False, "has 2 readers"), Finding("b", True, "folded")
+    ledger = [
+        row("original"),
+        replace(row("fold"), findings=(did, left)),
+        row("dead"),
+        replace(row("fold"), findings=(later,)),
+    ]
+    assert findings_text(ledger).splitlines() == ["fold:", "  did a: folded", "  did b: folded"]

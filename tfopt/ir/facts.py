@@ -5,10 +5,12 @@ Source: TensorFlow's op registry (tensorflow/core/ops/*.cc); a test holds the pu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
+from typing import TypeAlias, cast
 
 from tfopt.ir.bodies import BRANCHES, CONTROL_FLOW, bodies
-from tfopt.ir.graph import Graph, Node
+from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.types import Shape
 
 
@@ -180,31 +182,58 @@ def idle_nodes(graph: Graph) -> frozenset[str]:
     return frozenset(idle)
 
 
-def macs(graph: Graph, node: Node) -> int:
+#: The dims of a value with unknown ones as some number; None when the rank is unknown.
+DimsOf: TypeAlias = "Callable[[Value], tuple[int, ...] | None]"
+
+
+def macs(graph: Graph, node: Node, dims_of: DimsOf | None = None) -> int:
     """Multiply-accumulates of one inference, unknown dimensions counted as 1 (so: of one example).
 
     Linear layers only, the convention of the pruning literature; everything else counts 0. A loop's body counts
     once, whatever number of times it runs, and of the branches that an op chooses from the one that needs most.
+    `dims_of` may know more of the dims than their types do (`known_sizes.counted_dims`).
     """
-    if node.op in ("Conv2D", "Conv3D"):
-        return _size(node.outputs[0].shape) * prod(_dims(graph, node, 1)[:-1])
-    if node.op in ("Conv2DBackpropInput", "Conv3DBackpropInputV2"):
-        return _size(graph.type_of(node.inputs[2]).shape) * prod(_dims(graph, node, 1)[:-1])
-    if node.op == "DepthwiseConv2dNative":
-        return _size(node.outputs[0].shape) * prod(_dims(graph, node, 1)[:2])
-    if node.op in ("MatMul", "BatchMatMul", "BatchMatMulV2"):
-        flag = "transpose_a" if node.op == "MatMul" else "adj_x"
-        left = _dims(graph, node, 0)
-        return _size(node.outputs[0].shape) * (left[-2] if node.attrs.get(flag) else left[-1])
+    dims_of = dims_of or (lambda value: _counted(graph.type_of(value).shape))
+    if node.op == "Einsum":
+        return _einsum_macs(node, dims_of)
+    if node.op in _COUNTED:
+        read, made = [dims_of(value) for value in node.inputs[:3]], dims_of(node.value())
+        # An unknown rank leaves nothing to count by.
+        return 0 if made is None or None in read else _layer_macs(node, [dims or () for dims in read], prod(made))
     called = [sum(macs(body, inner) for inner in body) for _, body in bodies(node)]
     return max(called, default=0) if node.op in BRANCHES else sum(called)
 
 
-def _size(shape: Shape) -> int:
-    return 0 if shape.dims is None else prod(1 if d is None else d for d in shape.dims)
+_COUNTED = _names(
+    """
+    BatchMatMul BatchMatMulV2 Conv2D Conv2DBackpropInput Conv3D Conv3DBackpropInputV2 DepthwiseConv2dNative MatMul
+    """
+)
 
 
-def _dims(graph: Graph, node: Node, index: int) -> tuple[int, ...]:
-    dims = graph.type_of(node.inputs[index]).shape.dims
-    # An unknown rank leaves nothing to count by.
-    return (0, 0) if dims is None else tuple(1 if d is None else d for d in dims)
+def _layer_macs(node: Node, read: list[tuple[int, ...]], made: int) -> int:
+    if node.op in ("Conv2D", "Conv3D"):
+        return made * prod(read[1][:-1])
+    if node.op in ("Conv2DBackpropInput", "Conv3DBackpropInputV2"):
+        return prod(read[2]) * prod(read[1][:-1])
+    if node.op == "DepthwiseConv2dNative":
+        return made * prod(read[1][:2])
+    return made * read[0][-2 if node.attrs.get("transpose_a" if node.op == "MatMul" else "adj_x") else -1]
+
+
+def _einsum_macs(node: Node, dims_of: DimsOf) -> int:
+    """Every combination of the labels of two operands is one product."""
+    terms = cast(bytes, node.attrs["equation"]).decode().replace(" ", "").partition("->")[0].split(",")
+    sizes: dict[str, int] = {}
+    for term, value in zip(terms, node.inputs, strict=True):
+        dims = dims_of(value)
+        if dims is None or len(terms) != 2:
+            return 0
+        front, _, back = term.partition("...")
+        hidden = "".join(chr(at) for at in range(len(dims) - len(front) - len(back)))
+        sizes.update(zip(front + hidden + back, dims, strict=True))
+    return prod(sizes.values())
+
+
+def _counted(shape: Shape) -> tuple[int, ...] | None:
+    return None if shape.dims is None else tuple(1 if d is None else d for d in shape.dims)

@@ -7,6 +7,7 @@ seen to change nothing.
 
 from __future__ import annotations
 
+from tfopt.ir.facts import DimsOf
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.size_rules import contents_rule, dims_rule
 from tfopt.ir.sizes import LONGEST, Dims, Size, Symbol, holds_sizes, numbers
@@ -105,6 +106,18 @@ class KnownSizes:
         from_dims = bool(known) and all(c is not None and _no_data(c) for c in known)
         kind = "int" if from_dims else "data"
         return tuple(Size(1, (Symbol(kind, node.name, port, place),)) for place in range(count))
+
+
+def counted_dims(graph: Graph) -> DimsOf:
+    """The dims of a value of the graph, every unknown factor counted as 1: the rows that a Reshape made of a batch of
+    sequences of 128 are 128. For `facts.macs`."""
+    sizes = KnownSizes(graph)
+
+    def counted(value: Value) -> tuple[int, ...] | None:
+        dims = sizes.dims(value)
+        return None if dims is None else tuple(size.factor for size in dims)
+
+    return counted
 
 
 def _no_data(sizes: Dims) -> bool:

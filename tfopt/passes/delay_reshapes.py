@@ -126,7 +126,11 @@ def _move(graph: Graph, editor: Editor, node: Node, region: dict[str, None], las
 
 
 def _last_shape(node: Node, last: Node) -> Shape:
-    return last.outputs[0].shape if last.outputs[0].shape.dims is not None else node.outputs[0].shape
+    """What is known of the dims before or behind the ops: they have the same."""
+    dims = node.outputs[0].shape.dims, last.outputs[0].shape.dims
+    if dims[0] is None or dims[1] is None:
+        return node.outputs[0].shape
+    return Shape(tuple(a if a is not None else b for a, b in zip(dims[0], dims[1], strict=True)))
 
 
 def _as_vector(graph: Graph, editor: Editor, value: Value) -> Value:

@@ -37,15 +37,23 @@ def _signatures(found: Inspection) -> Table:
 
 
 def _findings(found: Inspection) -> Table:
+    """A row for each pass that has something to say; the others are named below."""
     table = Table(box=None, pad_edge=False)
     table.add_column("exact pass", no_wrap=True)
     table.add_column("would change", justify="right")
     table.add_column("would leave", justify="right")
     # Names of nodes are long and hold no blanks: folded they can still be read whole.
     table.add_column("for instance", overflow="fold")
+    idle = []
     for name, findings in (found.found or {}).items():
+        if not findings:
+            idle.append(name)
+            continue
         left = [finding for finding in findings if not finding.done]
-        example = next(iter([*left, *findings]), None)
-        done = sum(finding.done for finding in findings)
-        table.add_row(name, str(done), str(len(left)), f"{example.node}: {example.message}" if example else "")
+        example = next(iter([*left, *findings]))
+        said = "left" if not example.done else "did"
+        done = str(len(findings) - len(left))
+        table.add_row(name, done, str(len(left)), f"{said} {example.node}: {example.message}")
+    if idle:
+        table.caption, table.caption_justify = f"nothing to do for {', '.join(idle)}", "left"
     return table

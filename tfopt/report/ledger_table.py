@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from tfopt.fidelity import Fidelity
-from tfopt.ledger import LedgerRow
+from tfopt.ledger import LedgerRow, findings_by_step
 from tfopt.report.units import change, count, size
 
 if TYPE_CHECKING:
@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 
 def ledger_table(ledger: Sequence[LedgerRow]) -> Table:
-    """One row a step; figures are of the model in memory, before it is written. 80 columns hold it."""
+    """One row for the original and each step that changed something; figures are of the model in memory, before it is
+    written. Steps that found nothing are named below. 80 columns hold it."""
+    idle = [row.step for row, before in zip(ledger[1:], ledger, strict=False) if _is_idle(row, before)]
+    shown = [row for at, row in enumerate(ledger) if at == 0 or not _is_idle(row, ledger[at - 1])]
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     # A terminal that is narrower still wraps the line: cut to "remove_d…", two steps would look alike.
-    table.add_column("step", min_width=max((len(row.step) for row in ledger), default=0))
+    table.add_column("step", min_width=max((len(row.step) for row in shown), default=0))
     for heading in ("nodes", "params", "non-zero", "weights", "gzipped", "MACs", "seconds", "change"):
         table.add_column(heading, justify="right")
-    for row in ledger:
+    for row in shown:
         table.add_row(
             row.step,
             str(row.nodes),
@@ -35,7 +38,15 @@ def ledger_table(ledger: Sequence[LedgerRow]) -> Table:
             f"{row.seconds:.2f}",
             change(row.change),
         )
+    if idle:
+        table.caption, table.caption_justify = f"nothing to do for {', '.join(dict.fromkeys(idle))}", "left"
     return table
+
+
+def _is_idle(row: LedgerRow, before: LedgerRow) -> bool:
+    figures = ("nodes", "parameters", "nonzeros", "bytes", "macs", "change")
+    same = all(getattr(row, figure) == getattr(before, figure) for figure in figures)
+    return same and not any(finding.done for finding in row.findings)
 
 
 def artifacts_table(result: CompressResult) -> Table:
@@ -73,10 +84,10 @@ def verdicts_text(result: CompressResult) -> str:
 
 
 def findings_text(ledger: Iterable[LedgerRow]) -> str:
-    """What each pass did and left alone, and why."""
+    """What each pass did in all its rounds, and what it left alone in the last one, and why."""
     lines: list[str] = []
-    for row in ledger:
-        if row.findings:
-            lines.append(f"{row.step}:")
-            lines += [f"  {'did' if f.done else 'left'} {f.node}: {f.message}" for f in row.findings]
+    for step, findings in findings_by_step(ledger).items():
+        if findings:
+            lines.append(f"{step}:")
+            lines += [f"  {'did' if f.done else 'left'} {f.node}: {f.message}" for f in findings]
     return "\n".join(lines) if lines else "no pass had anything to say"

@@ -31,6 +31,11 @@ class Axis:
         total = max(steps * self.stride + self.reach - size, 0)
         return total // 2, total - total // 2
 
+    def steps(self, size: int | None, pad: tuple[int, int]) -> tuple[int, int | None]:
+        """Something that is equal for two windows of one stride that make equally many steps over this size."""
+        room = sum(pad) - self.reach
+        return (self.stride, room) if size is None else (self.stride, (size + room) // self.stride)
+
 
 @dataclass(frozen=True, slots=True)
 class Window:

@@ -1,0 +1,51 @@
+"""Merge linear layers that read one tensor side by side."""
+
+from __future__ import annotations
+
+from tfopt.ir.graph import Graph, Node
+from tfopt.ir.linear import LINEAR
+from tfopt.passes.base import Finding, Outcome, graph_pass
+from tfopt.passes.concatenated import merge_concatenated
+from tfopt.passes.summed import merge_summed
+
+
+@graph_pass
+def merge_parallel(graph: Graph) -> Graph | Outcome:
+    """Merge linear layers that read one tensor and whose results are summed or concatenated.
+
+        %a = Conv2D(%x, %w3x3)
+        %b = Conv2D(%x, %w1x1)                        %y = Conv2D(%x, %w3x3_and_w1x1_and_one)
+        %c = AddV2(%a, %b)                      ->
+        %y = AddV2(%c, %x)
+
+    Summed: convolutions whose windows fit into the largest one's (RepVGG's branches), MatMuls, their biases, and
+    the tensor itself, scaled and shifted or not. Concatenated: convolutions and MatMuls of equal geometry next to each
+    other, with the same activation or none. Layers whose results are used apart, such as the query, key and
+    value of attention, stay apart: one MatMul and a Split were no faster (benchmarks/parallel_layers.py).
+
+    Sums of weights are computed in float64 and rounded once.
+    """
+    findings: list[Finding] = []
+    while True:
+        summed = merge_summed(graph)
+        merged = merge_concatenated(summed.graph)
+        unchanged = merged.graph is graph
+        findings += [f for f in (*summed.findings, *merged.findings) if f.done or unchanged]
+        if unchanged:
+            return Outcome(graph, (*findings, *_apart(graph)))
+        graph = merged.graph
+
+
+def _apart(graph: Graph) -> list[Finding]:
+    """Matrices of one shape that one tensor is multiplied by: somebody would expect them merged."""
+    found: dict[object, list[Node]] = {}
+    for node in graph.nodes:
+        if node.op in LINEAR and "MatMul" in node.op and graph.constant(node.inputs[1]) is not None:
+            found.setdefault((node.inputs[0], graph.type_of(node.inputs[1])), []).append(node)
+    return [
+        Finding(
+            nodes[0].name, False, f"{len(nodes)} layers read {nodes[0].inputs[0]}, and their results are used apart"
+        )
+        for nodes in found.values()
+        if len(nodes) > 1
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tfopt.ir.equal import merge_functions
 from tfopt.ir.facts import COMMUTATIVE, is_pure
@@ -16,6 +17,7 @@ from tfopt.passes.base import Finding, Outcome, graph_pass
 _Key: TypeAlias = "tuple[Any, ...]"
 
 _SAMPLES = 16  # elements of a large tensor that are looked at before two are compared whole
+_PIECE = 1 << 20  # bytes
 
 
 @graph_pass
@@ -26,9 +28,10 @@ def merge_duplicates(graph: Graph) -> Graph | Outcome:
         %b = Relu(%x)                   ->    %y = Mul(%a, %a)
         %y = Mul(%a, %b)
 
-    Commutative ops match in either order. What draws random numbers or has an effect is never merged. One sweep in
-    topological order reaches the fixpoint, since a node's inputs are merged before the node is looked at. Functions
-    that are written alike become one, and so may the loops and branches that call them.
+    Once equal signatures read one input (share_inputs) all that they compute is equal. Commutative ops match in
+    either order. What draws random numbers or has an effect is never merged. One sweep in topological order reaches
+    the fixpoint, since a node's inputs are merged before the node is looked at. Functions that are written alike
+    become one, and so may the loops and branches that call them.
     """
     merged = merge_functions(graph)
     findings = [
@@ -90,4 +93,11 @@ def _equal_content(left: Tensor, right: Tensor) -> bool:
         return True
     if left.dtype is DType.STRING:
         return bool(np.array_equal(left.array, right.array))
-    return bool(left.array.tobytes() == right.array.tobytes())
+    return _same_bytes(left.array, right.array)
+
+
+def _same_bytes(left: NDArray[Any], right: NDArray[Any]) -> bool:
+    """Compared in pieces, so that two weights of a gigabyte take no third."""
+    a, b = (np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in (left, right))
+    pieces = range(0, a.size, _PIECE)
+    return a.size == b.size and all(np.array_equal(a[at : at + _PIECE], b[at : at + _PIECE]) for at in pieces)

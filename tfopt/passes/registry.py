@@ -12,12 +12,13 @@ from tfopt.passes.base import Step
 
 #: One module each, which defines a step of its own name. In the order in which they are best run, because each
 #: finds more behind the one before it. Signatures that read one input can be merged. Computed constants show rates of
-#: zero and assertions that hold. Without identities and dropout, layer and batch norm stand next to each other, and
-#: without a Pad between them too. Computed constants choose branches, and loops come to an end once their limits are
-#: constants: first lists become tensors, then what is done to all rows is done before the loop, and what is left of it
-#: is unrolled. Merged weights are scaled once. Activations and norms are written anew when nothing more can be folded out of them. What is pruned is what is
-#: left. Two rounds reach the fixpoint of real models (`repeat:` in a recipe): scaled weights of equal layers become
-#: duplicates.
+#: zero and assertions that hold. Slices and shapes are written down before transposes and what changes nothing are
+#: looked for, and Reshapes move last. Without identities and dropout, layer and batch norm stand next to each other,
+#: and without a Pad between them too. Computed constants choose branches, and loops come to an end once their limits
+#: are constants: first lists become tensors, then what is done to all rows is done before the loop, and what is left
+#: of it is unrolled. Merged weights are scaled once. Activations and norms are written anew when nothing more can be
+#: folded out of them. What is pruned is what is left. Two rounds reach the fixpoint of real models (`repeat:` in a
+#: recipe): scaled weights of equal layers become duplicates.
 BUILTIN = (
     "share_inputs",
     "fold_constants",

@@ -10,6 +10,7 @@ from tfopt.formats import protos
 from tfopt.formats.graph_def import to_graph_def
 from tfopt.formats.message_size import LARGEST, check_message_size
 from tfopt.ir import Asset, Graph, Model, Node, Value
+from tfopt.ir.bodies import CONTROL_FLOW
 from tfopt.store.disk import writing
 from tfopt.targets.base import Artifact
 from tfopt.targets.captures import with_captures
@@ -77,17 +78,18 @@ def _asset_path(directory: Path, asset: Asset) -> Path:
 
 
 def _fetchable(graph: Graph) -> Graph:
-    """Put an Identity behind each input that is an output too: a session does not fetch what it is fed."""
-    echoed = sorted({value for value in graph.outputs if value.node in graph.inputs})
-    if not echoed:
+    """Put an Identity behind each output that is an input, since a session does not fetch what it is fed, and behind
+    those of loops and branches: who fetches one of these itself waits for all of them."""
+    copied = {v for v in graph.outputs if v.node in graph.inputs or graph[v.node].op in CONTROL_FLOW}
+    if not copied:
         return graph
-    copies = {value: _copy(graph, value) for value in echoed}
+    copies = {value: _copy(graph, value) for value in sorted(copied)}
     outputs = tuple(copies[value].value() if value in copies else value for value in graph.outputs)
     return replace(graph, nodes=(*graph.nodes, *copies.values()), outputs=outputs)
 
 
 def _copy(graph: Graph, value: Value) -> Node:
-    name = f"{value.node}/output"
+    name = f"{value.node}/output_{value.port}" if value.port else f"{value.node}/output"
     while name in graph:
         name += "_"
     made = graph.type_of(value)

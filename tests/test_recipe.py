@@ -292,7 +292,7 @@ def test_a_name_that_does_not_exist_gets_the_nearest() -> None:
         load_recipe("exat")
 
 
-@pytest.mark.parametrize("name", ["exact", "int8", "prune-int8"])
+@pytest.mark.parametrize("name", ["exact", "float16", "int8", "onnx", "prune-int8"])
 def test_shipped_recipes_survive_a_round(name: str) -> None:
     recipe = load_recipe(name)
     assert parse_recipe(dump_recipe(recipe), "again.yaml") == recipe
@@ -303,7 +303,9 @@ def test_no_flags_are_the_exact_recipe() -> None:
 
 
 def test_flags_are_short_for_a_recipe() -> None:
-    assert recipe_from_flags(quantize="int8").steps == load_recipe("int8").steps
+    for precision in ("float16", "dynamic", "int8"):
+        assert recipe_from_flags(quantize=precision).steps == load_recipe(precision).steps
+    assert recipe_from_flags(onnx=True).steps == load_recipe("onnx").steps
     assert recipe_from_flags(quantize="int8", prune=0.15, prune_scope="global").steps == load_recipe("prune-int8").steps
     pruned = recipe_from_flags(prune=0.3, prune_scope="global", prune_exclude=("*head*",))
     assert pruned.name == "prune"
@@ -333,6 +335,7 @@ def test_two_tflite_files_do_not_fit_into_a_version() -> None:
         ({"prune": 0.5, "quantize": "int8"}, "prune-int8"),
         ({"tflite": True}, "tflite"),
         ({"prune": 0.5, "tflite": True}, "prune-tflite"),
+        ({"quantize": "float16", "onnx": True}, "float16-onnx"),
     ],
 )
 def test_names_of_recipes_from_flags(flags: dict[str, object], name: str) -> None:

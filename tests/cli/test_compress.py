@@ -136,17 +136,46 @@ def npz(path: Path, **arrays: np.ndarray) -> Path:
 IMAGES = np.zeros((4, 28, 28, 1), np.float32)
 
 
-@pytest.mark.parametrize("recipe", ["exact", "int8", "prune-int8"])
+RECIPES = ["dynamic", "exact", "float16", "int8", "onnx", "prune-int8"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_every_shipped_recipe_passes_its_own_gate(run: Run, tmp_path: Path, recipe: str) -> None:
     code, out, err = run("compress", CNN, tmp_path / "out", "--recipe", recipe, "--data", SAMPLES, "--json")
     assert code == 0, err
     ran = {row["step"] for row in json.loads(out)["ledger"]}
     asked = {item.step.name for item in load_recipe(recipe) if item.step.kind == "pass"}
     assert asked <= ran
+    targets = {item.step.name for item in load_recipe(recipe) if item.step.kind == "target"}
+    assert {path.name for path in (tmp_path / "out").glob("model.*")} == {f"model.{target}" for target in targets}
 
 
 def test_the_shipped_recipes_are_all_run_here() -> None:
-    assert set(shipped_recipes()) == {"exact", "int8", "prune-int8"}
+    assert set(shipped_recipes()) == set(RECIPES)
+
+
+def test_one_version_may_hold_every_kind_of_artifact(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "all"
+    code, _, err = run("compress", CNN, out, "--quantize", "float16", "--onnx", "--data", SAMPLES)
+    assert code == 0, err
+    manifest = json.loads((out / "assets.extra/tfopt.json").read_text())
+    assert manifest["artifacts"].keys() == {"saved_model", "tflite", "onnx"}
+    assert manifest["artifacts"]["onnx"]["requires"] == ["ONNX opset 17"]
+    assert (out / "model.tflite").stat().st_size < 0.55 * (out / "model.onnx").stat().st_size
+    code, answer, err = run("inspect", out / "model.onnx", "--json")
+    assert code == 0, err
+    inspected = json.loads(answer)
+    assert inspected["kind"] == "onnx"
+    assert inspected["signatures"]["serving_default"] == {
+        "inputs": {"image": "float32[?,28,28,1]"},
+        "outputs": {"probabilities": "float32[?,10]"},
+        "method_name": "tensorflow/serving/predict",
+    }
+    assert inspected["signatures"].keys() == manifest["signatures"].keys()
+    code, _, err = run("publish", out, tmp_path / "base" / "cnn", "--warmup", "1")
+    assert code == 0, err
+    ran = json.loads((tmp_path / "base/cnn/1/assets.extra/tfopt.json").read_text())["published"]["ran"]
+    assert ran.keys() == {"saved_model", "tflite", "onnx"}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tfopt.data import Samples
 from tfopt.errors import ConversionError, ExecutionError, OutputError, OutputExists
 from tfopt.formats.graph_def import from_graph_def
 from tfopt.formats.saved_model import read_saved_model
-from tfopt.ir import DType, Model, SignatureOutput, TensorType, Value
+from tfopt.ir import DType, Model, Shape, SignatureOutput, TensorType, Value
 from tfopt.ir.text import parse
 from tfopt.runtimes.base import signatures_of
 from tfopt.runtimes.litert import LiteRTRuntime
@@ -47,11 +47,19 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `write_all` writes in this process. Each conversion takes seconds."""
+    out = tmp_path_factory.mktemp("ours") / "tflite"
+    write_all(out)
+    return out
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_float_computes_what_the_model_computes_in_every_signature(name: str, tmp_path: Path) -> None:
     model, calls = CALLS[name]
     artifact = write_tflite(model, tmp_path / "model.tflite")
-    assert (artifact.kind, artifact.path) == ("tflite", tmp_path / "model.tflite")
+    assert (artifact.kind, artifact.path, artifact.notes) == ("tflite", tmp_path / "model.tflite", ())
     with LiteRTRuntime(artifact.path) as runtime, ModelRunner(model) as reference:
         assert runtime.signatures.keys() == set(calls)
         for key, info in signatures_of(model).items():
@@ -68,9 +76,9 @@ def test_float_computes_what_the_model_computes_in_every_signature(name: str, tm
                     assert found[output].tolist() == array.tolist()
 
 
-def test_int8_quantizes_every_signature_and_keeps_the_contract(tmp_path: Path) -> None:
+def test_int8_quantizes_every_signature_and_keeps_the_contract(ours: Path) -> None:
     model, calls = CALLS["layers"]
-    path = write_tflite(model, tmp_path / "model.tflite", precision="int8", calibration=layers_samples()).path
+    path = ours / "int8.tflite"
     interpreter = Interpreter(str(path))
     weights = [d for d in interpreter.get_tensor_details() if d["dtype"] == np.int8 and tuple(d["shape"]) == (24, 8)]
     assert len(weights) == 1
@@ -100,6 +108,62 @@ def test_the_bundled_model_at_eight_bits(tmp_path: Path) -> None:
         answers = [runtime.run(key, {"image": images[:3]})["probabilities"] for key in runtime.signatures]
     np.testing.assert_array_equal(answers[0], answers[1])
     assert right["int8"] >= right["float"] - 0.01
+
+
+@pytest.mark.parametrize(("precision", "share"), [("float16", 0.55), ("dynamic", 0.4)])
+def test_smaller_weights_keep_the_contract(precision: str, share: float, tmp_path: Path) -> None:
+    """Two signatures over one matrix, which is stored once; inputs and outputs stay float32."""
+    model = matrices()
+    whole = write_tflite(model, tmp_path / "float.tflite").path.stat().st_size
+    path = write_tflite(model, tmp_path / "model.tflite", precision=precision).path
+    assert path.stat().st_size < share * whole
+    with LiteRTRuntime(path) as runtime, ModelRunner(model) as reference:
+        assert runtime.signatures.keys() == model.signatures.keys()
+        for key in model.signatures:
+            x = ir_models.normal(3, 64)
+            found, expected = runtime.run(key, {"x": x})["y"], reference.run(key, {"x": x})["y"]
+            assert found.dtype == np.float32
+            assert runtime.signatures[key].inputs["x"].type == TensorType(DType.FLOAT32, Shape.of(None, 64))
+            assert 0 < relative_error(found, expected) < 0.02
+
+
+def matrices() -> Model:
+    graph = parse(
+        """
+        graph {
+          %x = Placeholder() {dtype: float32, shape: [?,64]} -> float32[?,64]
+          %x_1 = Placeholder() {dtype: float32, shape: [?,64]} -> float32[?,64]
+          %kernel = Const() {dtype: float32, value: float32[64,512] random(2)} -> float32[64,512]
+          %from_x = MatMul(%x, %kernel) {T: float32} -> float32[?,512]
+          %from_x_1 = MatMul(%x_1, %kernel) {T: float32} -> float32[?,512]
+          %half = Relu(%from_x_1) {T: float32} -> float32[?,512]
+          inputs %x, %x_1
+          outputs %from_x, %half
+        }
+        """
+    )
+    return ir_models.model_of(graph, {"serving_default": ({"x": "x"}, {"y": 0}), "bounded": ({"x": "x_1"}, {"y": 1})})
+
+
+def test_ops_that_stay_float_are_told_with_their_share_of_the_work(tmp_path: Path) -> None:
+    graph = parse(
+        """
+        graph {
+          %x = Placeholder() {dtype: float32, shape: [?,64]} -> float32[?,64]
+          %kernel = Const() {dtype: float32, value: float32[64,32] random(2)} -> float32[64,32]
+          %product = MatMul(%x, %kernel) {T: float32} -> float32[?,32]
+          %y = Sin(%product) {T: float32} -> float32[?,32]
+          inputs %x
+          outputs %y
+        }
+        """
+    )
+    model = ir_models.model_of(graph, {"serving_default": ({"x": "x"}, {"y": 0})})
+    calibration = {"serving_default": samples(x=ir_models.normal(8, 64))}
+    artifact = write_tflite(model, tmp_path / "model.tflite", precision="int8", calibration=calibration)
+    assert artifact.notes == (
+        "stayed float, for want of an integer kernel: 1 SIN with 0.0% of the multiply-accumulates",
+    )
 
 
 @pytest.mark.parametrize("calibration", [None, {"by_id": layers_samples()["by_id"]}], ids=["none", "one missing"])
@@ -135,6 +199,23 @@ def test_a_refusal_names_op_and_node_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_ops_without_a_place_in_the_refusal_are_looked_up_in_the_model(tmp_path: Path) -> None:
+    """The converter names ops that it would leave to TensorFlow, not the nodes."""
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.string, [None], name="x")
+        for number in range(5):
+            x = tf.strings.upper(x, name=f"step_{number}/upper")
+        tf.strings.length(x, name="count")
+    drawn = from_graph_def(graph.as_graph_def(), inputs=["x"], outputs=[Value("count")])
+    model = ir_models.model_of(drawn, {"serving_default": ({"x": "x"}, {"y": 0})})
+    with pytest.raises(ConversionError) as caught:
+        write_tflite(model, tmp_path / "model.tflite")
+    assert str(caught.value).endswith(
+        "TFLite has no StringLength (node count), "
+        "StringUpper (nodes step_0/upper, step_1/upper, step_2/upper and 2 more)"
+    )
+
+
 def test_a_conversion_is_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_tflite(ir_models.layers(), tmp_path / "m.tflite", precision="int8", calibration=layers_samples())
     assert capfd.readouterr() == ("", "")
@@ -167,9 +248,9 @@ def test_an_input_that_nothing_reads_is_kept(tmp_path: Path) -> None:
         assert found["y"].tolist() == [-1.0, -1.0]
 
 
-def test_what_is_lost_is_found(tmp_path: Path) -> None:
+def test_what_is_lost_is_found(ours: Path) -> None:
     model = ir_models.layers()
-    content = write_tflite(model, tmp_path / "model.tflite").path.read_bytes()
+    content = (ours / "float32.tflite").read_bytes()
     check_names(content, model)
     kept = model.signatures["by_id"]
     with pytest.raises(ConversionError, match=r"changed the signatures: train \(missing\)"):
@@ -183,8 +264,8 @@ def test_what_is_lost_is_found(tmp_path: Path) -> None:
         check_names(content, replace(model, signatures={**model.signatures, "by_id": retyped}))
 
 
-def test_an_alias_moves_nothing_that_is_there(tmp_path: Path) -> None:
-    content = write_tflite(ir_models.layers(), tmp_path / "model.tflite").path.read_bytes()
+def test_an_alias_moves_nothing_that_is_there(ours: Path, tmp_path: Path) -> None:
+    content = (ours / "float32.tflite").read_bytes()
     assert with_aliases(content, {}) is content
     changed = with_aliases(content, {"second": "by_id", "a": "serving_default"})
     different = [place for place in range(len(content)) if content[place] != changed[place]]
@@ -218,8 +299,7 @@ def write_all(out: Path) -> None:
         write_tflite(ir_models.layers(), path, precision=precision, calibration=layers_samples())
 
 
-def test_another_process_writes_the_same_bytes(tmp_path: Path, other_process: tuple[Path, list[str]]) -> None:
-    write_all(tmp_path / "ours")
-    ours = tree(tmp_path / "ours")
-    assert ours == tree(other_process[0] / "tflite")
-    assert set(ours) == {"float32.tflite", "int8.tflite"}
+def test_another_process_writes_the_same_bytes(ours: Path, other_process: tuple[Path, list[str]]) -> None:
+    written = tree(ours)
+    assert written == tree(other_process[0] / "tflite")
+    assert set(written) == {"float32.tflite", "int8.tflite"}

@@ -10,6 +10,7 @@ from tfopt.data import Samples
 from tfopt.errors import ConversionError
 from tfopt.ir import Model
 from tfopt.store.disk import writing
+from tfopt.store.output import check_absent
 from tfopt.targets.base import Artifact
 from tfopt.targets.child import Finished, run_child
 from tfopt.targets.saved_model import write_saved_model
@@ -44,6 +45,7 @@ def write_tflite(
     The converter runs in a process of its own. Raises ConversionError when it refuses the model, crashes, takes more
     than `timeout` seconds or loses a name, OutputExists, OutputError.
     """
+    check_absent(path)
     aliases = twins(model)
     keys = sorted(model.signatures.keys() - aliases.keys())
     samples = _samples(model, keys, calibration or {}) if precision == "int8" else {}

@@ -246,3 +246,15 @@ def test_a_list_of_tensors_goes_through_a_loop(tmp_path: Path) -> None:
 
     path = save_one(tmp_path / "m", rows)
     assert_same(exact(read_saved_model(path)), path, x=X)
+
+
+@pytest.mark.parametrize(
+    ("attr", "words"), [("type_attr", "whose caller chooses the type of"), ("number_attr", "with the list argument")]
+)
+def test_a_function_whose_arguments_are_open(attr: str, words: str, built: Built, tmp_path: Path) -> None:
+    def open_up(meta_graph: object) -> None:
+        for function in meta_graph.graph_def.library.function:  # type: ignore[attr-defined]  # a MetaGraphDef
+            for arg in function.signature.input_arg:
+                setattr(arg, attr, "T")
+
+    refused(edited(built(models.loop), tmp_path / "m", open_up), UnsupportedModel, "is a function", words)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2, tensor_pb2
 
+from tests.running import run_graph
 from tfopt.errors import InvalidModel, UnsupportedModel
 from tfopt.formats.graph_def import from_graph_def, to_graph_def
 from tfopt.formats.numpy_types import array_dtype
+from tfopt.formats.shapes import with_types
 from tfopt.formats.tensor_proto import tensor_from_proto, tensor_to_proto
 from tfopt.ir import DType, Graph, Node, Shape, Tensor, TensorType, Value
+from tfopt.ir.bodies import bodies
 from tfopt.ir.text import parse, to_text
 from tfopt.ir.verify import verify
 
@@ -96,7 +101,7 @@ def test_every_element_type_keeps_its_bits(dtype: DType, shape: tuple[int, ...])
     back = tensor_from_proto(proto)
     assert back.dtype is dtype and back.shape == Shape(shape)
     assert back.array.tolist() == array.tolist()
-    if dtype not in (DType.QINT8, DType.QUINT8, DType.QINT32):  # make_ndarray gives these a structured type
+    if not dtype.value.startswith("q"):  # make_ndarray gives these a structured type
         assert tf.make_ndarray(proto).tolist() == array.tolist()
 
 
@@ -170,3 +175,80 @@ def test_function_calls_are_refused_by_name() -> None:
     outer = tf.function(lambda x: inner(x)).get_concrete_function(tf.TensorSpec([2]))
     with pytest.raises(UnsupportedModel, match="PartitionedCall calls the function __inference"):
         from_graph_def(outer.graph.as_graph_def())
+
+
+CALLS = """graph {
+  %x = Placeholder() {dtype: float32, shape: [2]} -> float32[2]
+  %which = Placeholder() {dtype: bool, shape: []} -> bool[]
+  %rnn/choice = StatelessIf(%which, %x) {Tcond: bool, Tin: (float32), Tout: (float32), else_branch: graph {
+    %X = Placeholder() {dtype: float32, shape: [2]} -> float32[2]
+    %x = Neg(%X) {T: float32} -> float32[2]
+    inputs %X
+    outputs %x
+  }, output_shapes: ([2]), then_branch: graph {
+    %y = Placeholder() {dtype: float32, shape: [2]} -> float32[2]
+    %axis = Const() {dtype: int32, value: int32[] 0} -> int32[]
+    %parts = Split(%axis, %y, ^y) {T: float32, num_split: 2} -> float32[1], float32[1]
+    %joined = ConcatV2(%parts:1, %parts, %axis) {N: 2, T: float32, Tidx: int32} -> float32[2]
+    inputs %y
+    outputs %joined
+  }} -> float32[2]
+  inputs %x, %which
+  outputs %rnn/choice
+}
+"""
+
+
+def test_functions_are_named_by_their_place() -> None:
+    graph = parse(CALLS)
+    written = to_graph_def(graph)
+    assert [f.signature.name for f in written.library.function] == ["rnn_choice_else_branch", "rnn_choice_then_branch"]
+    (choice,) = (node for node in written.node if node.op == "StatelessIf")
+    assert choice.attr["then_branch"].func.name == "rnn_choice_then_branch"
+    assert choice.attr["_lower_using_switch_merge"].b
+    negated, split = written.library.function
+    # An argument has small letters, and no node's name.
+    assert [arg.name for arg in negated.signature.input_arg] == ["x_1"]
+    assert [(node.name, list(node.input)) for node in split.node_def[1:]] == [
+        ("parts", ["axis:output:0", "y", "^y"]),
+        ("joined", ["parts:output:1", "parts:output:0", "axis:output:0"]),
+    ]
+
+
+@pytest.mark.parametrize("which", [True, False])
+def test_tensorflow_runs_functions(which: bool) -> None:
+    graph = parse(CALLS)
+    (made,) = run_graph(graph, {"x": np.float32([1, 2]), "which": np.array(which)})
+    np.testing.assert_array_equal(made, [2, 1] if which else [-1, -2])
+
+
+def test_one_graph_is_one_function() -> None:
+    graph = parse(CALLS)
+    node = graph["rnn/choice"]
+    again = replace(graph, nodes=(*graph.nodes, replace(node, name="again")))
+    assert len(to_graph_def(again).library.function) == 2
+
+
+def test_a_loop_without_output_shapes_has_values_of_any_shape_within() -> None:
+    loop = parse("""graph {
+      %x = Placeholder() {dtype: float32, shape: [2]} -> float32[2]
+      %loop = StatelessWhile(%x) {T: (float32), body: graph {
+        %x = Placeholder() {dtype: float32, shape: [*]} -> float32[*]
+        %y = Neg(%x) {T: float32} -> float32[*]
+        inputs %x
+        outputs %y
+      }, cond: graph {
+        %x = Placeholder() {dtype: float32, shape: [*]} -> float32[*]
+        %no = Const() {dtype: bool, value: bool[] false} -> bool[]
+        inputs %x
+        outputs %no
+      }, output_shapes: (), parallel_iterations: 10} -> float32[*]
+      outputs %loop
+    }""")
+    typed = Graph(with_types(loop.nodes), loop.inputs, loop.outputs)
+    assert to_text(typed) == to_text(loop)
+    shaped = with_types([n.with_attrs(output_shapes=(Shape.of(2),)) if n.name == "loop" else n for n in loop.nodes])
+    assert {str(out) for node in shaped for _, body in bodies(node) for n in body for out in n.outputs} == {
+        "float32[2]",
+        "bool[]",
+    }

@@ -139,6 +139,9 @@ class FunctionBody(Body):
         for arg in (*function.signature.input_arg, *function.signature.output_arg):
             if arg.number_attr or arg.type_list_attr:
                 raise UnsupportedModel(f"is a function with the list argument {arg.name}", where=self.name)
+            if arg.type_attr:
+                what = f"is a function whose caller chooses the type of {arg.name}"
+                raise UnsupportedModel(what, where=self.name)
         self.args: tuple[str, ...] = tuple(arg.name for arg in function.signature.input_arg)
         self._arg_set = frozenset(self.args)
 

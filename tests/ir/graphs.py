@@ -30,7 +30,8 @@ def tensors(draw: st.DrawFn) -> Tensor:
         return Tensor(array, dtype)
     # Any bits: NaNs, infinities, denormals and minus zero among them; a NaN's payload is not kept by the text.
     raw = draw(st.binary(min_size=size * dtype.itemsize, max_size=size * dtype.itemsize))
-    bits = np.frombuffer(raw, np.uint8) & 1 if dtype is DType.BOOL else np.frombuffer(raw, np.uint8)
+    used = {DType.BOOL: 1, DType.INT4: 7, DType.UINT4: 15}
+    bits = np.frombuffer(raw, np.uint8) & used.get(dtype, 255)
     return Tensor(bits.view(numpy_dtype(dtype)).reshape(dims), dtype)
 
 

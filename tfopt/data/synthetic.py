@@ -49,6 +49,8 @@ def _draw(random: np.random.Generator, name: str, dtype: DType, shape: tuple[int
     if dtype in (DType.COMPLEX64, DType.COMPLEX128):
         return (random.standard_normal(shape) + 1j * random.standard_normal(shape)).astype(array_dtype(dtype))
     carrier = array_dtype(dtype)
+    if dtype in (DType.INT4, DType.UINT4):
+        return random.integers(0, 8, shape).astype(carrier)
     if carrier.itemsize == 1:
         limits = np.iinfo(carrier)
         return random.integers(limits.min, limits.max, shape, carrier, endpoint=True)

@@ -26,6 +26,8 @@ _REFERENCE = 100
 # Where a TensorProto keeps the elements when they are not in tensor_content, and the type they have there. Halves
 # travel as their bits, complex numbers as pairs.
 _FIELDS: dict[DType, tuple[str, Any]] = {
+    DType.FLOAT8_E5M2: ("float8_val", np.uint8),
+    DType.FLOAT8_E4M3FN: ("float8_val", np.uint8),
     DType.FLOAT16: ("half_val", np.uint16),
     DType.BFLOAT16: ("half_val", np.uint16),
     DType.FLOAT32: ("float_val", np.float32),

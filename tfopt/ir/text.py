@@ -85,8 +85,8 @@ def _literal(tensor: Tensor, limit: int | None) -> str:
         return f"elided({hashlib.sha256(raw).hexdigest()[:12]})"
     if tensor.dtype in _COMPLEX_PART:
         array = np.stack([array.real, array.imag], axis=-1)
-    if tensor.dtype is DType.BFLOAT16:
-        array = array.astype(np.float32)
+    if tensor.dtype in _NOT_NUMPYS:
+        array = array.astype(np.float32 if tensor.dtype.is_floating else np.int32)
     return _listed(array.tolist())
 
 
@@ -99,6 +99,9 @@ def _listed(value: Any) -> str:
 def _quoted(value: bytes | str) -> str:
     return repr(value if isinstance(value, bytes) else value.encode())[1:]
 
+
+#: numpy lists their elements as objects of their own.
+_NOT_NUMPYS = {DType.BFLOAT16, DType.FLOAT8_E5M2, DType.FLOAT8_E4M3FN, DType.INT4, DType.UINT4}
 
 _COMPLEX_PART = {DType.COMPLEX64: np.float32, DType.COMPLEX128: np.float64}
 

@@ -13,20 +13,26 @@ from numpy.typing import NDArray
 class DType(str, Enum):
     """Element types under TensorFlow's names (tensorflow/core/framework/types.proto)."""
 
+    FLOAT8_E5M2 = "float8_e5m2"
+    FLOAT8_E4M3FN = "float8_e4m3fn"
     FLOAT16 = "float16"
     BFLOAT16 = "bfloat16"
     FLOAT32 = "float32"
     FLOAT64 = "float64"
+    INT4 = "int4"
     INT8 = "int8"
     INT16 = "int16"
     INT32 = "int32"
     INT64 = "int64"
+    UINT4 = "uint4"
     UINT8 = "uint8"
     UINT16 = "uint16"
     UINT32 = "uint32"
     UINT64 = "uint64"
     QINT8 = "qint8"
     QUINT8 = "quint8"
+    QINT16 = "qint16"
+    QUINT16 = "quint16"
     QINT32 = "qint32"
     BOOL = "bool"
     COMPLEX64 = "complex64"
@@ -51,12 +57,17 @@ class DType(str, Enum):
         return _ITEMSIZE.get(self, 0)
 
 
-_FLOATING = {DType.FLOAT16, DType.BFLOAT16, DType.FLOAT32, DType.FLOAT64}
+_FLOATING = {
+    *(DType.FLOAT8_E5M2, DType.FLOAT8_E4M3FN, DType.FLOAT16, DType.BFLOAT16),
+    *(DType.FLOAT32, DType.FLOAT64),
+}
+# A small integer takes a byte, as it does in TensorFlow's memory.
 _ITEMSIZE = {
+    DType.FLOAT8_E5M2: 1, DType.FLOAT8_E4M3FN: 1, DType.INT4: 1, DType.UINT4: 1,
     DType.FLOAT16: 2, DType.BFLOAT16: 2, DType.FLOAT32: 4, DType.FLOAT64: 8,
     DType.INT8: 1, DType.INT16: 2, DType.INT32: 4, DType.INT64: 8,
     DType.UINT8: 1, DType.UINT16: 2, DType.UINT32: 4, DType.UINT64: 8,
-    DType.QINT8: 1, DType.QUINT8: 1, DType.QINT32: 4,
+    DType.QINT8: 1, DType.QUINT8: 1, DType.QINT16: 2, DType.QUINT16: 2, DType.QINT32: 4,
     DType.BOOL: 1, DType.COMPLEX64: 8, DType.COMPLEX128: 16,
 }  # fmt: skip
 
@@ -147,10 +158,16 @@ def dtype_of(array: NDArray[Any]) -> DType:
 
 
 def numpy_dtype(dtype: DType) -> np.dtype[Any]:
-    """The numpy dtype that carries `dtype`. Raises TypeError for those that numpy lacks: resource, variant, and
-    bfloat16 as long as nobody has imported ml_dtypes (TensorFlow does)."""
+    """The numpy dtype that carries `dtype`. Raises TypeError for those that numpy lacks: resource, variant, and as
+    long as nobody has imported ml_dtypes (TensorFlow does) bfloat16 and what is smaller than a byte or float16."""
     carrier: np.dtype[Any] = np.dtype(object if dtype is DType.STRING else _CARRIER.get(dtype, dtype.value))
     return carrier
 
 
-_CARRIER = {DType.QINT8: "int8", DType.QUINT8: "uint8", DType.QINT32: "int32"}
+_CARRIER = {
+    DType.QINT8: "int8",
+    DType.QUINT8: "uint8",
+    DType.QINT16: "int16",
+    DType.QUINT16: "uint16",
+    DType.QINT32: "int32",
+}

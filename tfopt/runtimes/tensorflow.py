@@ -23,7 +23,7 @@ from tfopt.formats import protos
 from tfopt.formats.composites import plain
 from tfopt.formats.tensor_proto import dtype_from_enum, shape_from_proto, tensor_from_proto
 from tfopt.formats.unsafe import refuse_unsafe
-from tfopt.ir import Model, TensorType
+from tfopt.ir import DType, Model, TensorType
 from tfopt.ir.bodies import all_nodes
 from tfopt.runtimes.base import Closing, SignatureInfo, TensorInfo, arguments, find_signature, signatures_of
 from tfopt.runtimes.weights_aside import import_graph
@@ -31,6 +31,11 @@ from tfopt.runtimes.weights_aside import import_graph
 # oneDNN's kernels of these ops end the whole process ("Check failed: index >= 0") when their input has too few
 # dimensions, where other ops answer with an error.
 _ABORT_ON_RANK = frozenset({"Conv2D", "Conv3D", "DepthwiseConv2dNative"})
+
+
+_QUANTIZED = {
+    dtype: np.dtype(tf.as_dtype(dtype.value).as_numpy_dtype) for dtype in DType if dtype.value.startswith("q")
+}
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,9 @@ class _SessionRuntime(Closing):
     def run(
         self, signature: str, inputs: Mapping[str, NDArray[Any]], *, options: Any = None, metadata: Any = None
     ) -> dict[str, NDArray[Any]]:
-        """Outputs by name; `options` and `metadata` are the session's buffers, for a traced run. Shapes are not held against the signature: TensorFlow's kernels decide, as they do in
-        TensorFlow Serving. Only a wrong rank is refused where a kernel would end the process.
+        """Outputs by name. Shapes are not held against the signature: TensorFlow's kernels decide, as they do in
+        TensorFlow Serving. Only a wrong rank is refused where a kernel would end the process. `options` and `metadata`
+        are the session's buffers, for a run that is traced.
 
         Raises NotFound, ExecutionError.
         """
@@ -75,7 +81,8 @@ class _SessionRuntime(Closing):
         if session is None:
             raise ExecutionError("the model has been closed")
         plan = self._plan(signature, info)
-        feeds = dict(zip(plan.feeds, values.values(), strict=True))
+        fed = (_session_array(value, info.inputs[name].type.dtype) for name, value in values.items())
+        feeds = dict(zip(plan.feeds, fed, strict=True))
         if not plan.fetches:  # which a session refuses
             return {output: values[source].copy() for output, source in plan.echoed.items()}
         try:
@@ -86,7 +93,7 @@ class _SessionRuntime(Closing):
             )
         except tf.errors.OpError as error:
             raise ExecutionError(_one_line(error.message), where=f"signature {signature}") from error
-        made = dict(zip(plan.fetched, results, strict=True))
+        made = dict(zip(plan.fetched, map(_plain_array, results), strict=True))
         made |= {output: values[source].copy() for output, source in plan.echoed.items()}
         return {name: made[name] for name in info.outputs}
 
@@ -179,6 +186,18 @@ def _make_plan(graph: Any, info: SignatureInfo) -> _Plan:
         fetched,
         {name: sources[entry.name] for name, entry in info.outputs.items() if entry.name in sources},
     )
+
+
+def _session_array(array: NDArray[Any], dtype: DType) -> NDArray[Any]:
+    """For quantized types a session wants to see theirs, a numpy type of one field."""
+    own: Any = _QUANTIZED.get(dtype)
+    return array.view(own) if own is not None and array.dtype.itemsize == own.itemsize else array
+
+
+def _plain_array(array: Any) -> Any:
+    """What a session hands out, a quantized tensor in the integers that carry it."""
+    names = array.dtype.names if isinstance(array, np.ndarray) else None
+    return array[names[0]] if names else array
 
 
 def _handle(graph: Any, tensor_name: str) -> Any:

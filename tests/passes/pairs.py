@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes  # noqa: F401  makes numpy know bfloat16
 import yaml
 
 from tfopt.ir.graph import Model, Signature, SignatureInput, SignatureOutput

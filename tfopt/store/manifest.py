@@ -22,7 +22,7 @@ class Manifest:
     """A plain JSON object with names for what readers ask for. Keys that a reader does not know are kept.
 
     `data` keys: `schema`, `tfopt` (version that wrote it), `source` {name, digest}, `recipe` (text), `samples`,
-    `ledger`, `signatures`, `artifacts` {kind: {path, digest, bytes, fidelity, requires}},
+    `ledger`, `signatures`, `artifacts` {kind: {path, digest, bytes, fidelity, requires, notes}},
     `published` {model, time, ran, samples, notes}, `files` {relative path: sha256}.
     """
 

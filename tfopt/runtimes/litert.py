@@ -24,7 +24,8 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra.of("ai-edge-litert", "litert", "running a .tflite file") from error
 
-_NOISE = re.compile("INFO: Created TensorFlow Lite XNNPACK delegate")
+#: What LiteRT says on stderr of every interpreter.
+NOISE = re.compile("INFO: Created TensorFlow Lite XNNPACK delegate")
 #: The signature of a file that has none, as TensorFlow Serving calls it.
 _MOCK_SIGNATURE = "serving_default"
 
@@ -101,7 +102,7 @@ class LiteRTRuntime(Closing):
     def _make_runners(self) -> dict[str, _Runner]:
         where = str(self._path)
         try:
-            with without_lines(_NOISE):
+            with without_lines(NOISE):
                 interpreter = Interpreter(model_content=self._content, num_threads=self._threads)
                 interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:

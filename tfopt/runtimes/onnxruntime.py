@@ -51,6 +51,7 @@ class ONNXRuntime(Closing):
         sessions = {path.name: first}
         for name in {entry["file"] for entry in told.values()} - sessions.keys():
             sessions[name] = _session(path.with_name(Path(name).name), threads)
+        self._files = {key: path.with_name(entry["file"]) for key, entry in told.items()}
         self._sessions = {key: sessions[entry["file"]] for key, entry in told.items()}
         self.signatures: Mapping[str, SignatureInfo] = {
             key: _signature(self._sessions[key], entry, path) for key, entry in told.items()
@@ -71,6 +72,11 @@ class ONNXRuntime(Closing):
             raise ExecutionError(_one_line(error), where=f"signature {signature}") from error
         outputs = dict(zip(info.outputs, results, strict=True))
         return {name: _encoded(array, info.outputs[name].type) for name, array in outputs.items()}
+
+    def path_of(self, signature: str) -> Path:
+        """The file of a signature. Raises NotFound."""
+        find_signature(self.signatures, signature)
+        return self._files[signature]
 
     def close(self) -> None:
         """Free the sessions; runs that go on keep theirs."""

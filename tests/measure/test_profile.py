@@ -1,0 +1,118 @@
+"""Where the time goes: every op is named, its layers are the original's, its figures follow from the shapes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tfopt
+from tfopt.formats.saved_model import read_saved_model
+from tfopt.measure.artifacts import Found
+from tfopt.measure.layers import original_layers
+from tfopt.measure.peaks import Peaks
+from tfopt.measure.profile import ArtifactProfile, Profile, ProfiledOp, profile, share_of_peak
+from tfopt.recipe import parse_recipe
+from tfopt.report.profile_table import profile_tables
+from tfopt.runtimes.trace import OpTime, calm, calm_ops
+
+CNN = Path(tfopt.__file__).parent / "demo" / "fashion_cnn"
+
+
+@pytest.fixture(scope="module")
+def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recipe = parse_recipe("name: all\nsteps: [{include: exact}, {tflite: {precision: float32}}, onnx]", "here")
+    return tfopt.compress(CNN, tmp_path_factory.mktemp("profile") / "out", recipe=recipe).path
+
+
+@pytest.fixture(scope="module")
+def profiled(version: Path) -> Profile:
+    found = [
+        Found(CNN, "saved_model"),
+        Found(version, "saved_model"),
+        Found(version / "model.tflite", "tflite"),
+        Found(version / "model.onnx", "onnx"),
+    ]
+    image = np.random.default_rng(0).random((1, 28, 28, 1), np.float32)
+    names = ["original", "exact", "tflite", "onnx"]
+    return profile(found, names, signature="serving_default", inputs={"image": image}, batch_size=1, threads=1)
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_multiply_accumulates_are_those_of_the_layers(profiled: Profile, index: int) -> None:
+    from tfopt.ir.facts import macs
+
+    graph = read_saved_model(CNN).graph
+    expected = sum(macs(graph, node) for node in graph if not node.name.startswith("serve/"))
+    assert profiled.artifacts[index].macs == expected
+
+
+def test_onnx_runtime_counts_padded_channels_too(profiled: Profile) -> None:
+    assert profiled.artifacts[3].macs >= profiled.artifacts[0].macs
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_linear_ops_are_told_by_the_originals_layers(profiled: Profile, index: int) -> None:
+    graph = read_saved_model(CNN).graph
+    linear = [op for op in profiled.artifacts[index].ops if op.time.macs]
+    layers = [layer for op in linear for layer in op.layers]
+    assert linear
+    assert {graph[layer].op for layer in layers} <= {"Conv2D", "DepthwiseConv2dNative", "MatMul"}
+    assert len(layers) == len(set(layers)) == len(linear)
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_bytes_cover_at_least_the_weights(profiled: Profile, index: int) -> None:
+    moved = sum(op.time.bytes or 0 for op in profiled.artifacts[index].ops)
+    assert moved > 4 * 130_000 or index == 3  # ONNX Runtime does not show the weights that it has packed
+
+
+def test_a_profile_is_json_and_tables(profiled: Profile) -> None:
+    data = json.loads(json.dumps(profiled.to_dict()))
+    assert [each["kind"] for each in data["artifacts"]] == ["saved_model", "saved_model", "tflite", "onnx"]
+    assert data["peaks"]["float_macs"] > 1e8
+    assert data["peaks"]["int8_macs"] > 1e8
+    texts = [text for text in profile_tables(profiled) if isinstance(text, str)]
+    assert sum("ops add up to" in text for text in texts) == 4
+
+
+def op(name: str, seconds: float, **figures: int | bool) -> OpTime:
+    return OpTime(name, "Conv2D", seconds, **figures)  # type: ignore[arg-type]  # figures are of several types
+
+
+def test_the_quickest_quarter_counts_and_adds_up() -> None:
+    calls = [[op("a", total / 4), op("b", 3 * total / 4)] for total in (9.0, 1.0, 8.0, 3.0, 9.0, 9.0, 9.0, 9.0)]
+    ops = calm_ops(calls)
+    assert [each.seconds for each in ops] == pytest.approx([0.5, 1.5])
+    assert calm([9.0, 1.0, 8.0, 3.0, 9.0, 9.0, 9.0, 9.0]) == pytest.approx(2.0)
+
+
+def test_what_runs_many_times_in_a_loop_is_one_op() -> None:
+    (only,) = calm_ops([[op("a", 1.0, macs=5), op("a", 2.0, macs=5), op("a", 3.0, macs=5)]])
+    assert (only.seconds, only.times, only.macs) == (6.0, 3, 15)
+
+
+def test_shares_are_of_the_arithmetic_that_is_used() -> None:
+    peaks = Peaks(1, 1e9, 4e9, 1e9)
+    assert share_of_peak(op("a", 0.01, macs=5_000_000), peaks) == pytest.approx(0.5)
+    assert share_of_peak(op("a", 0.01, macs=5_000_000, integer=True), peaks) == pytest.approx(0.125)
+    assert share_of_peak(op("a", 0.01), peaks) is None
+    assert share_of_peak(op("a", 0.01, macs=1, integer=True), Peaks(1, 1e9, None, 1e9)) is None
+
+
+def test_ops_behind_the_costliest_are_summed() -> None:
+    ops = tuple(ProfiledOp(op(f"op{number}", 1.0), ()) for number in range(40))
+    tables = list(profile_tables(Profile(1, Peaks(1, 1e9, None, 1e9), (ArtifactProfile("m", "onnx", 40.0, ops),))))
+    (table,) = (table for table in tables if not isinstance(table, str))
+    assert list(table.columns[0].cells)[-1] == "25 others"
+
+
+def test_names_lead_back_through_what_was_fused() -> None:
+    graph = read_saved_model(CNN).graph
+    relu = next(node for node in graph if node.op == "Relu")
+    (layer,) = original_layers(graph, [f"{relu.name}/Clip_nchwc"], linear=True)
+    assert graph[layer].op == "Conv2D"
+    assert original_layers(graph, [relu.name], linear=False) == (relu.name,)
+    assert original_layers(graph, ["nothing/of/the/kind"], linear=True) == ()

@@ -1,0 +1,187 @@
+"""Where the time of a .tflite file goes.
+
+LiteRT's Python package has no profiler, so the file is cut behind each op, and an op takes what the file cut behind it
+takes longer than the file cut before it. Neighbours run in turns. So the times add up to that of the whole.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfopt.errors import MissingExtra
+from tfopt.formats.native_stderr import without_lines
+from tfopt.runtimes.base import arguments, find_signature
+from tfopt.runtimes.litert import NOISE, LiteRTRuntime
+from tfopt.runtimes.trace import OpTime, calm
+
+try:
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.interpreter import Interpreter
+except ModuleNotFoundError as error:
+    raise MissingExtra.of("ai-edge-litert", "litert", "running a .tflite file") from error
+
+_OPS: Mapping[int, str] = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+_ITEMSIZE = {
+    name: size
+    for size, names in {
+        1: ("INT8", "UINT8", "BOOL"),
+        2: ("FLOAT16", "INT16", "UINT16", "BFLOAT16"),
+        4: ("FLOAT32", "INT32", "UINT32"),
+        8: ("FLOAT64", "INT64", "UINT64", "COMPLEX64"),
+    }.items()
+    for name in names
+}
+_SIZES = {
+    getattr(schema.TensorType, name): size for name, size in _ITEMSIZE.items() if hasattr(schema.TensorType, name)
+}
+
+
+class LiteRTTracer:
+    """One signature of a .tflite file, op by op; a loop or a branch is one op."""
+
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+        self.runtime = LiteRTRuntime(path, threads=threads)
+        self._content = path.read_bytes()
+        self._threads = threads
+
+    def trace(self, signature: str, inputs: Mapping[str, NDArray[Any]], repeats: int) -> list[OpTime]:
+        """As `Tracer.trace`, each cut run `repeats` times beside each neighbour. Raises what the runtime raises."""
+        info = find_signature(self.runtime.signatures, signature)
+        fed = {info.inputs[name].name: np.asarray(value) for name, value in arguments(info, inputs).items()}
+        model = self._alone(signature)
+        ops = model.subgraphs[0].operators
+        names = [_op_name(model, op) for op in ops]
+        shapes = _shapes(_interpreter(model, self._threads, fed, keep=True))
+        cuts = self._cut_times(signature, fed, len(ops), repeats)
+        return [
+            _op_time(name, op, model.subgraphs[0].tensors, shapes, after - before)
+            for name, op, (before, after) in zip(names, ops, pairwise(cuts), strict=True)
+        ]
+
+    def _cut_times(self, signature: str, fed: Mapping[str, NDArray[Any]], ops: int, repeats: int) -> list[float]:
+        """Seconds of the file cut behind none, the first, the second ... op."""
+        seconds: list[list[float]] = [[] for _ in range(ops)]
+        before = None
+        for place in range(ops):
+            after = self._cut(signature, place + 1, fed)
+            for _ in range(repeats):
+                if before is not None:
+                    seconds[place - 1].append(_seconds(before))
+                seconds[place].append(_seconds(after))
+            before = after
+        return [0.0, *map(calm, seconds)]
+
+    def _cut(self, signature: str, ops: int, fed: Mapping[str, NDArray[Any]]) -> Any:
+        """An interpreter of the first `ops` ops, ready to run."""
+        model = self._alone(signature)
+        graph = model.subgraphs[0]
+        graph.outputs = _needed_later(graph, ops)
+        graph.operators = graph.operators[:ops]
+        return _interpreter(model, self._threads, fed)
+
+    def _alone(self, signature: str) -> Any:
+        """The file's objects with the signature's graph in front, where an interpreter runs it without a name."""
+        model = schema.ModelT.InitFromPackedBuf(self._content)
+        place = _place(model, signature)
+        moved = {0: place, place: 0}
+        graphs = model.subgraphs
+        graphs[0], graphs[place] = graphs[place], graphs[0]
+        for op in (op for graph in graphs for op in graph.operators):
+            for name, value in vars(op.builtinOptions).items() if op.builtinOptions else ():
+                if name.lower().endswith(("subgraphindex", "subgraph")):
+                    setattr(op.builtinOptions, name, moved.get(value, value))
+        model.signatureDefs = []
+        return model
+
+
+def _place(model: Any, signature: str) -> int:
+    """Which of the file's graphs a signature is."""
+    for entry in model.signatureDefs or ():
+        if entry.signatureKey.decode() == signature:
+            return int(entry.subgraphIndex)
+    return 0
+
+
+def _interpreter(model: Any, threads: int | None, fed: Mapping[str, NDArray[Any]], keep: bool = False) -> Any:
+    """Loaded and run once. With `keep` every tensor can be looked at afterwards."""
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    content = bytes(builder.Output())
+    with warnings.catch_warnings(), without_lines(NOISE):
+        warnings.simplefilter("ignore")  # it says that keeping all tensors is for looking at them
+        interpreter = Interpreter(model_content=content, num_threads=threads, experimental_preserve_all_tensors=keep)
+        return _ready(interpreter, fed)
+
+
+def _shapes(interpreter: Any) -> Mapping[int, tuple[int, ...]]:
+    """Of every tensor, as run."""
+    return {tensor["index"]: tuple(map(int, tensor["shape"])) for tensor in interpreter.get_tensor_details()}
+
+
+def _op_name(model: Any, op: Any) -> str:
+    code = model.operatorCodes[op.opcodeIndex]
+    return _OPS[max(code.builtinCode, code.deprecatedBuiltinCode)]
+
+
+def _op_time(
+    name: str, op: Any, tensors: Sequence[Any], shapes: Mapping[int, tuple[int, ...]], seconds: float
+) -> OpTime:
+    ends = [index for index in (*op.inputs, *op.outputs) if index >= 0]
+    names = tensors[op.outputs[0]].name.decode().split(";") if len(op.outputs) else [name]
+    return OpTime(
+        name=names[0],
+        op=name,
+        seconds=seconds,
+        covers=tuple(names),
+        macs=_macs(name, op, shapes),
+        bytes=sum(prod(shapes.get(i, ())) * _SIZES.get(tensors[i].type, 0) for i in ends),
+        integer=bool(len(op.inputs)) and tensors[op.inputs[0]].type == schema.TensorType.INT8,
+    )
+
+
+def _needed_later(graph: Any, ops: int) -> list[int]:
+    """What the first `ops` ops have made and somebody behind them, or the caller, reads."""
+    made = {int(index) for op in graph.operators[:ops] for index in op.outputs}
+    read = {int(index) for op in graph.operators[ops:] for index in op.inputs} | {int(i) for i in graph.outputs}
+    return sorted(made & read)
+
+
+def _ready(interpreter: Any, fed: Mapping[str, NDArray[Any]]) -> Any:
+    for details in interpreter.get_input_details():
+        if details["name"] in fed:
+            interpreter.resize_tensor_input(details["index"], fed[details["name"]].shape)
+    interpreter.allocate_tensors()
+    for details in interpreter.get_input_details():
+        interpreter.set_tensor(details["index"], fed[details["name"]])
+    interpreter.invoke()
+    return interpreter
+
+
+def _seconds(interpreter: Any) -> float:
+    start = time.perf_counter()
+    interpreter.invoke()
+    return time.perf_counter() - start
+
+
+def _macs(name: str, op: Any, shapes: Mapping[int, tuple[int, ...]]) -> int:
+    """Multiply-accumulates of a linear op, from its shapes; 0 for all others, as the pruning literature counts."""
+    made = prod(shapes.get(int(op.outputs[0]), (0,))) if len(op.outputs) else 0
+    weight = shapes.get(int(op.inputs[1]), ()) if len(op.inputs) > 1 else ()
+    if name == "CONV_2D":
+        return made * prod(weight[1:])
+    if name == "DEPTHWISE_CONV_2D":
+        return made * prod(weight[1:3])
+    if name in ("FULLY_CONNECTED", "BATCH_MATMUL") and weight:
+        left = shapes.get(int(op.inputs[0]), (0,))
+        return made * (weight[-1] if name == "FULLY_CONNECTED" else left[-1])
+    return 0

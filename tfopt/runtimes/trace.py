@@ -1,0 +1,76 @@
+"""Where the time of a call goes, op by op: what every runtime's tracer gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from tfopt.runtimes.base import Runtime
+
+#: One in so many calls counts.
+QUARTER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class OpTime:
+    """One op. `name` and `op` are the runtime's; `covers` are names of the model's nodes that it stands for, where the
+    runtime or a converter has fused several.
+
+    `seconds` of all `times` that it ran in one call. `macs` are multiply-accumulates and `bytes` what is read and
+    written, weights included, once for each of them; None where shapes are not known. `integer` ones work on int8.
+    """
+
+    name: str
+    op: str
+    seconds: float
+    covers: tuple[str, ...] = ()
+    macs: int | None = None
+    bytes: int | None = None
+    integer: bool = False
+    times: int = 1
+
+
+class Tracer(Protocol):
+    """An artifact that can be asked where its time goes. `runtime` runs the same thing untraced."""
+
+    @property
+    def runtime(self) -> Runtime: ...
+
+    def trace(self, signature: str, inputs: Mapping[str, NDArray[Any]], repeats: int) -> list[OpTime]:
+        """The ops in the order in which they run, as they were in the quicker ones of `repeats` calls."""
+
+
+def calm(seconds: Sequence[float]) -> float:
+    """The mean of the quickest quarter: whatever else the machine did can only have made one slower."""
+    return fmean(sorted(seconds)[: max(1, len(seconds) // QUARTER)])
+
+
+def calm_ops(calls: Iterable[Iterable[OpTime]]) -> list[OpTime]:
+    """The ops by name, each with its mean over the quickest quarter of the calls, so that they add up to what `calm`
+    gives for these. In a loop's body one runs many times a call."""
+    totals = [_added_up(call) for call in calls]
+    totals.sort(key=lambda call: sum(op.seconds for op in call.values()))
+    kept = totals[: max(1, len(totals) // QUARTER)]
+    names = dict.fromkeys(name for call in kept for name in call)
+    found = {name: [call[name] for call in kept if name in call] for name in names}
+    return [replace(ops[0], seconds=sum(op.seconds for op in ops) / len(kept)) for ops in found.values()]
+
+
+def _added_up(call: Iterable[OpTime]) -> dict[str, OpTime]:
+    found: dict[str, OpTime] = {}
+    for op in call:
+        known = found.get(op.name)
+        if known is not None:
+            op = replace(
+                op,
+                seconds=known.seconds + op.seconds,
+                times=known.times + op.times,
+                macs=None if known.macs is None or op.macs is None else known.macs + op.macs,
+                bytes=None if known.bytes is None or op.bytes is None else known.bytes + op.bytes,
+            )
+        found[op.name] = op
+    return found

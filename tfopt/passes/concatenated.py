@@ -51,7 +51,11 @@ def merge_concatenated(graph: Graph) -> Outcome:
     for node in graph.by_op.get("ConcatV2", ()):
         parts = [_part(graph, value) for value in node.inputs[:-1]]
         runs = _runs(parts)
-        if all(len(run) == 1 for run in runs) or not _joins_channels(graph, node, parts):
+        if (
+            all(len(run) == 1 for run in runs)
+            or not graph.is_read(node.value())
+            or not _joins_channels(graph, node, parts)
+        ):
             continue
         values = [_merged(editor, weights, [part for part in run if part]) if len(run) > 1 else None for run in runs]
         firsts = np.cumsum([0, *(len(run) for run in runs)])

@@ -48,7 +48,7 @@ def _led_to(graph: Graph) -> dict[Value, list[Node]]:
     """The linear layers that something leads to, by the value they read, where nothing else reads it."""
     found: dict[Value, list[Node]] = {}
     for node in graph.nodes:
-        if node.op not in LINEAR:
+        if node.op not in LINEAR or not graph.is_read(node.value()):
             continue
         value = node.inputs[data_input(node)]
         if graph.producer(value).op in _LEADING and value not in graph.output_set:

@@ -30,7 +30,7 @@ def fold_behind(graph: Graph) -> Folded:
             continue
         chain = _chain(graph, layer)
         reasons.update(dict.fromkeys(_reader_names(graph, chain.last), chain.stop))
-        if not chain.is_only_a_bias(layer):
+        if not chain.is_only_a_bias(layer) and graph.is_read(chain.end):
             findings.append(_fold(editor, layer, chain, weights))
     return Folded(editor.finish(), (*findings, *weights.splits()), reasons)
 

@@ -112,7 +112,8 @@ def _shorten(graph: Graph, editor: Editor, chain: _Chain) -> list[Finding]:
     effect = chain.effect
     divides = any(step.op in _DIVISIONS for step in chain.steps)
     length = int(effect.scales) + int(effect.shifts)
-    if len(chain.steps) <= length and not (divides and len(chain.steps) == length):
+    is_short = len(chain.steps) <= length and not (divides and len(chain.steps) == length)
+    if is_short or not graph.is_read(last.value()):
         return []
     reason = _reason_against(graph, chain)
     if reason is not None:

@@ -54,6 +54,8 @@ def _sweep(graph: Graph) -> Outcome:
     for node in graph.nodes:
         if node.op not in LINEAR - TRANSPOSED or not graph.is_private(node.inputs[0]):
             continue
+        if not graph.is_read(node.value()):
+            continue
         first = biased(graph, node.inputs[0])
         second = foldable(graph, node)
         if isinstance(first, str) or isinstance(second, str) or first.layer.node.name in taken:

@@ -19,7 +19,7 @@ def scale_products(graph: Graph) -> Outcome:
     editor = Editor(graph)
     findings = []
     for node in graph.nodes:
-        if node.op not in _SCALINGS or node.controls:
+        if node.op not in _SCALINGS or node.controls or not graph.is_read(node.value()):
             continue
         scaled = _scaled_product(graph, node)
         if scaled is None:

@@ -38,6 +38,8 @@ def merge_summed(graph: Graph) -> Outcome:
     for node in graph.nodes:
         if node.op not in _SUMS or node.controls or node.inputs[0] == node.inputs[1]:
             continue
+        if not graph.is_read(node.value()):
+            continue
         both = _both(graph, node)
         if isinstance(both, str):
             findings.append(Finding(node.name, False, both))

@@ -32,6 +32,7 @@ ROUNDS = {
     "fuse_layer_norm": 1e-6,
     "fuse_hard_swish": 1e-6,
     "sink_reshapes": 1e-6,
+    "flatten_matmul": 1e-6,
     "merge_linear": 1e-5,
     "merge_parallel": 1e-5,
     "simplify_einsum": 1e-6,

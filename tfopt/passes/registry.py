@@ -24,6 +24,7 @@ BUILTIN = (
     "fold_constants",
     "remove_identities",
     "simplify_einsum",
+    "flatten_matmul",
     "simplify_slices",
     "simplify_reshapes",
     "merge_sizes",

@@ -118,14 +118,13 @@ class Disguised:
             return "adds its bias to another axis than the last"
         if node.op in REDUCTIONS:
             return self._reduces_rows(node, read)
-        leads = {None if (dims := self._sizes.dims(value)) is None else dims[:-1] for value in read}
+        rank = self._rank(read[0])
+        whole = [v for v in node.inputs if not (self.is_column_wise(v) and self._rank(v) <= rank)]
+        leads = {None if (dims := self._sizes.dims(value)) is None else dims[:-1] for value in whole}
         if len(leads) > 1 or None in leads:
-            return f"{' and '.join(map(str, read))} may differ in shape"
-        rank = len(next(iter(leads)) or ()) + 1
-        for value in node.inputs:
-            if value not in self._known and not (self.is_column_wise(value) and self._rank(value) <= rank):
-                return f"{value} is {self.graph.type_of(value)}, and nobody reshapes it into rows"
-        return None
+            return f"{' and '.join(map(str, whole))} may differ in shape"
+        thin = next((value for value in whole if (self.graph.type_of(value).shape.dims or (None,))[-1] is None), None)
+        return None if thin is None else f"{thin} is {self.graph.type_of(thin)}"
 
     def _reduces_rows(self, node: Node, read: list[Value]) -> str | None:
         axes = self.graph.constant(node.inputs[1])

@@ -9,7 +9,7 @@ import numpy as np
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.known_sizes import KnownSizes
 from tfopt.ir.rewrite import Editor
-from tfopt.ir.types import Shape, TensorType
+from tfopt.ir.types import DType, Shape, TensorType
 from tfopt.passes.base import Finding, Outcome, graph_pass
 from tfopt.passes.rows import REDUCTIONS, Disguised, reads_rows
 
@@ -27,7 +27,7 @@ def sink_reshapes(graph: Graph) -> Graph | Outcome:
     Dense layers on sequences (Tensordot) multiply matrices of rows and give every result its three dimensions back;
     what stands between two of them is then hidden from the products that TensorFlow would fuse it with. Elementwise
     ops, bias, softmax and reductions of the last axis make the same of rows. Their other operands hold one value for
-    each column, or have the same shape in every call and rows of their own.
+    each column, or have the same shape in every call.
     """
     disguised = _with_ends(graph)
     rewrite = _Rewrite(graph, disguised)
@@ -82,7 +82,7 @@ class _Rewrite:
         if node.op in REDUCTIONS and value == node.inputs[1]:
             return self._last_axis(node)
         if not self._disguised.has(value):
-            return self._column(node, value)
+            return self._column(node, value) if self._disguised.is_column_wise(value) else self._opened(value)
         rows = self._disguised[value].rows
         assert rows is not None
         return self._passed.get(rows, rows)
@@ -101,6 +101,16 @@ class _Rewrite:
         if tensor is None or tensor.array.ndim <= 1:
             return value
         return self.editor.constant(f"{node.name}/columns", tensor.array.reshape(-1), tensor.dtype)
+
+    def _opened(self, value: Value) -> Value:
+        """The value as rows, where nobody had it so."""
+        made = self._graph.type_of(value)
+        width = (made.shape.dims or (None,))[-1]
+        shape = self.editor.constant(f"{value.node}/flat", np.array([-1, width], np.int32))
+        attrs = {"T": made.dtype, "Tshape": DType.INT32}
+        rows = TensorType(made.dtype, Shape.of(None, width))
+        self._rows[value] = self.editor.add("Reshape", f"{value.node}/rows", (value, shape), [rows], attrs).value()
+        return self._rows[value]
 
     def _reshape(self, node: Node) -> None:
         shape = self._disguised[node.value()].shape

@@ -22,7 +22,7 @@ from tfopt.formats.warmup import WarmupRequest, read_warmup, write_warmup
 from tfopt.measure.conditions import Conditions, Reading, between
 from tfopt.measure.inputs import Batch, Opened
 from tfopt.measure.process import answer, run_process
-from tfopt.measure.timing import Call, interleave, warm_up, without_garbage_collection
+from tfopt.measure.timing import TURN_SECONDS, Call, interleave, warm_up, without_garbage_collection
 from tfopt.measure.yardstick import Yardstick
 
 #: Hears in a few words what is being done now.
@@ -30,6 +30,10 @@ Tell = Callable[[str], None]
 
 #: Warming up one artifact takes at most this many times the time that it is measured for, and at least a second.
 WARM_UP_SHARE: Final = 1.0
+#: So many rounds are enough for some of them to be calm on a machine that several others use ...
+ENOUGH_ROUNDS: Final = 40
+#: ... and are made whatever the time, if they take no more seconds than this on a quiet one.
+ENOUGH_SECONDS: Final = 1.0
 _REQUEST: Final = "request.json"
 
 
@@ -126,13 +130,13 @@ def _measure(opened: Sequence[Opened], job: Job, size: int, yardstick: Yardstick
         yardstick.units = job.units[size]
     else:
         yardstick.fit(min(each.seconds for each in warm))
-    reference = warm_up(yardstick, limit=limit)
+    per_call = [*(each.seconds for each in warm), warm_up(yardstick, limit=limit).seconds]
     before = Reading.now()
     *turns, reference_turns = interleave(
         [*calls, yardstick],
-        [*(each.seconds for each in warm), reference.seconds],
+        per_call,
         seconds=job.seconds * len(calls),
-        least=job.least,
+        least=max(job.least, enough_rounds(per_call)),
         seed=job.seed,
         tell=_by_quarters(f"batch {size}: measuring", tell),
     )
@@ -143,6 +147,12 @@ def _measure(opened: Sequence[Opened], job: Job, size: int, yardstick: Yardstick
         steady=tuple(each.steady for each in warm),
         conditions=between(before, Reading.now()),
     )
+
+
+def enough_rounds(seconds_per_call: Sequence[float]) -> int:
+    """How many rounds of such calls to make even when the time is up, so that calm ones are among them."""
+    one = sum(max(TURN_SECONDS, seconds) for seconds in seconds_per_call)
+    return min(ENOUGH_ROUNDS, int(ENOUGH_SECONDS / one))
 
 
 def _call(opened: Opened, signature: str, batches: Sequence[Batch]) -> Call:

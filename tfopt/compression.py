@@ -18,6 +18,7 @@ from tfopt.evidence import Evidence, gather_evidence
 from tfopt.fidelity import Gate, Judgement, check_contract, classifier_output, judge
 from tfopt.fidelity.measurement import Arrays
 from tfopt.ir.graph import Model
+from tfopt.ir.randomness import unseeded
 from tfopt.ledger import LedgerRow
 from tfopt.pipeline import Outputs, PipelineResult, Requested, run_pipeline
 from tfopt.recipe import Recipe, dump_recipe, load_recipe
@@ -265,7 +266,7 @@ class _Writer:
             key: self._judge(key, expected[key], outputs[key], exact, contract[key].method_name) for key in outputs
         }
         for key, judgement in judgements.items():
-            judgement.require(where=f"{artifact.kind}, signature {key}")
+            self._require(judgement, key, f"{artifact.kind}, signature {key}")
         return WrittenArtifact(
             kind=artifact.kind,
             path="." if artifact.path == directory else artifact.path.relative_to(directory).as_posix(),
@@ -275,6 +276,18 @@ class _Writer:
             notes=artifact.notes,
             judgements=judgements,
         )
+
+    def _require(self, judgement: Judgement, key: str, where: str) -> None:
+        try:
+            judgement.require(where=where)
+        except FidelityError as error:
+            graph, outputs = self.result.model.graph, self.result.model.signatures[key].outputs.values()
+            drawn = next(unseeded(graph, (graph.outputs[entry.position].node for entry in outputs)), None)
+            if drawn is None:
+                raise
+            what = f"{error.what}; {drawn.op} {drawn.name} draws random numbers, so that no two runs agree"
+            hint = "give the operation a seed, or export the model without it"
+            raise FidelityError(what, where=where, hint=hint) from error
 
     def _judge(self, key: str, expected: Arrays, found: Arrays, exact: bool, method_name: str) -> Judgement:
         # The limits hold for every signature that they suit; labels belong to samples, so to whoever shares them.

@@ -27,8 +27,8 @@ GONE: dict[str, str] = {}
 
 @pytest.mark.parametrize(
     "names",
-    [facts.PURE, facts.COMMUTATIVE, facts.UNSAFE, facts.VARIABLE_WRITES, EVALUABLE, LINEAR],
-    ids=["pure", "commutative", "unsafe", "variable-writes", "evaluable", "linear"],
+    [facts.PURE, facts.COMMUTATIVE, facts.UNSAFE, facts.VARIABLE_WRITES, facts.RANDOM, EVALUABLE, LINEAR],
+    ids=["pure", "commutative", "unsafe", "variable-writes", "random", "evaluable", "linear"],
 )
 def test_every_op_exists(names: frozenset[str], registry: dict[str, op_def_pb2.OpDef]) -> None:
     assert not names - registry.keys() - GONE.keys()

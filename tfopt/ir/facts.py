@@ -125,6 +125,14 @@ UNSAFE = _names(
     """
 )
 
+#: Draw random numbers, from a seed in the attributes `seed` and `seed2` when one of them is not 0.
+RANDOM = _names(
+    """
+    Multinomial ParameterizedTruncatedNormal RandomGamma RandomPoisson RandomPoissonV2 RandomShuffle
+    RandomStandardNormal RandomUniform RandomUniformInt TruncatedNormal
+    """
+)
+
 #: Change a variable: a signature that reaches one of these is stateful.
 VARIABLE_WRITES = _names(
     """

@@ -315,13 +315,30 @@ def product(p: Program) -> None:
         p.add(lambda t: tf.einsum(f"{letters}->{letters[::-1]}", t), x)
 
 
-def convolution(p: Program) -> None:
+def image(p: Program) -> Pair | None:
+    """A value with four axes, the last one known: one that there is, or one with axes added."""
     x = p.pick()
-    if len(x.shape) != 4 or x.now.dtype != tf.float32 or not x.later.shape[-1] or 0 in x.shape:
+    if x.now.dtype != tf.float32 or not 1 <= len(x.shape) <= 4 or not x.later.shape[-1] or 0 in x.shape:
+        return None
+    while len(x.shape) < 4:
+        p.add(lambda t: tf.expand_dims(t, 1), x)
+        if p.values[-1] is x:
+            return None
+        x = p.values[-1]
+    return x
+
+
+def convolution(p: Program) -> None:
+    x = image(p)
+    if x is None:
         return
     depth = x.later.shape[-1]
     size, padding = (1, "VALID") if p.chance() else (3, "SAME")
-    if p.chance():
+    if p.chance() and p.chance():
+        pads = [[0, 0], [p.number(0, 2), p.number(0, 2)], [p.number(0, 2), 1], [0, 0]]
+        kernel = p.weights(1, 2, depth, 2)
+        p.add(lambda t: tf.nn.conv2d(tf.pad(t, pads), tf.constant(kernel), 1, "VALID"), x)
+    elif p.chance():
         kernel = p.weights(size, size, depth, 2)
         p.add(lambda t: tf.nn.conv2d(t, tf.constant(kernel), 1, padding), x)
     else:
@@ -331,6 +348,29 @@ def convolution(p: Program) -> None:
         normalise(p)
 
 
+def parallel(p: Program) -> None:
+    """Branches of convolutions that are summed or put side by side."""
+    x = image(p)
+    if x is None:
+        return
+    depth = x.later.shape[-1]
+    left, right = p.weights(1, 1, depth, 2), p.weights(3, 3, depth, 2)
+    joined = p.draw(st.sampled_from([tf.add, lambda *parts: tf.concat(parts, -1)]))
+    p.add(lambda t: joined(tf.nn.conv2d(t, left, 1, "SAME"), tf.nn.conv2d(t, right, 1, "SAME")), x)
+
+
+def stacked(p: Program) -> None:
+    """Linear layers with nothing between."""
+    x = image(p)
+    if x is None:
+        return
+    depth = x.later.shape[-1]
+    first, second = p.weights(1, 1, depth, 3), p.weights(3, 3, 3, 2)
+    padding = p.draw(st.sampled_from(["SAME", "VALID"]))
+    if padding == "SAME" or min(x.shape[1:3]) >= 3:
+        p.add(lambda t: tf.nn.conv2d(tf.nn.conv2d(t, first, 1, "VALID"), second, 1, padding), x)
+
+
 def normalise(p: Program) -> None:
     x = p.values[-1]
     if len(x.shape) != 4 or x.now.dtype != tf.float32 or not x.later.shape[-1] or 0 in x.shape:
@@ -338,17 +378,45 @@ def normalise(p: Program) -> None:
     gamma, beta, mean = (p.weights(x.shape[-1]) for _ in range(3))
     variance = 0.5 + np.abs(p.weights(x.shape[-1]))
 
-    def normal(t: tf.Tensor) -> tf.Tensor:
+    def fused(t: tf.Tensor) -> tf.Tensor:
         statistics = {"mean": mean, "variance": variance, "epsilon": 1e-3, "is_training": False}
         return tf.compat.v1.nn.fused_batch_norm(t, tf.constant(gamma), tf.constant(beta), **statistics)[0]
 
-    p.add(normal, x)
+    def decomposed(t: tf.Tensor) -> tf.Tensor:
+        return tf.nn.batch_normalization(t, mean, variance, tf.constant(beta), tf.constant(gamma), 1e-3)
+
+    p.add(fused if p.chance() else decomposed, x)
+
+
+def activation(p: Program) -> None:
+    """Activations and norms as libraries write them, of several ops."""
+    x = p.pick()
+    dtype = x.now.dtype
+    half = np.asarray(0.5, dtype.as_numpy_dtype)
+    kind = p.number(0, 3)
+    if kind == 0:
+        p.add(lambda t: half * t * (tf.math.erf(t * np.asarray(0.7071067811865476, dtype.as_numpy_dtype)) + 1), x)
+    elif kind == 1:
+        p.add(lambda t: t * tf.nn.relu6(t + 3) * np.asarray(1 / 6, dtype.as_numpy_dtype), x)
+    elif x.shape and x.shape[-1] and 0 not in x.shape and dtype != tf.float16:
+        gamma, beta = p.like(x, p.weights(x.shape[-1])), p.like(x, p.weights(x.shape[-1]))
+
+        def layer_norm(t: tf.Tensor) -> tf.Tensor:
+            mean = tf.reduce_mean(t, -1, keepdims=True)
+            variance = tf.reduce_mean(tf.math.squared_difference(t, mean), -1, keepdims=True)
+            return (t - mean) * tf.math.rsqrt(variance + 0.1) * gamma + beta
+
+        def by_hand(t: tf.Tensor) -> tf.Tensor:
+            raised = tf.exp(t - tf.reduce_max(t, -1, keepdims=True))
+            return raised / tf.reduce_sum(raised, -1, keepdims=True)
+
+        p.add(layer_norm if kind == 2 else by_hand, x)
 
 
 OPS: list[Callable[[Program], None]] = [
     unary, unary, with_constant, with_constant, binary, reshape, reshape, expand, squeeze, transpose, transpose, pad,
     strided_slice, strided_slice, whole_slice, join, part, stack, spread, reduce, softmax, cast, integers, dense, dense,
-    product, convolution, convolution,
+    product, convolution, convolution, convolution, parallel, stacked, activation, activation,
 ]  # fmt: skip
 
 
@@ -363,7 +431,7 @@ def programs(draw: st.DrawFn) -> tuple[Model, Feeds]:
     p = Program(draw, graph, np.random.default_rng(draw(st.integers(0, 99))))
     inputs = {name: _input(p, name) for name in ("x", "y")[: draw(st.integers(1, 2))]}
     p.values += inputs.values()
-    for op in draw(st.lists(st.sampled_from(OPS), min_size=1, max_size=9)):
+    for op in draw(st.lists(st.sampled_from(OPS), min_size=1, max_size=12)):
         op(p)
     shown = [p.values[-1], *draw(st.lists(st.sampled_from(p.values), max_size=2))]
     with graph.as_default():

@@ -23,6 +23,7 @@ class KnownSizes:
         self._dims: dict[Value, Dims | None] = {}
         self._contents: dict[Value, Dims | None] = {}
         self._done: set[str] = set()
+        self._learned: dict[Value, tuple[int, ...]] = {}
 
     def dims(self, value: Value) -> Dims | None:
         """The dims of a value; None when its rank is unknown."""
@@ -46,7 +47,11 @@ class KnownSizes:
 
     def constant(self, value: Value) -> tuple[int, ...] | None:
         """The elements of an integer scalar or vector where all of them are known."""
-        return numbers(self.contents(value))
+        return self._learned[value] if value in self._learned else numbers(self.contents(value))
+
+    def learn(self, value: Value, elements: tuple[int, ...]) -> None:
+        """Take note of a constant that is being added to the graph."""
+        self._learned[value] = elements
 
     def _work_out(self, name: str) -> None:
         if name in self._done:

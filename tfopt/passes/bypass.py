@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.known_sizes import KnownSizes
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.sizes import Dims
-from tfopt.ir.types import Tensor, TensorType
+from tfopt.ir.types import DType, Tensor, TensorType, numpy_dtype
 from tfopt.passes.base import Finding, Outcome
 
 
@@ -37,6 +41,12 @@ class Bypass:
         """The payload of a Const, unless it is put in from outside."""
         node = self.graph.producer(value)
         return node.tensor if node.op == "Const" and node.name not in self.graph.targets else None
+
+    def new_constant(self, name: str, items: Sequence[int], dtype: DType = DType.INT32) -> Value:
+        """Add a vector of integers."""
+        value = self.editor.constant(name, np.array(items, numpy_dtype(dtype)))
+        self.sizes.learn(value, tuple(items))
+        return value
 
     def hand_on(self, node: Node, port: int, value: Value, message: str) -> bool:
         """Let readers of `node`'s output read `value`, or say why not."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from tfopt.ir.graph import Graph, Node
 from tfopt.ir.known_sizes import KnownSizes
 from tfopt.ir.sizes import ONE, Dims
@@ -88,7 +86,7 @@ def _simplify(bypass: Bypass, node: Node, reshape: bool) -> None:
     elif reshape and (dims := bypass.dims(source)) is not None and _keeps_order(perm, dims):
         _reshape(bypass, node, source=node.with_inputs(source, *node.inputs[1:]))
     elif source != node.inputs[0]:
-        axes = bypass.editor.constant(f"{node.name}/perm", np.array(perm, np.int32))
+        axes = bypass.new_constant(f"{node.name}/perm", perm)
         merged = node.with_inputs(source, axes).with_attrs(Tperm=DType.INT32)
         bypass.update(merged, f"does what {inner.name} did before it")
 
@@ -108,7 +106,7 @@ def _reshape(bypass: Bypass, node: Node, *, source: Node) -> None:
         bypass.leave(node, "moves axes of size 1 only, but a Reshape could not tell the unknown dims")
         return
     items = [-1 if size.number is None else size.number for size in dims]
-    shape = bypass.editor.constant(f"{node.name}/shape", np.array(items, np.int32))
+    shape = bypass.new_constant(f"{node.name}/shape", items)
     attrs = {"T": node.outputs[0].dtype, "Tshape": DType.INT32}
     made = replace(node, op="Reshape", inputs=(source.inputs[0], shape), attrs=attrs)
     bypass.update(made, "moves axes of size 1 only: a Reshape")

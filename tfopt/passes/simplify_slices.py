@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tfopt.ir.graph import AttrValue, Graph, Node, Value
-from tfopt.ir.types import DType, Shape, TensorType, numpy_dtype
+from tfopt.ir.types import DType, Shape, TensorType
 from tfopt.passes.base import Outcome, graph_pass
 from tfopt.passes.bypass import Bypass
 from tfopt.passes.slicing import Slicing, Span, composed, masks, slicing
@@ -78,10 +78,7 @@ def _sliced(
         "end": [(span.start or 0) + 1 if span.shrink else span.stop or 0 for span in spans],
         "strides": [span.step for span in spans],
     }
-    constants = [
-        bypass.editor.constant(f"{node.name}/{name}", np.array(items, numpy_dtype(index)))
-        for name, items in places.items()
-    ]
+    constants = [bypass.new_constant(f"{node.name}/{name}", items, index) for name, items in places.items()]
     return (source, *constants), {"T": node.outputs[0].dtype, "Index": index, **masks(spans)}
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _NEAR, _FAR = 1 << 15, 1 << 20
 #: The longest one, in seconds: enough to meet what a model of any length meets, and no waste of a run's time.
 LONGEST: Final = 0.03
+_TRIES: Final = 10
 
 
 class Yardstick:
@@ -51,12 +52,13 @@ class Yardstick:
     def fit(self, seconds: float) -> None:
         """Choose `units` so that one call takes about as long as a call of the models, in powers of two."""
         self.units = 1
-        self()
-        start = perf_counter()
-        for _ in range(5):
-            self()
-        unit = (perf_counter() - start) / 5
+        unit = min(self._timed() for _ in range(_TRIES))
         self.units = 1 << max(0, round(math.log2(min(seconds, LONGEST) / unit)))
+
+    def _timed(self) -> float:
+        start = perf_counter()
+        self()
+        return perf_counter() - start
 
     def _help(self, orders: SimpleQueue[bool], arrays: _Arrays) -> None:
         while orders.get():

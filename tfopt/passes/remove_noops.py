@@ -31,13 +31,12 @@ def remove_noops(graph: Graph) -> Graph | Outcome:
     for node in graph.nodes:
         if node.op not in _RULES:
             continue
-        read = {port for port in range(len(node.outputs)) if graph.is_read(node.value(port))}
         gone = [
             bypass.hand_on(node, port, value, f"{node.op} that changes nothing removed")
-            for port, value in (_RULES[node.op](bypass, node) if read else ())
-            if port in read
+            for port, value in _RULES[node.op](bypass, node)
+            if graph.is_read(node.value(port))
         ]
-        if not any(gone) and node.op in ("Reshape", "Relu6") and read:
+        if not any(gone) and node.op in ("Reshape", "Relu6"):
             _look_through(bypass, node)
     return bypass.outcome()
 

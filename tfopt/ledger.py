@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 
 from tfopt.ir.bodies import graphs
-from tfopt.ir.facts import macs
 from tfopt.ir.graph import Graph, Model, Signature
-from tfopt.ir.known_sizes import counted_dims
-from tfopt.ir.rewrite import reachable
 from tfopt.ir.types import DType, Tensor
 from tfopt.passes.base import Finding
+from tfopt.passes.counted_macs import counted_macs
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,8 @@ class LedgerRow:
 
     `parameters` and `nonzeros` count the elements of floating-point constants, `bytes` and `gzip_bytes` the payload
     of all constants, each shared tensor once. `macs` are multiply-accumulates of the linear layers for one example, in
-    the signature that needs most; a loop's body counts once, and of several branches the one that needs most.
+    the signature that needs most; a loop's body counts as often as it runs where that is known, else once, and of
+    several branches the one that needs most.
     `change` is the largest difference of any output to the original's over the original's largest magnitude, on the
     probe samples; None where nothing was measured. `seconds` is the step's own time without measuring.
     """
@@ -114,9 +113,7 @@ class Scales:
 
 def signature_macs(graph: Graph, signature: Signature) -> int:
     """Multiply-accumulates of one call of one signature with one example."""
-    needed = reachable(graph, {graph.outputs[output.position].node for output in signature.outputs.values()})
-    dims = counted_dims(graph)
-    return sum(macs(graph, graph[name], dims) for name in needed)
+    return counted_macs(graph, (output.position for output in signature.outputs.values()))
 
 
 def tensors(graph: Graph) -> Iterator[Tensor]:

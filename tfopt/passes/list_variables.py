@@ -40,6 +40,10 @@ def list_variables(graph: Graph, loop: Loop) -> Iterator[ListVariable | str]:
 
 
 def _variable(graph: Graph, loop: Loop, index: int) -> ListVariable | str:
+    versions = _versions(loop.body, loop.body.inputs[index])
+    written = tuple(node for node in loop.body if node.op == "TensorListSetItem" and node.value() in versions)
+    if any(node.attrs.get("resize_if_index_out_of_bounds") for node in written):
+        return f"the list {loop.node.inputs[index]} grows while it is written"
     origin = graph.producer(behind_identities(graph, loop.node.inputs[index]))
     dtype = origin.attrs.get("element_dtype")
     if origin.op not in _MADE or not isinstance(dtype, DType):
@@ -47,7 +51,6 @@ def _variable(graph: Graph, loop: Loop, index: int) -> ListVariable | str:
     if dtype in (DType.VARIANT, DType.RESOURCE, DType.STRING):
         return f"the list {origin.name} holds {dtype}"
     foreign = _foreign(loop.cond, _versions(loop.cond, loop.cond.inputs[index]), ())
-    versions = _versions(loop.body, loop.body.inputs[index])
     foreign += _foreign(loop.body, versions, [position for position in range(loop.count) if position != index])
     if loop.body.outputs[index] not in versions:
         foreign.append(loop.body.producer(loop.body.outputs[index]).op)
@@ -57,9 +60,6 @@ def _variable(graph: Graph, loop: Loop, index: int) -> ListVariable | str:
         foreign.append("the caller")
     if foreign:
         return f"the list {origin.name} is used by {', '.join(dict.fromkeys(foreign))}"
-    written = tuple(node for node in loop.body if node.op == "TensorListSetItem" and node.value() in versions)
-    if any(node.attrs.get("resize_if_index_out_of_bounds") for node in written):
-        return f"the list {origin.name} grows while it is written"
     return ListVariable(index, dtype, origin, written, readers)
 
 

@@ -35,8 +35,8 @@ class Loop:
         return Value(self.body.inputs[index])
 
     def result(self, index: int) -> Value:
-        """What the body makes of the variable, behind all Identity."""
-        return behind_identities(self.body, self.body.outputs[index])
+        """What the body makes of the variable."""
+        return self.body.outputs[index]
 
     def is_invariant(self, index: int) -> bool:
         """Does every iteration hand the variable on as it got it?"""
@@ -52,12 +52,14 @@ def behind_identities(graph: Graph, value: Value) -> Value:
 
 
 def loop_of(node: Node) -> Loop | None:
-    """The loop that a node is, None when it is none."""
+    """The loop that a node is, its body without the Identity that TensorFlow puts behind each result; None when the
+    node is no loop."""
     if node.op not in WHILES:
         return None
     cond, body = node.attrs["cond"], node.attrs["body"]
     assert isinstance(cond, Graph) and isinstance(body, Graph)
-    return Loop(node, cond, body)
+    results = tuple(behind_identities(body, value) for value in body.outputs)
+    return Loop(node, cond, body if results == body.outputs else with_outputs(body, results))
 
 
 def rewrite_loops(graph: Graph, rewrite: Callable[[Graph, Editor, Loop], Iterator[Finding]]) -> Outcome:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from tfopt.ir.dims import DimensionsOf
 from tfopt.ir.graph import Graph, Node, Value
-from tfopt.passes.loops import Loop, behind_identities
+from tfopt.passes.counting import limits, strides
+from tfopt.passes.loops import Loop
 from tfopt.passes.trips import trips
 
 
@@ -51,33 +52,10 @@ def reads_every_row(graph: Graph, loop: Loop, read: RowRead) -> str | None:
 
 def _limits(graph: Graph, loop: Loop, counter: Value) -> Iterator[Value]:
     """Values outside of the loop up to which a variable counts, in ones and from zero."""
-    if counter.node not in loop.body.inputs:
-        return
-    index = loop.body.inputs.index(counter.node)
-    start = graph.constant(loop.node.inputs[index])
-    if start is None or start.array.any() or not _counts_ones(loop, index):
-        return
-    for less in _conjuncts(loop.cond, loop.cond.outputs[0]):
-        if less.op == "Less" and less.inputs[0] == Value(loop.cond.inputs[index]):
-            limit = less.inputs[1].node
-            if limit in loop.cond.inputs and loop.is_invariant(loop.cond.inputs.index(limit)):
-                yield loop.node.inputs[loop.cond.inputs.index(limit)]
-
-
-def _counts_ones(loop: Loop, index: int) -> bool:
-    step = loop.body.producer(loop.result(index))
-    if step.op not in ("Add", "AddV2") or loop.argument(index) not in step.inputs:
-        return False
-    others = [loop.body.constant(value) for value in step.inputs if value != loop.argument(index)]
-    return (
-        len(others) == 1 and others[0] is not None and others[0].array.size == 1 and bool((others[0].array == 1).all())
-    )
-
-
-def _conjuncts(cond: Graph, value: Value) -> Iterator[Node]:
-    node = cond.producer(behind_identities(cond, value))
-    if node.op == "LogicalAnd":
-        for item in node.inputs:
-            yield from _conjuncts(cond, item)
-    else:
-        yield node
+    counted = strides(graph, loop)
+    for limit in limits(loop):
+        if limit is None or loop.argument(limit[0]) != counter or limit[0] not in counted:
+            continue
+        start, last = graph.constant(loop.node.inputs[limit[0]]), limit[1].inputs[1].node
+        if start is not None and start.array == 0 and counted[limit[0]].array == 1 and last in loop.cond.inputs:
+            yield loop.node.inputs[loop.cond.inputs.index(last)]

@@ -109,10 +109,9 @@ def _twins(graph: Graph, loop: Loop) -> Mapping[int, int]:
     """Variables and the first one that each equals: assumed of all that start equal, until the body says otherwise."""
     twins: dict[int, int] = {}
     for index, value in enumerate(loop.node.inputs):
-        if not loop.is_invariant(index):
-            start = (i for i in range(index) if i not in twins and not loop.is_invariant(i))
-            same = next((i for i in start if _starts_equal(graph, loop, i, index, value)), None)
-            twins |= {index: same} if same is not None else {}
+        others = (other for other in range(index) if other not in twins)
+        same = next((other for other in others if _starts_equal(graph, loop, other, index, value)), None)
+        twins |= {index: same} if same is not None else {}
     while twins:
         body = merge_duplicates.run(_merged(loop, twins).body).graph
         held = {i: twin for i, twin in twins.items() if body.outputs[i] == body.outputs[twin]}
@@ -140,7 +139,7 @@ def _with_one_for_two(function: Graph, twins: Mapping[int, int]) -> Graph:
     editor = Editor(function)
     for index, twin in twins.items():
         argument = Value(function.inputs[index])
-        if argument in function.readers:
+        if function.is_read(argument):
             editor.redirect(argument, Value(function.inputs[twin]))
     return editor.finish()
 

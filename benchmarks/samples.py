@@ -1,4 +1,4 @@
-"""What the benchmarks' models are run on: photographs and text where the model knows what to make of them, else noise."""
+"""What the benchmarks' models are run on: photographs and text where the model makes something of them, else noise."""
 
 from __future__ import annotations
 

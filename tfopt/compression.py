@@ -239,15 +239,14 @@ class _Writer:
             return write_onnx(requested.model, directory / "model.onnx", **requested.request.options)
         from tfopt.targets.tflite import write_tflite
 
-        precision = requested.request.options["precision"]
-        self.tell(f"converting to TFLite {precision}")
+        self.tell(f"converting to TFLite {requested.request.options['precision']}")
         calibration = {key: split.calibration for key, split in self.evidence.splits.items()}
         return write_tflite(
             requested.model,
             directory / "model.tflite",
-            precision=precision,
             calibration=calibration,
             tell=self.tell,
+            **requested.request.options,
         )
 
     def _prove(

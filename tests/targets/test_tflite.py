@@ -11,6 +11,7 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
+import tfopt
 from tests.targets import ir_models
 from tests.targets.conftest import tree
 from tfopt.data import Samples
@@ -19,6 +20,7 @@ from tfopt.formats.graph_def import from_graph_def
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.ir import DType, Model, Shape, SignatureOutput, TensorType, Value
 from tfopt.ir.text import parse
+from tfopt.recipe import parse_recipe
 from tfopt.runtimes.base import signatures_of
 from tfopt.runtimes.litert import LiteRTRuntime
 from tfopt.runtimes.tensorflow import ModelRunner
@@ -303,3 +305,26 @@ def test_another_process_writes_the_same_bytes(ours: Path, other_process: tuple[
     written = tree(ours)
     assert written == tree(other_process[0] / "tflite")
     assert set(written) == {"float32.tflite", "int8.tflite"}
+
+
+def test_zeros_stay_out_of_a_sparse_file(tmp_path: Path) -> None:
+    plain, packed = (
+        tfopt.compress(
+            DEMO / "fashion_cnn",
+            tmp_path / name,
+            recipe=parse_recipe(
+                "name: pruned\nsteps: [{include: exact}, {prune_magnitude: {sparsity: 0.9}}, "
+                f"{{tflite: {{precision: float32, sparse: {name == 'packed'}}}}}]",
+                "here",
+            ),
+            max_drop=100,
+        ).path
+        / "model.tflite"
+        for name in ("plain", "packed")
+    )
+    assert packed.stat().st_size < 0.4 * plain.stat().st_size
+    image = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
+    with LiteRTRuntime(plain) as dense, LiteRTRuntime(packed) as sparse:
+        expected = dense.run("serving_default", {"image": image})
+        found = sparse.run("serving_default", {"image": image})
+    np.testing.assert_array_equal(found["probabilities"], expected["probabilities"])

@@ -29,6 +29,7 @@ def write_tflite(
     path: Path,
     *,
     precision: Precision = "float32",
+    sparse: bool = False,
     calibration: Mapping[str, Samples] | None = None,
     timeout: float = TIMEOUT_SECONDS,
     tell: Callable[[str], None] = lambda _: None,
@@ -39,6 +40,7 @@ def write_tflite(
     of large layers in int8 and quantizes activations as they come. `int8` quantizes weights per output channel and
     activations per tensor, with the ranges that the `calibration` samples (by signature) show; ops that have no
     integer kernel stay float, which the artifact's notes say, and so do inputs and outputs.
+    `sparse` leaves zeros out of weights that are mostly zeros.
     Signatures that are one program share one subgraph, converted and calibrated once. A .tflite file holds no default
     values: every input must be given.
 
@@ -52,7 +54,7 @@ def write_tflite(
     with tempfile.TemporaryDirectory(prefix="tfopt-") as scratch:
         # All weights as constants: the converter would turn variables into state of the file.
         write_saved_model(model, Path(scratch, "model"), variables_over=None)
-        converted, finished = _convert(model, Path(scratch), keys, precision, samples, timeout)
+        converted, finished = _convert(model, Path(scratch), keys, precision, sparse, samples, timeout)
     tell(f"converted to TFLite {precision} with {finished.peak_bytes / 1e9:.1f} GB of memory at the peak")
     content = with_aliases(converted, aliases)
     check_names(content, model)
@@ -74,6 +76,7 @@ def _convert(
     scratch: Path,
     keys: list[str],
     precision: Precision,
+    sparse: bool,
     samples: Mapping[str, Samples],
     timeout: float,
 ) -> tuple[bytes, Finished]:
@@ -81,7 +84,7 @@ def _convert(
         key: save_calls(samples[key], scratch / f"calibration-{number}") for number, key in enumerate(samples)
     }
     output, refused = scratch / "model.tflite", scratch / "refusal.txt"
-    task = Task(str(scratch / "model"), tuple(keys), precision, calibration, str(output), str(refused))
+    task = Task(str(scratch / "model"), tuple(keys), precision, calibration, str(output), str(refused), sparse)
     finished = run_child(
         "tfopt.targets.tflite_conversion", [task.to_json()], scratch, what="the TFLite converter", timeout=timeout
     )

@@ -25,7 +25,8 @@ Precision: TypeAlias = Literal["float32", "float16", "dynamic", "int8"]
 @dataclass(frozen=True)
 class Task:
     """`source` is a SavedModel, `keys` the signatures to convert, `calibration` the files of examples (`save_calls`)
-    for each of them that has inputs (int8 only); `output` is written when all goes well, `refusal` when it does not."""
+    for each of them that has inputs (int8 only); `output` is written when all goes well, `refusal` when it does not.
+    `sparse` leaves zeros of weights out of the file."""
 
     source: str
     keys: tuple[str, ...]
@@ -33,6 +34,7 @@ class Task:
     calibration: Mapping[str, Mapping[str, str]]
     output: str
     refusal: str
+    sparse: bool = False
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -82,8 +84,10 @@ def convert(task: Task) -> None:
     warnings.simplefilter("ignore")
     try:
         converter = tf.lite.TFLiteConverter.from_saved_model(task.source, signature_keys=list(task.keys))
-        if task.precision != "float32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        optimizations = [tf.lite.Optimize.DEFAULT] if task.precision != "float32" else []
+        if task.sparse:
+            optimizations.append(tf.lite.Optimize.EXPERIMENTAL_SPARSITY)
+        converter.optimizations = optimizations
         if task.precision == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if task.precision == "int8":

@@ -21,7 +21,7 @@ def merge_parallel(graph: Graph) -> Graph | Outcome:
     Summed: convolutions whose windows fit into the largest one's (RepVGG's branches), MatMuls, their biases, and
     the tensor itself, scaled and shifted or not. Concatenated: convolutions and MatMuls of equal geometry next to each
     other, with the same activation or none. Layers whose results are used apart, such as the query, key and
-    value of attention, stay apart: one MatMul and a Split were no faster (benchmarks/parallel_layers.py).
+    value of attention, stay apart: one MatMul and a Split were no faster (benchmarks/linear_passes.py).
 
     Sums of weights are computed in float64 and rounded once.
     """

@@ -26,6 +26,7 @@ from tfopt.formats.old_ops import modernise
 from tfopt.formats.protos import MetaGraphDef
 from tfopt.formats.restored_tables import fill_from_checkpoint
 from tfopt.formats.safety import User
+from tfopt.formats.settled_branches import settle_branches
 from tfopt.formats.shapes import with_types
 from tfopt.formats.signatures import Entry, SignatureSpec, signature_specs
 from tfopt.formats.unsafe import check_unsafe
@@ -147,7 +148,7 @@ def _initialised(flat: Graph, init: Iterable[str], name: str) -> Graph:
 def _frozen(flat: Graph, freezer: Freezer) -> Graph:
     live = {node.inputs[0].node for node in flat.by_op.get("AssignVariableOp", ())}
     flat = take_in_values(flat, live, freezer.users, freezer.origin)
-    return settled(_needed(freezer.freeze(flat, live)))
+    return settled(_needed(settle_branches(freezer.freeze(flat, live))))
 
 
 def _needed(flat: Graph) -> Graph:

@@ -19,8 +19,8 @@ SWITCHES: Final = frozenset({"Switch", "RefSwitch", "_SwitchN"})
 #: What is behind one of these may belong to an iteration or a branch.
 OPENERS: Final = ENTERS | SWITCHES
 _EXITS: Final = frozenset({"Exit", "RefExit"})
-_MERGES: Final = frozenset({"Merge", "RefMerge"})
-_FLOW: Final = OPENERS | _EXITS | _MERGES | {"NextIteration", "RefNextIteration", "LoopCond"}
+MERGES: Final = frozenset({"Merge", "RefMerge"})
+_FLOW: Final = OPENERS | _EXITS | MERGES | {"NextIteration", "RefNextIteration", "LoopCond"}
 
 #: Stands before the op's name while a node is hidden.
 MASK: Final = "Framed>"
@@ -55,7 +55,7 @@ def framed(graph: Graph) -> frozenset[str]:
 def _alive(graph: Graph, node: Node, branches: dict[Value, _Branch], runs: dict[str, _Branch]) -> _Branch:
     """What has to hold for the node to run."""
     read = [branches[value] for value in node.inputs if value in branches]
-    if node.op in _MERGES and len(read) == 2:
+    if node.op in MERGES and len(read) == 2:
         first, second = read[0] - read[1], read[1] - read[0]
         opposite = {(condition, 1 - port) for condition, port in first}
         # Two branches of one condition: alive where the Switch in front of both was.

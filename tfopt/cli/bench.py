@@ -25,7 +25,7 @@ def bench(
         list[Path] | None,
         typer.Argument(
             metavar="A [B ...]",
-            help="SavedModel directories, version directories (each artifact in it) or .tflite files.",
+            help="SavedModel directories, version directories (each artifact in it), .tflite or .onnx files.",
             show_default=False,
         ),
     ] = None,

@@ -9,7 +9,7 @@ import typer
 
 
 def inspect(
-    model: Annotated[Path, typer.Argument(help="A SavedModel or version directory, or a .tflite file.")],
+    model: Annotated[Path, typer.Argument(help="A SavedModel or version directory, a .tflite or a .onnx file.")],
     graph: Annotated[bool, typer.Option("--graph", help="Print the whole graph as text.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

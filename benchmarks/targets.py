@@ -1,0 +1,127 @@
+"""TFLite and ONNX beside the SavedModel: how far they are from the original, and how fast.
+
+    python -m benchmarks.targets [MODEL ...]
+
+First Basic Pitch, whose makers ship a SavedModel, a .onnx and a .tflite: theirs and tfopt's must give the same answers
+in tfopt's runtimes. Then .onnx files of other makers are loaded and run. Then the exact recipe's three artifacts of
+each MODEL, in turns, on one thread, at batch 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+import tfopt
+from benchmarks import exact_speed
+from benchmarks.models import BASIC_PITCH, Wheel, basic_pitch, fetched
+from benchmarks.report import print_table, ratio
+from tfopt.data import synthetic_samples
+from tfopt.recipe import recipe_from_flags
+from tfopt.runtimes.load import open_artifact
+
+SILERO: Final = Wheel("silero-vad", "6.2.3", "7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8")
+RAPIDOCR: Final = Wheel(
+    "rapidocr-onnxruntime", "1.4.4", "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf"
+)
+BOTH: Final = recipe_from_flags(tflite=True, onnx=True)
+SECONDS: Final = 5.0
+#: Of the largest value.
+LARGEST_DIFFERENCE: Final = 1e-5
+
+Outputs = Mapping[str, NDArray[Any]]
+
+
+def conformance(directory: Path) -> Iterator[tuple[str, float]]:
+    """Every file of Basic Pitch, its makers' and tfopt's: the largest difference of any output to the SavedModel's,
+    over the largest value."""
+    model = basic_pitch()
+    version = tfopt.compress(model, directory / "version", recipe=BOTH).path
+    audio = np.random.default_rng(1).standard_normal((2, 43844, 1)).astype(np.float32) / 4
+    reference = answers(model, audio)
+    theirs = [path for path in unpacked(BASIC_PITCH, directory / "theirs") if path.suffix in (".onnx", ".tflite")]
+    for title, path in (
+        *((f"its makers' {path.suffix}", path) for path in theirs),
+        ("tfopt's SavedModel", version),
+        ("tfopt's .tflite", version / "model.tflite"),
+        ("tfopt's .onnx", version / "model.onnx"),
+    ):
+        yield title, difference(reference, answers(path, audio))
+
+
+def answers(path: Path, audio: NDArray[np.float32]) -> Outputs:
+    with open_artifact(path, threads=1) as runtime:
+        (name,) = runtime.signatures["serving_default"].inputs
+        return runtime.run("serving_default", {name: audio})
+
+
+def difference(reference: Outputs, found: Outputs) -> float:
+    """Outputs are matched by name, or by what they hold where a file calls them otherwise."""
+    worst = 0.0
+    for name, expected in reference.items():
+        candidates = [found[name]] if name in found else [a for a in found.values() if a.shape == expected.shape]
+        worst = max(worst, min(float(np.abs(a - expected).max() / np.abs(expected).max()) for a in candidates))
+    return worst
+
+
+def unpacked(wheel: Wheel, directory: Path) -> list[Path]:
+    """The .onnx and .tflite files of a wheel."""
+    with zipfile.ZipFile(fetched(wheel)) as file:
+        members = [name for name in sorted(file.namelist()) if name.endswith((".onnx", ".tflite"))]
+        return [Path(file.extract(name, directory)) for name in members]
+
+
+def foreign(directory: Path) -> Iterator[list[str]]:
+    for path in [*unpacked(SILERO, directory), *unpacked(RAPIDOCR, directory)]:
+        with open_artifact(path, threads=1) as runtime:
+            ((key, info),) = runtime.signatures.items()
+            types = {name: entry.type for name, entry in info.inputs.items()}
+            # What a voice detector is fed: 576 samples at 16 kHz; images of 64 rows.
+            samples = synthetic_samples(types, count=1, unknown_dim=576 if "silero" in path.name else 64)
+            batch = next(iter(samples.batches(1)))
+            batch = {name: np.full_like(array, 16000) if name == "sr" else array for name, array in batch.items()}
+            outputs = runtime.run(key, batch)
+        finite = all(np.isfinite(array).all() for array in outputs.values())
+        yield [path.name, ", ".join(f"{name} {list(array.shape)}" for name, array in outputs.items()), str(finite)]
+
+
+def speeds(name: str, directory: Path) -> Iterator[list[str]]:
+    mark = exact_speed.MARKS[name]
+    samples = directory / f"{name}.npz"
+    np.savez(samples, **mark.samples())
+    model = mark.model()
+    version = tfopt.compress(model, directory / name, recipe=BOTH, data=samples).path
+    report = tfopt.bench([model, version], data=samples, seconds=SECONDS, threads=1, footprint=False)
+    for artifact in report.artifacts:
+        (timing,) = artifact.timings
+        yield [
+            name,
+            "original" if artifact.difference is None else artifact.kind,
+            f"{timing.seconds.median * 1000:.2f}",
+            "" if timing.speedup is None else ratio(timing.speedup),
+            "" if artifact.difference is None else f"{artifact.difference:.1e}",
+        ]
+
+
+def main(names: list[str] | None = None) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch)
+        found = [[title, f"{worst:.1e}", str(worst <= LARGEST_DIFFERENCE)] for title, worst in conformance(directory)]
+        print_table("Basic Pitch in every form, against its SavedModel", ["file", "difference", "met"], found)
+        print_table("ONNX files of other makers", ["file", "outputs", "finite"], foreign(directory / "foreign"))
+        rows = [row for name in names or exact_speed.MARKS for row in speeds(name, directory)]
+    headings = ["model", "artifact", "ms", "speedup (99 % interval)", "difference"]
+    print_table("The exact recipe's artifacts, one thread, batch 1", headings, rows)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", choices=[[], *exact_speed.MARKS], metavar="MODEL")
+    main(parser.parse_args().models)

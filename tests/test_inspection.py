@@ -13,6 +13,7 @@ import tfopt
 from tests import models
 from tfopt.cli.main import main
 from tfopt.inspection import inspect_model
+from tfopt.recipe import load_recipe
 
 CNN = Path(tfopt.__file__).parent / "demo" / "fashion_cnn"
 
@@ -75,3 +76,17 @@ def test_the_command_prints_tables_json_and_the_graph(
     assert main(["inspect", model, "--graph"]) == 0
     assert "MatMul(" in capsys.readouterr().out
     assert main(["inspect", str(CNN / "variables"), "--graph"]) == 3
+
+
+def test_only_passes_with_something_to_say_have_a_row(
+    built: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(built(models.linear))
+    assert main(["inspect", model]) == 0
+    shown = capsys.readouterr().out
+    table, _, idle = shown.partition("nothing to do for")
+    assert "remove_identities" in table and "fold_pad" not in table
+    assert "fold_pad" in idle
+    assert main(["inspect", model, "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["exact_passes"]
+    assert set(listed) == {step.step.name for step in load_recipe("exact")}

@@ -1,14 +1,38 @@
-"""More constants than a SavedModel's file may hold: the largest of them become variables, too, whatever reads them."""
+"""Constants that are too many: some of them, or all, become variables, whatever reads them.
+
+Every signature that runs keeps constants of its own, several times over: 206 MB of filters under two signatures took
+2.0 GB in the session of the v1 loader and 4.6 GB in `tf.saved_model.load`, against 0.3 GB as variables
+(`benchmarks/load_memory.py`). A small model pays that for its speed, a large one does not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from tfopt.formats.message_size import constant_bytes
-from tfopt.ir import Graph, Node
+from tfopt.ir import Graph, Node, Signature
+from tfopt.ir.rewrite import reachable
 
 #: Bytes from which a constant may move: shapes, axes and sizes, which TensorFlow looks into, are smaller.
 _SMALLEST = 1 << 16
+
+#: Bytes of movable constants, once for each signature that reads them, that a model may hold for the sake of speed.
+MOST = 1 << 26
+
+
+def crowding(graph: Graph, signatures: Iterable[Signature], keep: Iterable[str], most: int = MOST) -> tuple[Node, ...]:
+    """All constants that can move, when signatures would keep more than `most` bytes of them; else none.
+
+    Signatures of equal inputs and outputs are one for a session. Integers of 8 bits stay: they are weights that
+    kernels pack once.
+    """
+    movable = tuple(node for node in _movable(graph, keep) if node.tensor.dtype.itemsize > 1)
+    programs = {
+        tuple(sorted(graph.outputs[entry.position] for entry in signature.outputs.values())) for signature in signatures
+    }
+    reads = [reachable(graph, (value.node for value in outputs)) for outputs in programs]
+    held = sum(node.tensor.nbytes * sum(node.name in read for read in reads) for node in movable)
+    return movable if held > most else ()
 
 
 def overflowing(graph: Graph, keep: Iterable[str], largest: int) -> tuple[Node, ...]:
@@ -27,7 +51,7 @@ def overflowing(graph: Graph, keep: Iterable[str], largest: int) -> tuple[Node, 
 
 
 def _movable(graph: Graph, keep: Iterable[str]) -> Iterator[Node]:
-    kept = {*keep, *graph.targets}
+    kept: Collection[str] = {*keep, *graph.targets}
     for node in graph.by_op.get("Const", ()):
         if node.tensor.nbytes >= _SMALLEST and not node.controls and node.name not in kept:
             yield node

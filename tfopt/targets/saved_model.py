@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -16,7 +17,7 @@ from tfopt.targets.base import Artifact
 from tfopt.targets.captures import with_captures
 from tfopt.targets.checkpoint import Saver, with_saver, write_checkpoint
 from tfopt.targets.meta_graph import to_meta_graph
-from tfopt.targets.overflow import overflowing
+from tfopt.targets.overflow import crowding, overflowing
 from tfopt.targets.weights import LARGE, Variable, as_variables, matrices, share_constants
 
 _SCHEMA_VERSION = 1
@@ -28,16 +29,19 @@ def write_saved_model(
     """Write into `directory`, which is made when it is missing. The bytes depend on the model alone.
 
     Float matrices of more than `variables_over` bytes become variables (`targets/weights.py`), those in functions too
-    (`targets/captures.py`); with None nothing does. Where that leaves more than `largest` bytes of constants, the
+    (`targets/captures.py`), and so do all large constants when signatures would hold too many of them
+    (`targets/overflow.py`); with None nothing does. Where that leaves more than `largest` bytes of constants, the
     largest of these become variables too.
 
     Raises OutputExists when a SavedModel is there, OutputError, ConversionError for what a SavedModel cannot hold.
     """
-    shared = _fetchable(share_constants(model.graph, (asset.node for asset in model.assets)))
-    graph, variables = _with_variables(shared, variables_over) if variables_over is not None else (shared, ())
-    more = overflowing(graph, (asset.node for asset in model.assets), largest)
-    graph, moved = as_variables(graph, more)
-    variables += moved
+    assets = [asset.node for asset in model.assets]
+    graph: Graph = _fetchable(share_constants(model.graph, assets))
+    variables: tuple[Variable, ...] = ()
+    if variables_over is not None:
+        graph, variables = _with_variables(graph, variables_over)
+        graph, variables = _moved(graph, variables, crowding(graph, model.signatures.values(), assets))
+    graph, variables = _moved(graph, variables, overflowing(graph, assets, largest))
     saver: Saver | None = None
     if variables:
         graph, saver = with_saver(graph, variables)
@@ -52,6 +56,13 @@ def write_saved_model(
 def _with_variables(graph: Graph, over: int) -> tuple[Graph, tuple[Variable, ...]]:
     changed, variables = as_variables(graph, matrices(graph, over))
     return with_captures(changed, variables, over)
+
+
+def _moved(
+    graph: Graph, variables: tuple[Variable, ...], constants: Iterable[Node]
+) -> tuple[Graph, tuple[Variable, ...]]:
+    changed, more = as_variables(graph, constants)
+    return changed, (*variables, *more)
 
 
 def _write(directory: Path, content: bytes, assets: tuple[Asset, ...], variables: tuple[Variable, ...]) -> None:

@@ -33,10 +33,10 @@ ROUNDS = {
     "fuse_hard_swish": 1e-6,
     "sink_reshapes": 1e-6,
     "flatten_matmul": 1e-6,
+    "transpose_weights": 1e-6,
     "merge_linear": 1e-5,
     "merge_parallel": 1e-5,
     "simplify_einsum": 1e-6,
-    "delay_reshapes": 1e-6,
     "cancel_transposes": 1e-6,
 }
 

@@ -7,6 +7,10 @@ seen to change nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from tfopt.ir.bodies import WHILES
 from tfopt.ir.facts import DimsOf
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.size_rules import contents_rule, dims_rule
@@ -15,10 +19,15 @@ from tfopt.ir.types import TensorType
 
 
 class KnownSizes:
-    """The sizes in one graph, worked out where somebody asks."""
+    """The sizes in one graph, worked out where somebody asks.
 
-    def __init__(self, graph: Graph) -> None:
+    The graph may be a function: `arguments` are the dims of what it is called with, where they are known.
+    """
+
+    def __init__(self, graph: Graph, arguments: Mapping[str, Dims] | None = None) -> None:
         self.graph = graph
+        self._arguments = arguments or {}
+        self._loops: dict[str, Sequence[Dims | None]] = {}
         self._order: dict[str, int] | None = None
         self._dims: dict[Value, Dims | None] = {}
         self._contents: dict[Value, Dims | None] = {}
@@ -83,7 +92,11 @@ class KnownSizes:
         if made.shape.is_static:
             return _known(made)
         rule = dims_rule(node.op)
-        worked_out = rule(self, node, port) if rule is not None and self._is_ready(node) else None
+        worked_out: Sequence[Size | None] | None = self._arguments.get(node.name)
+        if node.op in WHILES:
+            worked_out = self._behind_loop(node)[port]
+        elif worked_out is None and rule is not None and self._is_ready(node):
+            worked_out = rule(self, node, port)
         if made.shape.dims is None:
             return None if worked_out is None or None in worked_out else tuple(s for s in worked_out if s is not None)
         if worked_out is None or len(worked_out) != len(made.shape.dims):
@@ -92,6 +105,12 @@ class KnownSizes:
             Size(dim) if dim is not None else size or Size(1, (Symbol("dim", node.name, port, axis),))
             for axis, (dim, size) in enumerate(zip(made.shape.dims, worked_out, strict=True))
         )
+
+    def _behind_loop(self, node: Node) -> Sequence[Dims | None]:
+        if node.name not in self._loops:
+            inside = sizes_in_body(node, self)
+            self._loops[node.name] = [around_loop(inside.dims(value)) for value in inside.graph.outputs]
+        return self._loops[node.name]
 
     def _is_ready(self, node: Node) -> bool:
         return all(v in self._dims or self.graph.type_of(v).shape.is_static for v in node.inputs)
@@ -111,6 +130,50 @@ class KnownSizes:
         from_dims = bool(known) and all(c is not None and _no_data(c) for c in known)
         kind = "int" if from_dims else "data"
         return tuple(Size(1, (Symbol(kind, node.name, port, place),)) for place in range(count))
+
+
+#: In front of a node's name where it is one of the graph around the loop: no name starts like this.
+_AROUND = "^"
+
+
+def sizes_in_body(node: Node, around: KnownSizes) -> KnownSizes:
+    """The sizes of what a loop's body computes. A variable's are those it starts with, as far as every iteration keeps
+    them."""
+    body = node.attrs["body"]
+    assert isinstance(body, Graph)
+    held = [_marked(around.dims(value)) for value in node.inputs]
+    while True:
+        known = zip(body.inputs, held, strict=True)
+        inside = KnownSizes(body, {name: dims for name, dims in known if dims is not None})
+        made = [
+            _kept(name, before, inside.dims(result))
+            for name, before, result in zip(body.inputs, held, body.outputs, strict=True)
+        ]
+        if made == held:
+            return inside
+        held = made
+
+
+def _kept(name: str, before: Dims | None, after: Dims | None) -> Dims | None:
+    if before is None or after is None or len(before) != len(after):
+        return None
+    own = [Size(1, (Symbol("dim", name, 0, axis),)) for axis in range(len(before))]
+    return tuple(dim if dim == other else changing for dim, other, changing in zip(before, after, own, strict=True))
+
+
+def _marked(dims: Dims | None) -> Dims | None:
+    return None if dims is None else tuple(_renamed(dim, lambda name: _AROUND + name) for dim in dims)
+
+
+def around_loop(dims: Dims | None) -> Dims | None:
+    """Dims in a body as dims in the graph around it; None where only the body knows one."""
+    if dims is None or not all(symbol.node.startswith(_AROUND) for dim in dims for symbol in dim.unknown):
+        return None
+    return tuple(_renamed(dim, lambda name: name.removeprefix(_AROUND)) for dim in dims)
+
+
+def _renamed(size: Size, change: Callable[[str], str]) -> Size:
+    return replace(size, unknown=tuple(symbol._replace(node=change(symbol.node)) for symbol in size.unknown))
 
 
 def counted_dims(graph: Graph) -> DimsOf:

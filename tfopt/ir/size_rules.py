@@ -215,6 +215,19 @@ def _slice(sizes: KnownSizes, node: Node, port: int) -> _Guess:
     ]
 
 
+def _strided_slice(sizes: KnownSizes, node: Node, port: int) -> _Guess:
+    """Axes that are taken whole keep their size, as `x[:, 0, :]` keeps two of three."""
+    dims, steps = sizes.dims(node.inputs[0]), sizes.constant(node.inputs[3])
+    if dims is None or steps is None or _attr(node, "ellipsis_mask", 0) | _attr(node, "new_axis_mask", 0):
+        return None
+    taken: list[Size | None] = []
+    for axis, (size, step) in enumerate(zip(dims, steps, strict=False)):
+        whole = step == 1 and _attr(node, "begin_mask", 0) >> axis & _attr(node, "end_mask", 0) >> axis & 1
+        if not _attr(node, "shrink_axis_mask", 0) >> axis & 1:
+            taken.append(size if whole else None)
+    return [*taken, *dims[len(steps) :]]
+
+
 def _tile(sizes: KnownSizes, node: Node, port: int) -> _Guess:
     dims, times = sizes.dims(node.inputs[0]), sizes.constant(node.inputs[1])
     if dims is None or times is None or len(times) != len(dims):
@@ -240,7 +253,7 @@ _SHAPE_KEEPERS = _names(
     """
     BiasAdd BiasAddV1 Cast CheckNumerics ClipByValue Cumprod Cumsum EnsureShape FakeQuantWithMinMaxArgs
     FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel LRN LogSoftmax MatrixBandPart OnesLike ReverseV2 Softmax
-    ZerosLike
+    TensorScatterUpdate ZerosLike
     """
 )
 
@@ -272,6 +285,7 @@ _DIMS: Mapping[str, _DimsRule] = {
     "Split": _split,
     "SplitV": _split_v,
     "Squeeze": _squeeze,
+    "StridedSlice": _strided_slice,
     "Tile": _tile,
     "Transpose": _transpose,
     "Unpack": _unpack,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import TypeAlias
 
 import numpy as np
 
-from tfopt.ir.dims import Axis, Dims
 from tfopt.ir.facts import IDENTITIES
 from tfopt.ir.graph import AttrValue, Graph, Node, Value
 from tfopt.ir.rewrite import Editor
+from tfopt.ir.sizes import Dims, Size
 from tfopt.ir.types import SCALAR, DType, Shape, TensorType, numpy_dtype
 from tfopt.passes.list_variables import ListVariable
 from tfopt.passes.loops import Loop, placeholder
@@ -41,25 +42,27 @@ def zero_rows(editor: Editor, variable: ListVariable, dims: Dims) -> Rows:
     attrs: _Attrs = {"T": _INT32, "N": len(rows), "axis": 0}
     shape = editor.add("Pack", f"{name}/shape", rows, [TensorType(_INT32, Shape.of(len(rows)))], attrs)
     zero = editor.constant(f"{name}/zero", np.zeros((), numpy_dtype(variable.dtype)), variable.dtype)
-    made = TensorType(variable.dtype, Shape(tuple(dim if isinstance(dim, int) else None for dim in dims)))
+    made = TensorType(variable.dtype, Shape(tuple(dim.number for dim in dims)))
     fill = editor.add("Fill", name, (shape.value(), zero), [made], {"T": made.dtype, "index_type": _INT32})
     return Rows(variable, fill.value(), made)
 
 
-def _size(editor: Editor, name: str, dim: int | Axis | None) -> Value:
-    assert dim is not None
-    if isinstance(dim, int):
-        return editor.constant(name, np.array(dim, np.int32))
-    return axis_size(editor, name, dim)
+def _size(editor: Editor, name: str, size: Size) -> Value:
+    """A scalar int32 that is the size when the graph runs."""
+    axes = [axis_size(editor, name, Value(symbol.node, symbol.port), symbol.place) for symbol in size.unknown]
+    if size.factor != 1 or not axes:
+        axes.append(editor.constant(name, np.array(size.factor, np.int32)))
+    made = [TensorType(_INT32, SCALAR)]
+    return reduce(lambda left, right: editor.add("Mul", name, (left, right), made, {"T": _INT32}).value(), axes)
 
 
-def axis_size(editor: Editor, name: str, axis: Axis) -> Value:
+def axis_size(editor: Editor, name: str, value: Value, axis: int) -> Value:
     """The runtime size of a value's axis, a scalar int32."""
-    made = editor.graph.type_of(axis.value)
+    made = editor.graph.type_of(value)
     attrs: _Attrs = {"T": made.dtype, "out_type": _INT32}
     outputs = [TensorType(_INT32, Shape.of(made.shape.rank))]
-    shape = editor.add("Shape", f"{name}/Shape", (axis.value,), outputs, attrs)
-    return _element(editor, name, shape.value(), axis.number).value()
+    shape = editor.add("Shape", f"{name}/Shape", (value,), outputs, attrs)
+    return _element(editor, name, shape.value(), axis).value()
 
 
 def _element(editor: Editor, name: str, vector: Value, place: int) -> Node:

@@ -8,7 +8,6 @@ from math import prod
 
 import numpy as np
 
-from tfopt.ir.dims import Axis
 from tfopt.ir.facts import UNARY
 from tfopt.ir.graph import AttrValue, Graph, Node, Value
 from tfopt.ir.rewrite import Editor
@@ -170,7 +169,7 @@ def _shape(editor: Editor, name: str, source: Value, rows: TensorType) -> Value:
     dims = _dims(rows)
     if dims.count(None) <= 1:
         return editor.constant(f"{name}/shape", np.array([-1 if dim is None else dim for dim in dims], np.int32))
-    sizes = [axis_size(editor, f"{name}/size", Axis(source, number)) for number in (0, 1)]
+    sizes = [axis_size(editor, f"{name}/size", source, number) for number in (0, 1)]
     sizes.append(editor.constant(f"{name}/size", np.array(dims[2], np.int32)))
     attrs: dict[str, AttrValue] = {"T": _INT32, "N": 3, "axis": 0}
     return editor.add("Pack", f"{name}/shape", sizes, [TensorType(_INT32, Shape.of(3))], attrs).value()

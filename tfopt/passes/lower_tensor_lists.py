@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tfopt.ir.dims import DimensionsOf, Dims
 from tfopt.ir.graph import Graph
+from tfopt.ir.known_sizes import KnownSizes, around_loop, sizes_in_body
 from tfopt.ir.rewrite import Editor
+from tfopt.ir.sizes import Dims, Size, Symbol
 from tfopt.passes.base import Finding, Outcome, graph_pass
 from tfopt.passes.dense_rows import Rows, carry_rows, rows_of_tensor, zero_rows
 from tfopt.passes.list_variables import ListVariable, list_variables
-from tfopt.passes.loop_dims import dims_in_body
 from tfopt.passes.loops import Loop, rewrite_loops
 
 
@@ -39,11 +39,11 @@ def _read_only(graph: Graph, editor: Editor, loop: Loop) -> Iterator[Finding]:
 
 
 def _written(graph: Graph, editor: Editor, loop: Loop) -> Iterator[Finding]:
-    outside = DimensionsOf(graph)
-    inside = dims_in_body(graph, loop, outside)
+    around = KnownSizes(graph)
+    inside = sizes_in_body(loop.node, around)
     rows: list[Rows] = []
     for item in list_variables(graph, loop):
-        dims = item if isinstance(item, str) else _dims(item, outside, inside)
+        dims = item if isinstance(item, str) else _dims(item, around, inside)
         if isinstance(item, str) or isinstance(dims, str):
             yield Finding(loop.node.name, False, str(dims))
         else:
@@ -59,15 +59,20 @@ def _carried(graph: Graph, editor: Editor, loop: Loop, rows: list[Rows]) -> Iter
         yield Finding(loop.node.name, True, f"the list {item.variable.origin.name}, {how} in it, is {item.type} now")
 
 
-def _dims(item: ListVariable, outside: DimensionsOf, inside: DimensionsOf) -> Dims | str:
+def _dims(item: ListVariable, around: KnownSizes, inside: KnownSizes) -> Dims | str:
     """The dims of the tensor that takes the place of a list, or why there is none."""
-    sizes = {inside(node.inputs[2]) for node in item.written}
+    sizes = {around_loop(inside.dims(node.inputs[2])) for node in item.written}
     if item.holds_tensor:
-        dims = outside(item.origin.inputs[0])
-        if dims is None or sizes - {dims[1:]}:
+        dims = around.dims(item.origin.inputs[0])
+        if dims is None or around.graph.type_of(item.origin.inputs[0]).shape.dims is None or sizes - {dims[1:]}:
             return f"the items that are set in {item.origin.name} may differ from those it starts with"
         return dims
     size = sizes.pop() if len(sizes) == 1 else None
-    if size is None or None in size:
+    if size is None or not all(dim.is_dim for dim in size):
         return f"the size of the items of {item.origin.name} is not known before the loop runs"
-    return (outside.size(item.origin.inputs[1]), *size)
+    length = around.contents(item.origin.inputs[1])
+    return (*(length or (_ANY,))[:1], *size)
+
+
+#: The length of a list matters where it is a number.
+_ANY = Size(1, (Symbol("data", "", 0, 0),))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tfopt.ir.dims import DimensionsOf
 from tfopt.ir.graph import Graph, Node, Value
+from tfopt.ir.known_sizes import KnownSizes
 from tfopt.passes.counting import limits, strides
 from tfopt.passes.loops import Loop
 from tfopt.passes.trips import trips
@@ -40,13 +40,13 @@ def is_of_one_row(graph: Graph, node: Node) -> bool:
 def reads_every_row(graph: Graph, loop: Loop, read: RowRead) -> str | None:
     """None when as many rows are read as there are, else what is known instead."""
     counted = trips(graph, loop)
-    outside = DimensionsOf(graph)
-    rows = (outside(read.source) or (None,))[0]
+    sizes = KnownSizes(graph)
+    rows = (sizes.dims(read.source) or (None,))[0]
     if isinstance(counted, str):
-        limits = {outside.size(limit) for limit in _limits(graph, loop, read.node.inputs[1])}
-        return None if rows is not None and rows in limits else counted
-    if not isinstance(rows, int) or rows > counted.count:
-        return f"the loop reads {counted.count} rows of {rows if isinstance(rows, int) else 'an unknown number'}"
+        ends = [sizes.contents(limit) for limit in _limits(graph, loop, read.node.inputs[1])]
+        return None if rows is not None and (rows,) in ends else counted
+    if rows is None or rows.number is None or rows.number > counted.count:
+        return f"the loop reads {counted.count} rows of {rows.number if rows and rows.number else 'an unknown number'}"
     return None
 
 

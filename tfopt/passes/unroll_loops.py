@@ -86,8 +86,10 @@ def _carries_list(loop: Loop) -> bool:
 
 
 def _is_heavy(loop: Loop) -> bool:
-    """Does its body hold weights that had better not be written a second time, outside of it?"""
-    return sum(node.tensor.nbytes for node in loop.body.by_op.get("Const", ())) > _HEAVY
+    """Does its body hold weights that had better not be written a second time, outside of it? A tensor that it writes
+    rows of is copied each time it goes round, which takes longer than they do."""
+    weights = sum(node.tensor.nbytes for node in loop.body.by_op.get("Const", ()))
+    return weights > _HEAVY and "TensorScatterUpdate" not in loop.body.by_op
 
 
 def _repeated(editor: Editor, loop: Loop, counted: Trips, times: int) -> list[Value]:

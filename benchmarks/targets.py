@@ -23,7 +23,6 @@ import tfopt
 from benchmarks import exact_speed
 from benchmarks.models import BASIC_PITCH, Wheel, basic_pitch, fetched
 from benchmarks.report import print_table, ratio
-from tfopt.data import synthetic_samples
 from tfopt.recipe import recipe_from_flags
 from tfopt.runtimes.load import open_artifact
 
@@ -35,6 +34,13 @@ BOTH: Final = recipe_from_flags(tflite=True, onnx=True)
 SECONDS: Final = 5.0
 #: Of the largest value.
 LARGEST_DIFFERENCE: Final = 1e-5
+#: What the files of other makers take, by a word of their names; `sr` is a number of samples a second.
+FED: Final[Mapping[str, Mapping[str, tuple[int, ...] | None]]] = {
+    "silero": {"input": (1, 576), "sr": None, "state": (2, 1, 128), "h": (1, 1, 128), "c": (1, 1, 128)},
+    "_det_": {"x": (1, 3, 64, 64)},
+    "_rec_": {"x": (1, 3, 48, 320)},
+    "_cls_": {"x": (1, 3, 48, 192)},
+}
 
 Outputs = Mapping[str, NDArray[Any]]
 
@@ -79,17 +85,18 @@ def unpacked(wheel: Wheel, directory: Path) -> list[Path]:
 
 
 def foreign(directory: Path) -> Iterator[list[str]]:
+    rng = np.random.default_rng(2)
     for path in [*unpacked(SILERO, directory), *unpacked(RAPIDOCR, directory)]:
+        shapes = next((shapes for word, shapes in FED.items() if word in path.name), FED["silero"])
         with open_artifact(path, threads=1) as runtime:
             ((key, info),) = runtime.signatures.items()
-            types = {name: entry.type for name, entry in info.inputs.items()}
-            # What a voice detector is fed: 576 samples at 16 kHz; images of 64 rows.
-            samples = synthetic_samples(types, count=1, unknown_dim=576 if "silero" in path.name else 64)
-            batch = next(iter(samples.batches(1)))
-            batch = {name: np.full_like(array, 16000) if name == "sr" else array for name, array in batch.items()}
-            outputs = runtime.run(key, batch)
+            outputs = runtime.run(key, {name: _drawn(rng, shapes[name]) for name in info.inputs})
         finite = all(np.isfinite(array).all() for array in outputs.values())
         yield [path.name, ", ".join(f"{name} {list(array.shape)}" for name, array in outputs.items()), str(finite)]
+
+
+def _drawn(rng: np.random.Generator, shape: tuple[int, ...] | None) -> NDArray[Any]:
+    return np.array(16000) if shape is None else rng.standard_normal(shape).astype(np.float32) / 4
 
 
 def speeds(name: str, directory: Path) -> Iterator[list[str]]:

@@ -153,6 +153,41 @@ def test_images_are_turned_over_once_on_the_way_in_and_once_out(tmp_path: Path) 
     assert "GlobalAveragePool" in ops
 
 
+def normalised(axis: int) -> Model:
+    """Layer norm and GELU as the exact recipe leaves them; over the last axis, or over another of the same size."""
+    with tf.Graph().as_default() as drawn:
+        x = tf.compat.v1.placeholder(tf.float32, [None, 6, 6], name="x")
+        mean = tf.reduce_mean(x, axis, keepdims=True, name="mean")
+        centred = x - mean
+        inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(centred), axis, keepdims=True) + 0.01)
+        gamma, beta = tf.constant(ir_models.normal(6)), tf.constant(ir_models.normal(6, seed=2))
+        z = tf.add(centred * inverse * gamma, beta, name="normed")
+        tf.multiply(z * 0.5, 1.0 + tf.math.erf(z * np.float32(np.sqrt(0.5))), name="y")
+    outputs = [ir_models.Value("y"), ir_models.Value("mean")]
+    graph = ir_models.from_graph_def(drawn.as_graph_def(), inputs=["x"], outputs=outputs)
+    return ir_models.model_of(graph, {"serving_default": ({"x": "x"}, {"y": 0, "mean": 1})})
+
+
+@pytest.mark.parametrize("opset", [17, 20])
+@pytest.mark.parametrize("axis", [2, 1])
+def test_layer_norm_and_gelu_are_written_as_runtimes_know_them(axis: int, opset: int, tmp_path: Path) -> None:
+    model = normalised(axis)
+    path = write_onnx(model, tmp_path / "model.onnx", opset=opset).path
+    ops = [node.op_type for node in onnx.load(path).graph.node]
+    assert ("LayerNormalization" in ops) == (axis == 2)
+    assert ("Gelu" in ops) == (opset == 20)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(str(path), options)
+    fused = {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
+    assert fused & {"Gelu", "BiasGelu"}, "ONNX Runtime fuses the bias before it too"
+    x = ir_models.normal(3, 6, 6)
+    with ONNXRuntime(path) as runtime, ModelRunner(model) as reference:
+        found, expected = (runner.run("serving_default", {"x": x}) for runner in (runtime, reference))
+        for name, array in expected.items():
+            np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-5)
+
+
 def test_an_input_with_a_default_may_be_left_out(tmp_path: Path) -> None:
     path = write_onnx(ir_models.with_default(), tmp_path / "model.onnx").path
     x = np.ones(2, np.float32)

@@ -32,7 +32,7 @@ except ModuleNotFoundError as error:
 
 from numpy.typing import NDArray
 
-from tfopt.targets.onnx_lowering import RULES, Builder, File
+from tfopt.targets.onnx_lowering import RULES, Builder, File, fusions
 from tfopt.targets.onnx_lowering.builder import ELEMENT_TYPES, initializer, value_info
 
 #: Metadata of a file: the signatures in it and, in the first one, in those beside it.
@@ -111,7 +111,7 @@ def _draw(model: Model, key: str, opset: int) -> _Drawn:
     for name, kind in _ends(signature):
         if kind.dtype not in ELEMENT_TYPES:
             raise ConversionError(f"{name} of signature {key} is {kind.dtype}, which ONNX Runtime cannot compute with")
-    file = File(opset, RULES, {*signature.inputs, *signature.outputs})
+    file = File(opset, RULES, fusions, {*signature.inputs, *signature.outputs})
     builder = Builder(model.graph, file)
     for name, entry in signature.inputs.items():
         builder.bind(Value(entry.node), name)

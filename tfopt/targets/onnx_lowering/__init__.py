@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from tfopt.targets.onnx_lowering import control_flow, elementwise, indexing, layout, linear, reduction
 from tfopt.targets.onnx_lowering.builder import Builder, File, Rule
+from tfopt.targets.onnx_lowering.fused import fusions
 
 RULES: Mapping[str, Rule] = {
     **elementwise.RULES,
@@ -16,4 +17,4 @@ RULES: Mapping[str, Rule] = {
     **control_flow.RULES,
 }
 
-__all__ = ["RULES", "Builder", "File"]
+__all__ = ["RULES", "Builder", "File", "fusions"]

@@ -86,6 +86,14 @@ class Weights:
         return self._by_tensor[key]
 
 
+@dataclass(frozen=True)
+class Fused:
+    """Nodes that are written as one: what they read, and the rule for the last of them."""
+
+    inputs: tuple[Value, ...]
+    write: Rule
+
+
 @dataclass
 class File:
     """What the graphs of one ONNX file have in common: the version of the operators, the rule for each op of
@@ -93,6 +101,8 @@ class File:
 
     opset: int
     rules: Mapping[str, Rule]
+    #: What a graph has to be fused, by the name of the last node.
+    fusions: Callable[[Graph], Mapping[str, Fused]]
     names: set[str] = field(default_factory=set)
     weights: Weights = field(default_factory=Weights)
 
@@ -109,6 +119,7 @@ class Builder:
         self.opset = file.opset
         self.weights = file.weights
         self.nodes = [] if nodes is None else nodes
+        self._fused = file.fusions(graph)
         self._forms: dict[Value, dict[Order, str]] = {}
         #: int64 names of values that were narrowed for TensorFlow's sake, so that nobody has to widen them again.
         self._wide: dict[str, str] = {}
@@ -124,7 +135,8 @@ class Builder:
         self._check_known(needed)
         for node in needed:
             self._at = node.name
-            self.file.rules[node.op](self, node)
+            fused = self._fused.get(node.name)
+            (fused.write if fused else self.file.rules[node.op])(self, node)
 
     def _check_known(self, needed: Sequence[Node]) -> None:
         missing: dict[str, list[str]] = {}
@@ -141,7 +153,8 @@ class Builder:
             name = waiting.pop()
             if name not in seen and name not in bound:
                 seen.add(name)
-                waiting += [value.node for value in self.graph[name].inputs]
+                read = self._fused[name].inputs if name in self._fused else self.graph[name].inputs
+                waiting += [value.node for value in read]
         return seen
 
     def unique(self, name: str) -> str:

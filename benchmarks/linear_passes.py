@@ -29,7 +29,7 @@ RNG = np.random.default_rng(0)
 
 
 def weight(*shape: int) -> NDArray[np.float32]:
-    return (RNG.standard_normal(shape) / np.sqrt(np.prod(shape[:-1]))).astype(np.float32)
+    return np.asarray(RNG.standard_normal(shape) / np.sqrt(np.prod(shape[:-1])), np.float32)
 
 
 class Case(NamedTuple):

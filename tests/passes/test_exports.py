@@ -66,12 +66,12 @@ def keras2_style(directory: Path) -> Path:
 
 
 def exact(graph: Graph) -> tuple[Graph, list[Finding]]:
-    """Two rounds of all exact passes in their usual order."""
+    """Two rounds of all exact passes in their usual order, and what fold_batch_norm and remove_dropout said."""
     findings: list[Finding] = []
     for name in EXACT * 2:
         outcome = steps()[name].run(graph)
         graph = outcome.graph
-        findings += outcome.findings
+        findings += outcome.findings if name in ("fold_batch_norm", "remove_dropout") else ()
         verify(graph, name)
     return graph, findings
 

@@ -16,10 +16,12 @@ from tfopt.measure.series import (
     MARGIN,
     Estimate,
     Speedup,
+    as_speedup,
     calm_seconds,
     log_ratio,
     log_seconds,
     percentiles,
+    pooled,
     round_seconds,
     speedup,
 )
@@ -140,6 +142,17 @@ def test_a_difference_that_nobody_would_act_on_is_none() -> None:
 def test_a_wide_interval_shows_nothing() -> None:
     processes = [[0.5] * 9, [2.0] * 9, [1.0] * 9]
     assert speedup(processes, [[1.0] * 9] * 3).verdict == "unclear"
+
+
+def test_one_process_that_was_disturbed_all_the_time_spoils_nothing_among_seven() -> None:
+    estimate = pooled(np.log([1.1, 1.1, 1.101, 1.099, 1.1, 1.1, 5.0]), 0.0)
+    assert math.exp(estimate.mean) == pytest.approx(1.1, abs=0.001)
+    assert as_speedup(estimate, 70, 7).verdict == "faster"
+
+
+def test_two_of_them_make_it_unclear_and_not_wrong() -> None:
+    estimate = pooled(np.log([1.1, 1.1, 1.101, 1.099, 1.1, 0.2, 0.3]), 0.0)
+    assert as_speedup(estimate, 70, 7).verdict == "unclear"
 
 
 @given(st.floats(0.01, 100), st.floats(0.01, 100), st.integers(1, 6), st.integers(1, 40))

@@ -49,7 +49,7 @@ def bench(
     ] = "2%",
     processes: Annotated[
         int, typer.Option(help="Processes to spread the time over; fewer, and the intervals know less.")
-    ] = 5,
+    ] = 7,
     threads: Annotated[
         list[int] | None, typer.Option(help="Threads for every artifact. Repeatable. Default: one per core.")
     ] = None,

@@ -27,7 +27,7 @@ from tfopt.store.size import measure_size
 Tell = Callable[[str], None]
 
 #: How many processes a setting is measured in, this one included, unless it is precise before.
-PROCESSES: Final = 5
+PROCESSES: Final = 7
 #: From so many on the spread between them is known well enough to stop.
 LEAST_PROCESSES: Final = 3
 #: Half the width of the interval that is tight enough, as a share.

@@ -26,6 +26,8 @@ TURN_QUANTILE: Final = 0.25
 PROCESS_SPREAD: Final = 0.01
 #: ... and for how many processes' worth of evidence that expectation counts.
 PRIOR_WEIGHT: Final = 3
+#: Of the processes, the share that is left out at each end.
+TRIMMED: Final = 0.15
 #: Nothing inside this margin is called a difference: nobody would act on it.
 MARGIN: Final = 0.02
 #: An interval that lies within this of 1 shows that there is no difference worth a word.
@@ -136,7 +138,7 @@ def log_ratio(baseline: Sequence[Rounds], other: Sequence[Rounds]) -> Estimate:
     """
     pairs = [_pair(ours, theirs) for ours, theirs in zip(baseline, other, strict=True)]
     ratios = np.array([math.log(_calm(pair[0]) / _calm(pair[1])) for pair in pairs])
-    within = float(np.mean([_bootstrap_variance(pair, seed) for seed, pair in enumerate(pairs)]))
+    within = float(np.median([_bootstrap_variance(pair, seed) for seed, pair in enumerate(pairs)]))
     return pooled(ratios, within)
 
 
@@ -197,14 +199,20 @@ def _bootstrap_variance(pair: NDArray[np.float64], seed: int) -> float:
 
 
 def pooled(values: NDArray[np.float64], within: float) -> Estimate:
-    """The mean of the processes' values. Few processes tell little of their spread, so that it is drawn towards what
-    is expected, as in moderated t statistics (Smyth, 2004, https://doi.org/10.2202/1544-6115.1027).
+    """The mean of the processes' values, the extreme ones of seven or more left out: some were disturbed all the time.
 
-    The processes count alike: one that was disturbed all the time would be as sure of its value as the others.
+    Its error is Tukey and McLaughlin's (1963), of the winsorized values. Few processes tell little of their spread, so
+    that it is drawn towards what is expected, as in moderated t statistics (Smyth, 2004,
+    https://doi.org/10.2202/1544-6115.1027). `within` is the variance of one value as its own process knows it.
     """
     count = len(values)
+    cut = int(TRIMMED * count)
+    kept = np.sort(values)[cut : count - cut]
+    winsorized = np.clip(values, kept[0], kept[-1])
+    seen = float(winsorized.var(ddof=1)) * (count / len(kept)) ** 2 if len(kept) > 1 else 0.0
     expected = PROCESS_SPREAD**2 + within
-    seen = float(values.var(ddof=1)) if count > 1 else 0.0
-    freedom = PRIOR_WEIGHT + count - 1
-    variance = (PRIOR_WEIGHT * expected + (count - 1) * seen) / freedom
-    return Estimate(float(values.mean()), math.sqrt(max(variance, within) / count), freedom)
+    # What is seen to be untrue is not expected any more.
+    weight = PRIOR_WEIGHT * min(1.0, expected / seen) if seen else PRIOR_WEIGHT
+    freedom = weight + len(kept) - 1
+    variance = (weight * expected + (len(kept) - 1) * seen) / freedom
+    return Estimate(float(kept.mean()), math.sqrt(max(variance, within) / count), freedom)

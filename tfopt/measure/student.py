@@ -6,6 +6,8 @@ import math
 from functools import lru_cache
 from typing import Final
 
+import numpy as np
+
 _STEPS: Final = 400
 _BISECTIONS: Final = 60
 #: From here on it is the normal distribution, to three digits.
@@ -33,6 +35,6 @@ def student_quantile(probability: float, freedom: float) -> float:
 
 def _integral(end: float, freedom: float) -> float:
     """Of cos(a)**(freedom - 1) from 0 to `end`. Below one degree of freedom it has a pole at the very end."""
-    step = end / _STEPS
-    values = [math.pow(max(math.cos(index * step), 1e-300), freedom - 1) for index in range(_STEPS + 1)]
-    return step / 3 * (values[0] + values[-1] + 4 * sum(values[1::2]) + 2 * sum(values[2:-1:2]))
+    angles = np.linspace(0.0, end, _STEPS + 1)
+    values = np.maximum(np.cos(angles), 1e-300) ** (freedom - 1)
+    return float(end / _STEPS / 3 * (values[0] + values[-1] + 4 * values[1::2].sum() + 2 * values[2:-1:2].sum()))

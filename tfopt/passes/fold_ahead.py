@@ -9,6 +9,7 @@ import numpy as np
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.linear import LINEAR, TRANSPOSED, Linear, data_input
 from tfopt.ir.rewrite import Editor
+from tfopt.passes.activation_parts import is_part_of_activation
 from tfopt.passes.base import Finding
 from tfopt.passes.channels import MOVING, before
 from tfopt.passes.channelwise import BATCH_NORMS, CHANNELWISE, Affine, affine, broadcasting
@@ -111,6 +112,8 @@ def _chain(graph: Graph, layer: Linear) -> _Chain:
         source = _data_input(graph, node)
         # The bias of another layer is fused with that layer, and stays there.
         if source is None or (node.op == "BiasAdd" and graph.producer(source).op in LINEAR):
+            break
+        if is_part_of_activation(graph, node):
             break
         if node.op in MOVING:
             moved = before(graph, node, channels) if node.inputs[0] == source else None

@@ -11,6 +11,7 @@ from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.linear import LINEAR
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import DType, numpy_dtype
+from tfopt.passes.activation_parts import is_part_of_activation
 from tfopt.passes.affine_arrays import ELEMENTWISE, ArrayAffine, elementwise
 from tfopt.passes.base import Finding, Outcome, graph_pass
 from tfopt.passes.scale_products import scale_products
@@ -35,7 +36,8 @@ def fold_scale(graph: Graph) -> Graph | Outcome:
     they read. A division by a constant becomes a product with its reciprocal, which is 1.5 units in the last place
     off where the division is 0.5 off. What stands next to a linear layer is folded into that by fold_batch_norm,
     and a scalar behind a product of two computed matrices, as attention has it, is put before the one of them that
-    comes from a linear layer, so that it can be.
+    comes from a linear layer, so that it can be. Sums and scales of a hard-swish or a GELU stay, so that they are known
+    as such.
 
     The new constants are computed in float64 and rounded once. A chain stays where its sum would cancel against
     what it is added to, where its scales are extreme, and in 16 bits, where rounding shows.
@@ -98,7 +100,7 @@ def _chain(graph: Graph, node: Node) -> _Chain | None:
     reader: Node | None = node
     while reader is not None and not reader.controls and reader.op in ELEMENTWISE:
         effect = elementwise(graph, reader, value)
-        if isinstance(effect, str):
+        if isinstance(effect, str) or is_part_of_activation(graph, reader):
             break
         steps.append(reader)
         effects.append(effect)

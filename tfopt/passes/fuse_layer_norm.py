@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.rewrite import Editor
 from tfopt.passes.base import Finding, Outcome, graph_pass
 from tfopt.passes.factors import SUMS, only_reader, plus
 
+_KERNEL_EPSILON = np.float32(0.001)
+
 
 @dataclass(frozen=True, slots=True)
 class _Statistics:
-    """`rsqrt` = 1 / sqrt(mean of `squares` + epsilon), `squares` those of x - mean; reduced is the last axis."""
+    """`rsqrt` = 1 / sqrt(mean of `squares` + epsilon), `squares` those of x - mean; reduced is the last axis.
+
+    `has_kernel`: TensorFlow would compute the layer norm right in a kernel of its own.
+    """
 
     x: Value
     mean: Value
     squares: Node
     rsqrt: Value
+    has_kernel: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +49,10 @@ def fuse_layer_norm(graph: Graph) -> Graph | Outcome:
         %y = AddV2(Mul(%x, %s), %b)                   %y = AddV2(%n, %beta)
 
     Ba, Kiros & Hinton, "Layer Normalization" (2016), https://arxiv.org/abs/1607.06450. Keras and
-    tf.nn.batch_normalization write the form on the left. It stretches more vectors to the size of x, and takes a
-    third longer. TensorFlow with oneDNN has a kernel for it where the axis is counted from the front, but computes
-    with an epsilon of 0.001 there whatever the model says (seen in 2.21); the form on the right it runs as written.
+    tf.nn.batch_normalization write the form on the left. It stretches more vectors to the size of x, and takes longer
+    (benchmarks/spellings.py). TensorFlow with oneDNN has a kernel for it where the axis is counted from the front, but
+    computes with an epsilon of 0.001 there whatever the model says (seen in 2.21); where the model says the same, it
+    is left to the kernel. The form on the right is run as it is written.
     """
     editor = Editor(graph)
     findings = []
@@ -52,7 +61,9 @@ def fuse_layer_norm(graph: Graph) -> Graph | Outcome:
         if statistics is None:
             continue
         found = _layer_norm(graph, statistics)
-        if not isinstance(found, str):
+        if not isinstance(found, str) and statistics.has_kernel:
+            findings.append(Finding(found.root.name, False, "TensorFlow with oneDNN has a kernel for it as it is"))
+        elif not isinstance(found, str):
             _write(graph, editor, statistics, found)
             findings.append(Finding(found.root.name, True, "layer norm written around x - mean"))
         elif (centred := _centred(graph, statistics)) is not None:
@@ -76,7 +87,8 @@ def _statistics(graph: Graph, rsqrt: Node) -> _Statistics | None:
     for x, value in (squares.inputs, squares.inputs[::-1]):
         mean = graph.producer(value)
         if _is_mean(graph, mean) and mean.inputs[0] == x:
-            return _Statistics(x, value, squares, rsqrt.value())
+            has_kernel = np.float32(added[0]) == _KERNEL_EPSILON and _counts_from_front(graph, variance)
+            return _Statistics(x, value, squares, rsqrt.value(), has_kernel)
     return None
 
 
@@ -88,6 +100,11 @@ def _is_mean(graph: Graph, node: Node) -> bool:
     if axes is None or rank is None or axes.array.size != 1 or node.inputs[1].node in graph.targets:
         return False
     return int(axes.array.reshape(())) in (-1, rank - 1)
+
+
+def _counts_from_front(graph: Graph, node: Node) -> bool:
+    axes = graph.constant(node.inputs[1])
+    return axes is not None and bool((axes.array >= 0).all())
 
 
 def _layer_norm(graph: Graph, statistics: _Statistics) -> _LayerNorm | str:

@@ -21,9 +21,9 @@ def transpose_weights(graph: Graph) -> Graph | Outcome:
         %w = Const() -> [64,32]                                %w = Const() -> [32,64]
         %y = MatMul(%x, %w) {transpose_b: true}          ->    %y = MatMul(%x, %w)
 
-    Networks that come from PyTorch keep their weights so. With a few dozen rows TensorFlow multiplies by a transposed
-    matrix at little more than half its speed. A weight that is read in its own shape as well (a table of embeddings
-    that is also the last layer) stays, since there would be two of it.
+    Networks that come from PyTorch keep their weights so, and TensorFlow may multiply slower by a transposed matrix,
+    the fewer rows there are (benchmarks/spellings.py). A weight that is read in its own shape as well (a table of
+    embeddings that is also the last layer) stays, since there would be two of it.
     """
     editor = Editor(graph)
     findings = []

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from benchmarks import exact_speed, help_time, int8_size, pass_overhead, reproducible, serve_start
+from benchmarks import exact_speed, help_time, int8_size, load_memory, pass_overhead, reproducible, serve_start
 
 
 def main() -> None:
-    for script in (exact_speed, int8_size, reproducible, help_time, serve_start, pass_overhead):
+    for script in (exact_speed, int8_size, reproducible, help_time, serve_start, load_memory, pass_overhead):
         script.main()
 
 

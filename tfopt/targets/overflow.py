@@ -2,7 +2,8 @@
 
 Every signature that runs keeps constants of its own, several times over: 206 MB of filters under two signatures took
 2.0 GB in the session of the v1 loader and 4.6 GB in `tf.saved_model.load`, against 0.3 GB as variables
-(`benchmarks/load_memory.py`). A small model pays that for its speed, a large one does not.
+(`benchmarks/load_memory.py`). A convolution is faster for it, since the kernel packs a constant filter once: so a model
+of up to a certain size pays that, a larger one does not.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from tfopt.ir.rewrite import reachable
 _SMALLEST = 1 << 16
 
 #: Bytes of movable constants, once for each signature that reads them, that a model may hold for the sake of speed.
-MOST = 1 << 26
+#: A ResNet50 under one signature is within.
+MOST = 1 << 27
 
 
 def crowding(graph: Graph, signatures: Iterable[Signature], keep: Iterable[str], most: int = MOST) -> tuple[Node, ...]:

@@ -44,7 +44,7 @@ def run_child(module: str, arguments: Sequence[str], scratch: Path, *, what: str
             stderr=subprocess.STDOUT,
             cwd=scratch,
             # The child must find the same packages, wherever it is started.
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if Path(path).is_absolute())},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in sys.path)},
         )
         try:
             timed_out, peak = _wait(process, begun + timeout)

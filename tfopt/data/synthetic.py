@@ -13,15 +13,15 @@ from tfopt.errors import InvalidSamples
 from tfopt.formats.numpy_types import array_dtype
 from tfopt.ir.types import DType, TensorType
 
-#: Small enough to be a token of any vocabulary.
-_LARGEST_INTEGER = 9
+#: An index into any table: token types, of which there are often two, and masks stand beside token ids.
+_LARGEST_INTEGER = 1
 _WORDS = (b"alpha", b"beta", b"gamma", b"delta", b"epsilon", b"zeta", b"eta", b"theta")
 
 
 def synthetic_samples(
     inputs: Mapping[str, TensorType], count: int = 64, seed: int = 0, unknown_dim: int = 1
 ) -> Samples:
-    """`count` random examples: floats standard normal, bytes of any value, other integers 0..9, words as strings.
+    """`count` random examples: floats standard normal, bytes of any value, other integers 0 or 1, words as strings.
 
     Unknown dimensions other than the batch are `unknown_dim`. `count` grows to full batches when the model fixes
     their size. Raises InvalidSamples for an input that no array can hold (a resource).

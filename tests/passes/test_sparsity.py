@@ -11,13 +11,13 @@ from tfopt.errors import InvalidRecipe
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.linear import linear
 from tfopt.ir.rewrite import constant_node
-from tfopt.ir.types import Tensor
+from tfopt.ir.types import UNKNOWN_SHAPE, DType, Tensor, TensorType
 from tfopt.passes.prune_magnitude import prune_magnitude
 from tfopt.passes.sparsity import Matrix, mask_of_every, masks, parse_block, parse_pattern
 
 
 def matrix(op: str, weight: np.ndarray, **attrs: bool) -> Matrix:
-    x = Node("x", "Placeholder")
+    x = Node("x", "Placeholder", outputs=(TensorType(DType.FLOAT32, UNKNOWN_SHAPE),))
     layer = Node("y", op, (Value("x"), Value("w")), attrs)
     found = linear(Graph((x, constant_node("w", Tensor(weight)), layer)), layer)
     assert not isinstance(found, str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias
 
@@ -56,6 +57,9 @@ def bench(
     footprint: Annotated[
         bool, typer.Option(help="Measure load time and memory, each artifact in a fresh process.")
     ] = True,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Also show where the time goes, op by op and layer by layer.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the order in which artifacts take turns, and of arrivals.")] = 0,
     server: Annotated[
         list[str] | None,
@@ -86,6 +90,7 @@ def bench(
     Examples:
       tfopt bench model/ small/ --data samples.npz
       tfopt bench model/ small/model.tflite --batch-size 1 --batch-size 8 --precision 1% --seconds 30
+      tfopt bench model/ small/ --profile
       tfopt bench model/ --out before.json --json
       tfopt bench --compare before.json after.json
       tfopt bench --serve model/ small/ --rate 100 --rate 200
@@ -127,6 +132,7 @@ def bench(
             processes=processes,
             threads=threads,
             footprint=footprint,
+            profile=profile,
             seed=seed,
         )
     _emit(result, parts, out, json=json, markdown=markdown)
@@ -139,7 +145,12 @@ def _artifacts(models: list[Path], markdown: bool, **options: Any) -> _Shown:
 
     with progress() as tell:
         report = measure(models, tell=tell, **options)
-    return report, bench_tables(report, markdown=markdown)
+    parts = bench_tables(report, markdown=markdown)
+    if report.profile is not None:
+        from tfopt.report.profile_table import profile_tables
+
+        parts = chain(parts, profile_tables(report.profile, markdown=markdown))
+    return report, parts
 
 
 def _servers(

@@ -17,6 +17,7 @@ from tfopt.measure.difference import largest_difference
 from tfopt.measure.footprint import Footprint, measure_cold, measure_footprint
 from tfopt.measure.inputs import Batch, Opened, Plan, plan_inputs
 from tfopt.measure.machine import available_cores, describe_machine
+from tfopt.measure.profile import profile as trace_artifacts
 from tfopt.measure.series import calm_seconds, percentiles, round_seconds, speedup
 from tfopt.measure.timing import MIN_ROUNDS
 from tfopt.measure.values import ArtifactReport, Inputs, Report, Setting, Timing
@@ -48,6 +49,7 @@ def bench(
     processes: int = PROCESSES,
     threads: int | Sequence[int] | None = None,
     footprint: bool = True,
+    profile: bool = False,
     seed: int = 0,
     tell: Tell = lambda text: None,
 ) -> Report:
@@ -64,6 +66,7 @@ def bench(
     processes:   the first is this one, the others are fresh; 1 keeps everything here, and trusts less.
     threads:     one or several numbers, for every artifact alike; default all cores this process may use.
     footprint:   also measure load time (warm and cold) and memory, each artifact in a fresh process.
+    profile:     also trace where the time goes, op by op, at the first batch size and number of threads.
     seed:        of the order in which artifacts are loaded and take turns.
 
     Raises UsageError, NotFound, InvalidModel, InvalidSamples and what the runtimes raise.
@@ -94,6 +97,19 @@ def bench(
             footprints = _footprints(found, names, plan.signature, smallest[0], count, tell)
         run.measure_others(plan)
         runs.append(run)
+    traced = (
+        trace_artifacts(
+            found,
+            names,
+            signature=plan.signature,
+            inputs=smallest[0],
+            batch_size=batch_sizes[0],
+            threads=counts[0],
+            tell=tell,
+        )
+        if profile
+        else None
+    )
     timings = [[timing for run in runs for timing in run.timings(index)] for index in range(len(found))]
     return Report(
         artifacts=tuple(
@@ -113,6 +129,7 @@ def bench(
         seed=seed,
         machine=machine,
         warnings=(*plan.notes, *unequal, *(warning for run in runs for warning in run.warnings())),
+        profile=traced,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -35,6 +35,11 @@ class ProfiledOp:
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self.time), "layers": list(self.layers)}
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ProfiledOp:
+        figures = {name: value for name, value in data.items() if name not in ("layers", "covers")}
+        return cls(OpTime(covers=tuple(data["covers"]), **figures), tuple(data["layers"]))
+
 
 @dataclass(frozen=True)
 class ArtifactProfile:
@@ -64,6 +69,11 @@ class ArtifactProfile:
             "ops": [op.to_dict() for op in self.ops],
         }
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ArtifactProfile:
+        ops = tuple(ProfiledOp.from_dict(op) for op in data["ops"])
+        return cls(data["name"], data["kind"], data["seconds"], ops)
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -79,6 +89,11 @@ class Profile:
             "peaks": self.peaks.to_dict(),
             "artifacts": [artifact.to_dict() for artifact in self.artifacts],
         }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Profile:
+        artifacts = tuple(ArtifactProfile.from_dict(artifact) for artifact in data["artifacts"])
+        return cls(data["batch_size"], Peaks(**data["peaks"]), artifacts)
 
 
 def profile(

@@ -12,6 +12,7 @@ from tfopt.errors import NotFound, OutputError, UsageError
 from tfopt.measure.conditions import Conditions
 from tfopt.measure.footprint import Footprint
 from tfopt.measure.machine import Machine
+from tfopt.measure.profile import Profile
 from tfopt.measure.series import Percentiles, Speedup
 from tfopt.store.disk import json_ready
 from tfopt.store.size import Size
@@ -171,7 +172,7 @@ class Report:
     seed: int
     machine: Machine
     warnings: tuple[str, ...]
-    profile: Mapping[str, Any] | None = None
+    profile: Profile | None = None
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
@@ -195,7 +196,7 @@ class Report:
             "seed": self.seed,
             "machine": self.machine.to_dict(),
             "warnings": list(self.warnings),
-            "profile": self.profile,
+            "profile": None if self.profile is None else self.profile.to_dict(),
         }
 
     @classmethod
@@ -212,7 +213,7 @@ class Report:
             seed=data["seed"],
             machine=Machine.from_dict(data["machine"]),
             warnings=tuple(data["warnings"]),
-            profile=data.get("profile"),
+            profile=Profile.from_dict(data["profile"]) if data.get("profile") else None,
         )
 
 

@@ -30,7 +30,9 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra.of("ai-edge-litert", "litert", "running a .tflite file") from error
 
-_OPS: Mapping[int, str] = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+_OPS: Mapping[int, str] = {
+    value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")
+}
 _ITEMSIZE = {
     name: size
     for size, names in {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from numpy.typing import NDArray
 from tensorflow.python.client import pywrap_tf_session
 
 from tfopt.formats.saved_model import read_saved_model
+from tfopt.formats.shapes import with_types
 from tfopt.ir.facts import macs
-from tfopt.ir.graph import Graph, Node, Value
+from tfopt.ir.graph import Graph, Model, Node
+from tfopt.ir.types import Shape
 from tfopt.runtimes.tensorflow import TensorFlowRuntime
 from tfopt.runtimes.trace import OpTime, calm_ops
 
@@ -27,18 +31,17 @@ class TensorFlowTracer:
 
     def __init__(self, directory: Path, *, threads: int | None = None) -> None:
         self.runtime = TensorFlowRuntime(directory, threads=threads, one_op_at_a_time=True)
-        self._graph = read_saved_model(directory).graph
+        self._model = read_saved_model(directory)
         self._options = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.SOFTWARE_TRACE)
 
     def trace(self, signature: str, inputs: Mapping[str, NDArray[Any]], repeats: int) -> list[OpTime]:
         """As `Tracer.trace`. Raises what the runtime raises."""
-        batch = next((len(array) for array in inputs.values() if array.ndim), 1)
         calls = [self._ran(signature, inputs) for _ in range(repeats)]
-        names = {node.node_name: _own_name(self._graph, node.node_name) for call in calls for node in call}
-        covers = _covered(self._graph, set(names.values()))
+        graph = _as_run(self._model, signature, inputs)
+        names = {node.node_name: _own_name(graph, node.node_name) for call in calls for node in call}
+        covers = _covered(graph, set(names.values()))
         return calm_ops(
-            [_op_time(self._graph, node, covers.get(names[node.node_name], ()), batch) for node in call]
-            for call in calls
+            [_op_time(graph, node, covers.get(names[node.node_name], ())) for node in call] for call in calls
         )
 
     def _ran(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> list[Any]:
@@ -55,7 +58,15 @@ class TensorFlowTracer:
         return sorted(ran, key=lambda node: int(node.all_start_nanos))
 
 
-def _op_time(graph: Graph, ran: Any, covers: tuple[str, ...], batch: int) -> OpTime:
+def _as_run(model: Model, signature: str, inputs: Mapping[str, NDArray[Any]]) -> Graph:
+    """The graph with the shapes that these inputs give it."""
+    entries = model.signatures[signature].inputs
+    fed = {entries[name].node: Shape(array.shape) for name, array in inputs.items()}
+    nodes = (node.with_attrs(shape=fed[node.name]) if node.name in fed else node for node in model.graph)
+    return replace(model.graph, nodes=with_types(tuple(nodes)))
+
+
+def _op_time(graph: Graph, ran: Any, covers: tuple[str, ...]) -> OpTime:
     found = _LABEL.search(ran.timeline_label)
     nodes = [graph[each] for each in covers]
     return OpTime(
@@ -63,8 +74,8 @@ def _op_time(graph: Graph, ran: Any, covers: tuple[str, ...], batch: int) -> OpT
         op=found[1] if found else "runtime",
         seconds=(ran.op_end_rel_nanos - ran.op_start_rel_nanos) / 1e9,
         covers=covers,
-        macs=batch * sum(macs(graph, node) for node in nodes) if nodes else None,
-        bytes=_traffic(graph, nodes, batch) if nodes else None,
+        macs=sum(macs(graph, node) for node in nodes) if nodes else None,
+        bytes=_traffic(graph, nodes) if nodes else None,
         integer=found is not None and "Quantized" in found[1],
     )
 
@@ -103,25 +114,16 @@ def _fused(graph: Graph, node: Node, ran: set[str]) -> Iterator[str]:
                 stack.append(maker.name)
 
 
-def _traffic(graph: Graph, nodes: Iterable[Node], batch: int) -> int | None:
+def _traffic(graph: Graph, nodes: Iterable[Node]) -> int | None:
     """Bytes that enter and leave a group of nodes, a constant when it is read; None when a shape is not known."""
-    nodes = [node for node in nodes if node.op != "Const"]
-    names = {node.name for node in nodes}
-    values = {value for name in names for value in graph[name].inputs if value.node not in names}
-    for name in names:
-        leaving = [graph[name].value(port) for port in range(len(graph[name].outputs))]
-        values.update(v for v in leaving if any(reader.name not in names for reader in graph.readers.get(v, ())))
-        values.update(v for v in leaving if v in graph.output_set)
-    sizes = [_bytes(graph, value, batch) for value in values]
-    return None if None in sizes else sum(size for size in sizes if size is not None)
-
-
-def _bytes(graph: Graph, value: Value, batch: int) -> int | None:
-    type_ = graph.type_of(value)
-    dims = type_.shape.dims
-    if dims is None or None in dims[1:]:
+    group = {node.name: node for node in nodes if node.op != "Const"}
+    values = {value for node in group.values() for value in node.inputs if value.node not in group}
+    for node in group.values():
+        for value in (node.value(port) for port in range(len(node.outputs))):
+            readers = graph.readers.get(value, ())
+            if value in graph.output_set or any(reader.name not in group for reader in readers):
+                values.add(value)
+    types = [graph.type_of(value) for value in values]
+    if not all(type_.shape.is_static for type_ in types):
         return None
-    size = type_.dtype.itemsize
-    for axis, dim in enumerate(dims):
-        size *= batch if dim is None and axis == 0 else dim or 0
-    return size
+    return sum(type_.dtype.itemsize * prod(dim or 0 for dim in type_.shape.dims or ()) for type_ in types)

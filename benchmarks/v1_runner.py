@@ -1,6 +1,6 @@
 """Run one signature of a SavedModel as TensorFlow Serving's session does; stands alone, for any TensorFlow and Python.
 
-    python v1_runner.py MODEL SIGNATURE INPUTS.npz OUTPUTS.npz
+python v1_runner.py MODEL SIGNATURE INPUTS.npz OUTPUTS.npz
 """
 
 import os

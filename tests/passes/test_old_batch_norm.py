@@ -12,8 +12,10 @@ from tfopt.passes.registry import steps
 OLD = """%bn = BatchNormWithGlobalNormalization(%conv, %mean, %variance, %beta, %gamma)
     {T: float32, scale_after_normalization: true, variance_epsilon: 0.5} -> float32[?,3,3,2]"""
 OLD_WITHOUT_GAMMA = OLD.replace("true", "false")
-FUSED = """%bn = FusedBatchNorm(%conv, %gamma, %beta, %mean, %variance)
-    {T: float32, epsilon: 0.5, is_training: false} -> float32[?,3,3,2], float32[2], float32[2], float32[2], float32[2]"""
+FUSED = (
+    "%bn = FusedBatchNorm(%conv, %gamma, %beta, %mean, %variance) {T: float32, epsilon: 0.5, is_training: false}"
+    " -> float32[?,3,3,2], float32[2], float32[2], float32[2], float32[2]"
+)
 FUSED_WITHOUT_GAMMA = FUSED.replace("%gamma", "%one")
 
 

@@ -94,7 +94,7 @@ def example(**features: list[float] | list[int] | list[bytes]) -> bytes:
         feature = message.features.feature[name]
         target = {float: feature.float_list, int: feature.int64_list, bytes: feature.bytes_list}[type(values[0])]
         target.value.extend(values)
-    content: bytes = message.SerializeToString()
+    content: bytes = message.SerializeToString(deterministic=True)
     return content
 
 
@@ -171,6 +171,7 @@ def test_encoded_images_in_records(tmp_path: Path) -> None:
         (example(x=[b"123"], ids=[1], word=[b"w"]), "3 bytes for 'x'"),
         (b"\xff\xff", "no tf.train.Example"),
     ],
+    ids=["missing", "too few", "integers", "odd bytes", "no message"],
 )
 def test_examples_that_do_not_fit(tmp_path: Path, record: bytes, words: str) -> None:
     assert words in refused(records(tmp_path / "a.tfrecord", record), INPUTS)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import efficientnet_lite
@@ -26,7 +27,12 @@ def samples_of(name: str, model: Path, count: int = 16, seed: int = 0) -> Arrays
     signature = next(iter(read_saved_model(model).signatures.values()))
     inputs = {key: entry.type for key, entry in signature.inputs.items() if key not in signature.defaults}
     samples = synthetic_samples(inputs, count, seed, unknown_dim=LENGTH)
-    return {key: rows[: samples.count] for key, rows in samples.arrays.items()}
+    return {key: _plain(rows[: samples.count]) for key, rows in samples.arrays.items()}
+
+
+def _plain(array: NDArray[Any]) -> NDArray[Any]:
+    """Strings of a fixed width, which a file holds without pickling them."""
+    return array.astype(np.bytes_) if array.dtype.kind == "O" else array
 
 
 def _photographs() -> Arrays:

@@ -50,7 +50,19 @@ def _read(terminal: int) -> bytes:
 def test_stderr_is_ours_alone() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
     done = subprocess.run(
-        [sys.executable, "-m", "tfopt", "bench", str(CNN), "--seconds", "0.1", "--no-footprint", "--json"],
+        [
+            sys.executable,
+            "-m",
+            "tfopt",
+            "bench",
+            str(CNN),
+            "--seconds",
+            "0.1",
+            "--processes",
+            "2",
+            "--no-footprint",
+            "--json",
+        ],
         env=environment,
         capture_output=True,
         text=True,
@@ -58,7 +70,7 @@ def test_stderr_is_ours_alone() -> None:
         check=True,
     )
     assert [line for line in done.stderr.splitlines() if not line.startswith("[")] == []
-    assert json.loads(done.stdout)["schema"] == 1
+    assert json.loads(done.stdout)["schema"] == 2
 
 
 def test_json_has_only_numbers_that_json_has(capsys: pytest.CaptureFixture[str]) -> None:

@@ -115,7 +115,7 @@ def test_what_goes_wrong_is_told_in_one_line(run: Tfopt, tmp_path: Path) -> None
     assert "is no base64" in run.fails(UsageError.exit_code, "linear", "--json-input", '[{"b64": "a*"}]')
     assert "is not of expected type: float" in run.fails(RequestError.exit_code, "linear", "--json-input", '["a"]')
     (tmp_path / "x.npz").write_bytes(b"no archive")
-    assert "no .npz or .npy file" in run.fails(InvalidSamples.exit_code, "linear", "--data", tmp_path / "x.npz")
+    assert "no file of samples" in run.fails(InvalidSamples.exit_code, "linear", "--data", tmp_path / "x.npz")
     assert "no such file" in run.fails(InvalidSamples.exit_code, "linear", "--data", tmp_path / "nope.npz")
     np.save(tmp_path / "scalar.npy", np.float32(5))
     assert "without a batch axis" in run.fails(InvalidSamples.exit_code, "linear", "--data", tmp_path / "scalar.npy")

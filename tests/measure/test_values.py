@@ -10,7 +10,10 @@ import pytest
 
 from tests.measure.reports import make_report
 from tfopt.errors import NotFound, OutputError, UsageError
+from tfopt.measure.peaks import Peaks
+from tfopt.measure.profile import ArtifactProfile, Profile, ProfiledOp
 from tfopt.measure.values import Report, load_report, write_json
+from tfopt.runtimes.trace import OpTime
 
 
 def test_a_report_travels_as_json(tmp_path: Path) -> None:
@@ -26,7 +29,9 @@ def test_a_report_with_nothing_optional_does_too() -> None:
 
 
 def test_a_profile_goes_along() -> None:
-    report = replace(make_report([0.01]), profile={"operations": [{"name": "conv", "seconds": 0.001}]})
+    op = ProfiledOp(OpTime("conv", "Conv2D", 0.001, covers=("conv", "relu"), macs=5, bytes=7), ("conv",))
+    traced = ArtifactProfile("model", "saved_model", 0.0011, (op,))
+    report = replace(make_report([0.01]), profile=Profile(1, Peaks(2, 1e9, None, 1e9), (traced,)))
     assert Report.from_dict(json.loads(json.dumps(report.to_dict()))).profile == report.profile
 
 

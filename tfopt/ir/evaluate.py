@@ -232,7 +232,7 @@ _ELEMENTWISE: Mapping[str, _Kernel] = {
     "NotEqual": _narrow(np.not_equal),
     "Pow": _narrow(_power),
     "RealDiv": _narrow(np.true_divide),
-    "SquaredDifference": _narrow(lambda x, y: np.square(x - y)),
+    "SquaredDifference": _narrow(lambda x, y: np.conj(x - y) * (x - y)),
     "Sub": _narrow(np.subtract),
     "TruncateDiv": _divisor(_truncated),
     "TruncateMod": _divisor(np.fmod),

@@ -11,7 +11,7 @@ from typing import TypeAlias, cast
 
 from tfopt.ir.bodies import BRANCHES, CONTROL_FLOW, bodies
 from tfopt.ir.graph import Graph, Node, Value
-from tfopt.ir.types import Shape
+from tfopt.ir.types import DType, Shape
 
 
 def _names(text: str) -> frozenset[str]:
@@ -43,6 +43,7 @@ BINARY = _names(
     """
 )
 
+#: Whatever order their inputs have, but for strings (`commutes`).
 COMMUTATIVE = _names(
     """
     Add AddV2 BitwiseAnd BitwiseOr BitwiseXor Equal LogicalAnd LogicalOr Maximum Minimum Mul NotEqual
@@ -169,6 +170,11 @@ def is_pure(node: Node) -> bool:
     if node.op in CONTROL_FLOW:
         return all(is_pure(inner) or inner.op in _EFFECTLESS for _, body in bodies(node) for inner in body)
     return node.op in PURE
+
+
+def commutes(node: Node) -> bool:
+    """May its inputs change places? Add joins strings, in their order."""
+    return node.op in COMMUTATIVE and node.outputs[0].dtype is not DType.STRING
 
 
 def _always_holds(graph: Graph, node: Node) -> bool:

@@ -109,7 +109,8 @@ class KnownSizes:
     def _behind_loop(self, node: Node) -> Sequence[Dims | None]:
         if node.name not in self._loops:
             inside = sizes_in_body(node, self)
-            self._loops[node.name] = [around_loop(inside.dims(value)) for value in inside.graph.outputs]
+            # A loop that never runs hands on what it starts with, whatever its body would have made.
+            self._loops[node.name] = [around_loop(inside.dims(Value(name))) for name in inside.graph.inputs]
         return self._loops[node.name]
 
     def _is_ready(self, node: Node) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tfopt.ir.facts import COMMUTATIVE
+from tfopt.ir.facts import commutes
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.types import Tensor
 
@@ -129,7 +129,7 @@ def _match_op(graph: Graph, node: Node, value: Value, pattern: Pattern, found: M
 
 def _match_inputs(graph: Graph, node: Node, patterns: tuple[Pattern, ...], found: Match, depth: int) -> Miss | None:
     orders = [node.inputs]
-    if node.op in COMMUTATIVE and len(node.inputs) == 2:
+    if len(node.inputs) == 2 and commutes(node):
         orders.append(node.inputs[::-1])
     deepest: Miss | None = None
     for order in orders:

@@ -32,7 +32,8 @@ def dims_rule(op: str) -> _DimsRule | None:
 
 
 def contents_rule(op: str) -> _ContentsRule | None:
-    return _CONTENTS.get(op) or (_evaluated if op in EVALUABLE else None)
+    # What a PlaceholderWithDefault makes is for the caller to say.
+    return _CONTENTS.get(op) or (_evaluated if op in EVALUABLE and op != "PlaceholderWithDefault" else None)
 
 
 def _attr(node: Node, key: str, default: int) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.types import Tensor
 from tfopt.passes.channels import Channels
-from tfopt.passes.channelwise import BATCH_NORMS, Affine, affine, broadcasting
+from tfopt.passes.channelwise import BATCH_NORMS, Affine, affine, broadcasting, rounds
 
 _ONE, _ZERO = np.ones(()), np.zeros(())
 _ADDS = frozenset({"Add", "AddV2", "BiasAdd"})
@@ -64,6 +64,8 @@ def elementwise(graph: Graph, node: Node, value: Value) -> ArrayAffine | str:
     made = _arithmetic(node.op, operand, place)
     if made is None or not (np.all(np.isfinite(made.scale)) and np.all(np.isfinite(made.shift))):
         return f"{node.name} ({node.op}) is no product or sum with a finite constant"
+    if rounds(made.shift):
+        return f"{node.name} adds numbers so large that they round what it reads"
     return made
 
 

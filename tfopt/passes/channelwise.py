@@ -24,6 +24,15 @@ _PARAMETERS = {
 BATCH_NORMS = frozenset(_PARAMETERS)
 
 
+#: What is added beyond this rounds what it is added to, on purpose: (x + 1.5 * 2**23) - 1.5 * 2**23 is round(x).
+_LARGEST_TERM = 2.0**20
+
+
+def rounds(shift: NDArray[np.float64]) -> bool:
+    """Is so much added that it matters when it is taken away again?"""
+    return bool(np.any(np.abs(shift) > _LARGEST_TERM))
+
+
 @dataclass(frozen=True, slots=True)
 class Affine:
     """y = scale * x + shift, channel by channel, in float64."""
@@ -58,6 +67,8 @@ def affine(graph: Graph, node: Node, value: Value, channels: Channels) -> Affine
     step = _affine(graph, node, value, channels)
     if isinstance(step, Affine) and not step.is_finite:
         return f"{node.name} has an infinite or undefined scale or shift"
+    if isinstance(step, Affine) and rounds(step.shift):
+        return f"{node.name} adds numbers so large that they round what it reads"
     return step
 
 

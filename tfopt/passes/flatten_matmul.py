@@ -62,8 +62,9 @@ def _reason_to_stay(graph: Graph, node: Node) -> str | None:
 
 def _write(graph: Graph, editor: Editor, node: Node) -> None:
     made = node.outputs[0]
-    before, after = graph.type_of(node.inputs[0]).shape.dims, made.shape.dims
-    assert before is not None and after is not None
+    before, weight = graph.type_of(node.inputs[0]).shape.dims, graph.type_of(node.inputs[1]).shape.dims
+    assert before is not None and weight is not None, "_reason_to_stay has looked"
+    width = weight[0 if node.attrs.get("adj_y") else 1]
     attrs: dict[str, AttrValue] = {"T": made.dtype, "Tshape": _INT32}
     flat = editor.constant(f"{node.name}/flat", np.array([-1, before[-1]], np.int32))
     made_rows = TensorType(made.dtype, Shape.of(None, before[-1]))
@@ -72,7 +73,7 @@ def _write(graph: Graph, editor: Editor, node: Node) -> None:
         "MatMul",
         f"{node.name}/MatMul",
         (rows.value(), node.inputs[1]),
-        [TensorType(made.dtype, Shape.of(None, after[-1]))],
+        [TensorType(made.dtype, Shape.of(None, width))],
         {
             "T": made.dtype,
             "transpose_a": False,
@@ -81,7 +82,7 @@ def _write(graph: Graph, editor: Editor, node: Node) -> None:
             "grad_b": False,
         },
     )
-    shape = _shape(graph, editor, node, before, after[-1])
+    shape = _shape(graph, editor, node, before, width)
     editor.update(replace(node, op="Reshape", inputs=(multiplied.value(), shape), attrs=attrs))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfopt.ir.equal import merge_functions
-from tfopt.ir.facts import COMMUTATIVE, is_pure
+from tfopt.ir.facts import commutes, is_pure
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import DType, Tensor
@@ -66,7 +66,7 @@ def _key(node: Node, same: dict[Value, Value]) -> _Key:
     if node.op == "Const":
         return ("Const", node.outputs, node.controls, _fingerprint(node.tensor))
     inputs = tuple(same.get(value, value) for value in node.inputs) if same else node.inputs
-    if node.op in COMMUTATIVE:
+    if commutes(node):
         inputs = tuple(sorted(inputs))
     return (node.op, inputs, node.controls)
 

@@ -37,7 +37,7 @@ def remove_dropout(graph: Graph) -> Graph | Outcome:
             continue
         for place, reason in _candidates(graph, node):
             kept = origin.get(node.inputs[place], node.inputs[place])
-            reason = reason or _stretch(graph, node, place, kept) or _echo(graph, node, kept)
+            reason = reason or _waiting(node) or _stretch(graph, node, place, kept) or _echo(graph, node, kept)
             findings.append(Finding(node.name, reason is None, reason or f"{node.op} that changes nothing removed"))
             if reason is None:
                 origin[node.value()] = kept
@@ -110,6 +110,10 @@ def _is_one(graph: Graph, value: Value) -> bool:
     if tensor is None or tensor.dtype in (DType.STRING, DType.BOOL):
         return False
     return bool(np.all(tensor.array == 1))
+
+
+def _waiting(node: Node) -> str | None:
+    return f"waits for {', '.join(node.controls)}" if node.controls else None
 
 
 def _echo(graph: Graph, node: Node, kept: Value) -> str | None:

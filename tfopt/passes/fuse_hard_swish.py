@@ -8,7 +8,7 @@ import numpy as np
 
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.rewrite import Editor
-from tfopt.ir.types import numpy_dtype
+from tfopt.ir.types import DType, numpy_dtype
 from tfopt.passes.base import Finding, Outcome, graph_pass
 from tfopt.passes.factors import close, multiplied, number, plus
 
@@ -34,6 +34,8 @@ def fuse_hard_swish(graph: Graph) -> Graph | Outcome:
         root = _root(graph, node, added[1])
         if root is None:
             findings.append(Finding(node.name, False, f"relu6(x + 3) is not multiplied by {added[1]} / 6"))
+        elif root.outputs[0].dtype is DType.FLOAT16:
+            findings.append(Finding(root.name, False, "x relu6(x + 3) would overflow float16 where x is above 10,917"))
         elif not _is_canonical(graph, root, node, added[1]):
             _write(editor, root, node, added[1])
             findings.append(Finding(root.name, True, "hard-swish"))
@@ -43,8 +45,6 @@ def fuse_hard_swish(graph: Graph) -> Graph | Outcome:
 def _root(graph: Graph, node: Node, base: Value) -> Node | None:
     """The product that is the whole of a hard-swish of `base`."""
     made = graph.type_of(base)
-    if made.dtype is DType.FLOAT16:
-        return None  # 6 x is no number of 16 bits where x is above 10917
     for product, by in multiplied(graph, node.value()):
         same = made.shape.dims is not None and product.outputs == (made,)
         if by.base == base and same and close(graph, base, by.factor, 1 / 6):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.known_sizes import KnownSizes
 from tfopt.ir.rewrite import Editor

@@ -48,6 +48,7 @@ ELEMENTWISE: list[Case] = [
     *[(op, [F, G], {}) for op in ("Add", "AddV2", "Sub", "Mul", "RealDiv", "Div", "Maximum", "Minimum")],
     *[(op, [F, G], {}) for op in ("SquaredDifference", "FloorDiv", "FloorMod", "TruncateDiv", "Mod")],
     *[(op, [F, G], {}) for op in ("Greater", "GreaterEqual", "Less", "LessEqual", "Equal", "NotEqual")],
+    ("SquaredDifference", [np.complex64([1 + 2j, 3]), np.complex64([3 + 1j, 1j])], {}),
     *[(op, [I, J], {}) for op in ("Add", "AddV2", "Sub", "Mul", "Maximum", "Minimum", "SquaredDifference")],
     *[(op, [I, J], {}) for op in ("Div", "FloorDiv", "FloorMod", "TruncateDiv", "TruncateMod", "Mod")],
     *[(op, [I, J], {}) for op in ("BitwiseAnd", "BitwiseOr", "BitwiseXor", "Less", "Equal")],

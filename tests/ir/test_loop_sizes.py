@@ -66,3 +66,30 @@ def test_behind_a_loop_a_variable_is_as_large_as_before_where_every_iteration_ke
     assert sizes.dims(Value("loop", 4)) == sizes.dims(Value("x"))
     for port in (2, 3):
         assert sizes.dims(Value("loop", port)) == (Size(1, (Symbol("dim", "loop", port, 0),)), Size(3))
+
+
+def test_a_loop_that_may_never_run_hands_on_the_size_that_it_starts_with() -> None:
+    graph = parse("""graph {
+      %x = Placeholder() -> float32[?]
+      %start = Placeholder() -> int32[]
+      %loop = While(%start, %x) {T: (int32, float32), body: graph {
+        %i = Placeholder() -> int32[]
+        %h = Placeholder() -> float32[?]
+        %one = Const() {value: int32[] 1} -> int32[]
+        %next = AddV2(%i, %one) -> int32[]
+        %two = Const() {value: float32[2] [1.0, 2.0]} -> float32[2]
+        inputs %i, %h
+        outputs %next, %two
+      }, cond: graph {
+        %i = Placeholder() -> int32[]
+        %h = Placeholder() -> float32[?]
+        %one = Const() {value: int32[] 1} -> int32[]
+        %goes_on = Less(%i, %one) -> bool[]
+        inputs %i, %h
+        outputs %goes_on
+      }, output_shapes: ()} -> int32[], float32[?]
+      inputs %x, %start
+      outputs %loop:1
+    }
+    """)
+    assert KnownSizes(graph).dims(Value("loop", 1)) == (Size(1, (Symbol("dim", "loop", 1, 0),)),)

@@ -32,8 +32,7 @@ def dims_rule(op: str) -> _DimsRule | None:
 
 
 def contents_rule(op: str) -> _ContentsRule | None:
-    # What a PlaceholderWithDefault makes is for the caller to say.
-    return _CONTENTS.get(op) or (_evaluated if op in EVALUABLE and op != "PlaceholderWithDefault" else None)
+    return _CONTENTS.get(op) or (_evaluated if op in EVALUABLE else None)
 
 
 def _attr(node: Node, key: str, default: int) -> int:

@@ -12,6 +12,7 @@ from tests import models
 from tests.formats.session import run
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.ir import Model
+from tfopt.passes.registry import steps
 
 X = [models.floats(None, name="x")]
 
@@ -55,6 +56,30 @@ def test_an_assertion_in_a_function_whose_result_nobody_reads_still_runs(tmp_pat
     assert "AddV2" not in model.graph.by_op
     with pytest.raises(tf.errors.InvalidArgumentError, match="not positive"):
         run(model, "serving_default", x=[-1.0])
+
+
+def test_an_assertion_that_only_a_constant_waits_for_still_runs(tmp_path: Path) -> None:
+    module = tf.Module()
+    module.weight = tf.Variable(tf.ones((2, 2)))
+
+    @tf.function(input_signature=X)
+    def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
+        positive(x)
+        with tf.control_dependencies([op for op in x.graph.get_operations() if op.type == "Assert"]):
+            # TensorFlow lets the sum wait for its constant alone, and the product for what reads the variable.
+            more = x + tf.fill([2], 1.0)
+            weight = module.weight.read_value()
+        return {"more": more, "sum": tf.linalg.matvec(weight * 2.0, x)}
+
+    model = read_saved_model(models.save(module, tmp_path / "m", serving_default=serve))
+    for step in ("fold_constants", "remove_identities", "remove_dead"):
+        model = steps()[step].run_model(model).model
+    assert run(model, "serving_default", x=[1.0, 2.0])["sum"].tolist() == [6, 6]
+    for name in ("more", "sum"):
+        signature = model.signatures["serving_default"]
+        alone = type(signature)(signature.inputs, {name: signature.outputs[name]})
+        with pytest.raises(tf.errors.InvalidArgumentError, match="not positive"):
+            run(Model(model.graph, {"alone": alone}), "alone", x=[-1.0, 2.0])
 
 
 def test_what_waits_for_a_call_waits_for_what_the_call_does(tmp_path: Path) -> None:

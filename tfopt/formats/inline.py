@@ -9,8 +9,9 @@ an Enter every one of them is kept.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from tfopt.errors import InvalidModel, UnsupportedModel
 from tfopt.formats.effects import acts, is_handle, is_stateful
@@ -23,6 +24,8 @@ from tfopt.ir.graph import DEFAULT_SIGNATURE, AttrScalar, AttrValue, FunctionRef
 from tfopt.ir.rewrite import is_back_edge
 from tfopt.ir.types import UNKNOWN_SHAPE, DType
 
+#: Will be constants in the graph that passes see.
+_CONSTANTS: Final = frozenset({"Const", "ReadVariableOp"})
 Effects = frozenset[str]
 #: By name, and by what is allowed in them: None where nothing is checked, else whether the initialiser runs them.
 _Functions = dict[tuple[str, "bool | None"], Graph]
@@ -186,14 +189,24 @@ class Inliner:
             scope.effects[node.name] = controls
         else:
             name = self._name(scope, node.name, node.op, user)
-            before = _NONE.union(*(self._effects[value.node] for value in inputs))
             attrs = self._with_functions(scope, node, user)
-            self._put(Node(name, node.op, inputs, attrs, (), tuple(sorted(controls - before))), user)
+            waits = self._waits(node.op, inputs, controls)
+            self._put(Node(name, node.op, inputs, attrs, (), tuple(sorted(waits))), user)
             for port, _ in enumerate(output_dtypes(node)):
                 scope.values.setdefault(node.value(port), Value(name, port))
             scope.effects[node.name] = self._effects[name]
             if len(placed) < len(node.inputs):
                 self._loops.append((scope, node, name, user))
+
+    def _waits(self, op: str, inputs: Sequence[Value], controls: Effects) -> Effects:
+        """Those of `controls` for which no input waits already, and those for which constants among the inputs do:
+        a constant is what it is however often it is copied or computed with, and whoever does so need not wait."""
+        names = {value.node for value in inputs}
+        constants = {name for name in names if self.nodes[name].op in _CONSTANTS and name not in self._framed}
+        if op not in OPENERS and self._framed.isdisjoint(names | controls):
+            controls = controls.union(*(self._effects[name] for name in constants))
+            names -= constants
+        return controls - _NONE.union(*(self._effects[name] for name in names))
 
     def _with_functions(self, scope: Scope, node: Node, user: User | None) -> Mapping[str, AttrValue]:
         """The node's attributes, the functions themselves in the place of their names."""

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tfopt.errors import FidelityError, UsageError
+from tfopt.errors import FidelityError, MissingExtra, UsageError
 from tfopt.evidence import Evidence, gather_evidence
 from tfopt.fidelity import Gate, Judgement, check_contract, classifier_output, judge
 from tfopt.fidelity.measurement import Arrays
@@ -38,6 +39,14 @@ PROBE_EXAMPLES = 8
 JUDGE_BATCH = 32
 #: Callables of the original that a note names.
 _NAMED = 5
+#: What a step's artifact is written and proven with: module, package, extra, what for.
+_NEEDED = {
+    "onnx": (
+        ("onnx", "onnx", "onnx", "writing a model.onnx"),
+        ("onnxruntime", "onnxruntime", "onnx", "proving a model.onnx"),
+    ),
+    "tflite": (("ai_edge_litert", "ai-edge-litert", "litert", "proving a model.tflite"),),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,12 +125,14 @@ def compress(
     requests go along.
 
     Raises OutputExists, UsageError, the errors of reader, samples, recipe and converters, and Refused (a
-    FidelityError) when an artifact breaks the contract or differs by more than allowed. Nothing is written then.
+    FidelityError) when an artifact breaks the contract or differs by more than allowed, and MissingExtra before the
+    work when a package for an artifact is not installed. Nothing is written then.
     """
     source = Path(model)
     steps = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     target = Path(out) if out is not None else default_output(source, steps)
     _check_arguments(source, target, seed)
+    _check_packages(steps)
     gate = Gate.of(max_drop=max_drop, min_cosine=min_cosine)
     tell(f"reading {source}")
     from tfopt.formats.saved_model import read_saved_model
@@ -145,6 +156,14 @@ def _check_arguments(source: Path, target: Path, seed: int) -> None:
         raise UsageError("the output lies in the model", where=str(target), hint=hint)
     if seed < 0:
         raise UsageError(f"a seed is 0 or more, not {seed}")
+
+
+def _check_packages(recipe: Recipe) -> None:
+    """Raises MissingExtra before the work, not at its end, for what the artifacts will need."""
+    for step in recipe:
+        for module, package, extra, purpose in _NEEDED.get(step.step.name, ()):
+            if find_spec(module) is None:
+                raise MissingExtra.of(package, extra, purpose)
 
 
 def _sources(

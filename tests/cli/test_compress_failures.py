@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import tfopt
+from tfopt.errors import MissingExtra
 
 CNN = Path(tfopt.__file__).parent / "demo" / "fashion_cnn"
 INTERRUPTED = 130
@@ -106,3 +107,17 @@ def test_a_reader_of_stdout_that_goes_away_gets_no_traceback(tmp_path: Path) -> 
     assert process.wait(timeout=120) == 1
     assert "Traceback" not in err
     assert (tmp_path / "out" / "saved_model.pb").is_file()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "module"), [("onnx", "onnx"), ("onnx", "onnxruntime"), ("tflite", "ai_edge_litert")]
+)
+def test_a_missing_package_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    (tmp_path / "recipe.yaml").write_text(f"name: artifact\nsteps: [{recipe}]\n")
+    told: list[str] = []
+    with pytest.raises(MissingExtra, match=module.replace("_", "-")):
+        tfopt.compress(CNN, tmp_path / "out", recipe=str(tmp_path / "recipe.yaml"), tell=told.append)
+    assert told == []

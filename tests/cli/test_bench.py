@@ -139,6 +139,9 @@ def test_a_broken_model(tmp_path: Path) -> None:
         (["--serve", "--threads", "1", "--threads", "2"], "one value at a time"),
         (["--shape", "x"], "'x' is no shape"),
         (["--json", "--markdown"], "exclude each other"),
+        (["--rate", "10"], "--rate is for servers"),
+        (["--serve", "--profile"], "--profile is for models"),
+        (["--compare", "--serve"], "loads no server"),
         (["--batch-size", "two"], "--batch-size"),
     ],
 )

@@ -33,7 +33,7 @@ def bench(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Samples: .npz by input name, or .npy for a single input. Default: warmup records, or random."
+            metavar="SOURCE", help="Samples, as `tfopt compress --data` takes them. Default: warmup records, or random."
         ),
     ] = None,
     batch_size: Annotated[list[int] | None, typer.Option(help="Examples in a call. Repeatable. Default: 1.")] = None,
@@ -43,7 +43,11 @@ def bench(
         typer.Option(help="An input's shape where the model leaves it open, e.g. image=1,224,224,3. Repeatable."),
     ] = None,
     seconds: Annotated[
-        float, typer.Option(help="Time to measure at most, for each artifact at each batch size and thread count.")
+        float,
+        typer.Option(
+            help="Time to measure at most, for each artifact at each batch size and thread count; "
+            "starting the processes takes time beside it."
+        ),
     ] = 5.0,
     precision: Annotated[
         str, typer.Option(help="Stop before when half the width of every interval is below this.")
@@ -100,6 +104,7 @@ def bench(
 
     if json and markdown:
         raise UsageError("--json and --markdown exclude each other")
+    _check_mode(compare, bool(server or serve), rate, profile)
     shapes = _shapes(shape)
     if compare:
         result, parts = _compare(models or [], markdown)
@@ -136,6 +141,18 @@ def bench(
             seed=seed,
         )
     _emit(result, parts, out, json=json, markdown=markdown)
+
+
+def _check_mode(compare: bool, servers: bool, rates: list[float] | None, profile: bool) -> None:
+    """Raises UsageError for options that the mode would ignore."""
+    from tfopt.errors import UsageError
+
+    if compare and servers:
+        raise UsageError("--compare reads two reports and loads no server", hint="leave out --server and --serve")
+    if rates and not servers:
+        raise UsageError("--rate is for servers", hint="give --serve to serve the models, or --server URL")
+    if profile and (servers or compare):
+        raise UsageError("--profile is for models", hint="tfopt bench MODEL --profile")
 
 
 def _artifacts(models: list[Path], markdown: bool, **options: Any) -> _Shown:

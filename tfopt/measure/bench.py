@@ -56,7 +56,7 @@ def bench(
     """Measure artifacts against the first of them, in turns, in several processes after each other.
 
     paths:       SavedModel directories, version directories (each artifact in it is one) and .tflite files.
-    data:        samples by input name (.npz, .npy); else the model's warmup records, else synthetic ones.
+    data:        samples, from any source that `compress` takes; else the model's warmup records, else synthetic ones.
     signature:   default serving_default, or the only one.
     batch_sizes: each is measured by itself, at each number of threads.
     shapes:      whole shapes for inputs with unknown dimensions beside the batch; axis 0 is the batch (None or 1).

@@ -110,7 +110,7 @@ def _check_arguments(
         raise UsageError(f"{name!r} cannot be a model's name", hint="it is the name of one directory")
     check_base(base, model, named=name is not None)
     if samples is not None and not samples.is_file():
-        raise InvalidSamples("there is no such file", where=str(samples))
+        raise InvalidSamples("there is no such file", where=str(samples), hint="give a .npz or .npy file")
     if not 0 <= warmup <= LARGEST_WARMUP:
         raise UsageError(f"{warmup} warmup requests; TensorFlow Serving takes 0 to {LARGEST_WARMUP}")
     if label is not None:

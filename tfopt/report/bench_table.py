@@ -99,10 +99,10 @@ def table_of(name: str, second: str, *figures: str) -> Table:
 def _circumstances(report: Report) -> list[str]:
     shapes = ", ".join(f"{name} {list(shape)}" for name, shape in report.inputs.shapes.items())
     load = "" if report.machine.load is None else f"; load average before: {report.machine.load:.2f}"
-    threads = ", ".join(map(str, report.threads))
+    threads = ", ".join(map(str, report.threads)) + (" thread" if [*report.threads] == [1] else " threads")
     return [
         f"signature {report.signature}, {shapes or 'no inputs'}: {report.inputs.description}",
-        f"{threads} threads each, in turns, up to {report.seconds:g} s per artifact and batch size{load}",
+        f"{threads} each, in turns, up to {report.seconds:g} s per artifact and batch size{load}",
         *(_ending(setting, len(report.settings) > 1) for setting in report.settings),
     ]
 

@@ -335,6 +335,11 @@ def test_functions_that_give_no_samples(module: Path, function: str, words: str)
     assert words in refused(f"{module}:{function}", TWO)
 
 
+def test_what_is_no_function_is_not_suggested(tmp_path: Path) -> None:
+    (tmp_path / "feed.py").write_text("samples = 3\n\ndef sample():\n    return None\n")
+    assert "did you mean sample?" in refused(f"{tmp_path}/feed.py:samples", TWO)
+
+
 def test_modules_that_are_not_there(tmp_path: Path) -> None:
     assert "no such file" in refused(f"{tmp_path}/none.py:arrays", TWO)
     assert "ModuleNotFoundError" in refused("no_such_module:arrays", TWO)

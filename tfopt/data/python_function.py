@@ -53,7 +53,8 @@ def _function(module: str, name: str, place: str) -> Callable[[], Any]:
         loaded = _from_file(Path(module)) if module.endswith(".py") else importlib.import_module(module)
     function = getattr(loaded, name, None)
     if not callable(function):
-        raise InvalidSamples(f"{module} has no function {name}", where=place, hint=nearest(name, vars(loaded)))
+        functions = [key for key, value in vars(loaded).items() if callable(value)]
+        raise InvalidSamples(f"{module} has no function {name}", where=place, hint=nearest(name, functions))
     found: Callable[[], Any] = function
     return found
 

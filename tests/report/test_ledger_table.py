@@ -63,6 +63,12 @@ def test_steps_that_found_nothing_are_named_below() -> None:
     assert " ".join(lines[-1]) == "nothing to do for fold_pad, fold_scale"
 
 
+def test_a_step_with_a_row_is_not_named_below_for_its_other_runs() -> None:
+    again = replace(row("fold_pad"), nodes=12)
+    ledger = [row("original"), row("fold_pad"), row("fold_scale"), again, again]
+    assert " ".join(printed(ledger, 80).split()).endswith("nothing to do for fold_scale")
+
+
 def test_findings_of_all_rounds_stand_together() -> None:
     did, left, later = Finding("a", True, "folded"), Finding("b", False, "has 2 readers"), Finding("b", True, "folded")
     ledger = [

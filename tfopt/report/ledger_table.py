@@ -38,8 +38,9 @@ def ledger_table(ledger: Sequence[LedgerRow]) -> Table:
             f"{row.seconds:.2f}",
             change(row.change),
         )
-    if idle:
-        table.caption, table.caption_justify = f"nothing to do for {', '.join(dict.fromkeys(idle))}", "left"
+    # A step that runs more than once and has a row did something, whatever its other runs found.
+    if without := [step for step in dict.fromkeys(idle) if step not in {row.step for row in shown}]:
+        table.caption, table.caption_justify = f"nothing to do for {', '.join(without)}", "left"
     return table
 
 

@@ -41,7 +41,20 @@ def run_tour(directory: Path, *, echo: bool = True) -> list[dict[str, Any]]:
     quality = ["--labels", "labels.npy", "--max-drop", "0.5"]
     tour.run("compress", "fashion_cnn", "small", "--quantize", "int8", *data, *quality)
     tour.say("Time the original against the rewritten SavedModel and the int8 TFLite file.")
-    tour.run("bench", "fashion_cnn", "small", *data, "--batch-size", "1", "--batch-size", "8", "--seconds", "1", "--processes", "3")
+    tour.run(
+        "bench",
+        "fashion_cnn",
+        "small",
+        *data,
+        "--batch-size",
+        "1",
+        "--batch-size",
+        "8",
+        "--seconds",
+        "1",
+        "--processes",
+        "3",
+    )
     tour.say("Publish both as versions of one model.")
     tour.run("publish", "fashion_cnn", "models/fashion", *data)
     tour.run("publish", "small", "models/fashion", *data)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from tfopt.errors import InvalidModel, UnsupportedModel
 from tfopt.formats.effects import acts, is_handle, is_stateful
@@ -24,8 +23,6 @@ from tfopt.ir.graph import DEFAULT_SIGNATURE, AttrScalar, AttrValue, FunctionRef
 from tfopt.ir.rewrite import is_back_edge
 from tfopt.ir.types import UNKNOWN_SHAPE, DType
 
-#: Will be constants in the graph that passes see.
-_CONSTANTS: Final = frozenset({"Const", "ReadVariableOp"})
 Effects = frozenset[str]
 #: By name, and by what is allowed in them: None where nothing is checked, else whether the initialiser runs them.
 _Functions = dict[tuple[str, "bool | None"], Graph]
@@ -202,7 +199,7 @@ class Inliner:
         """Those of `controls` for which no input waits already, and those for which constants among the inputs do:
         a constant is what it is however often it is copied or computed with, and whoever does so need not wait."""
         names = {value.node for value in inputs}
-        constants = {name for name in names if self.nodes[name].op in _CONSTANTS and name not in self._framed}
+        constants = {name for name in names if self.nodes[name].op == "Const" and name not in self._framed}
         if op not in OPENERS and self._framed.isdisjoint(names | controls):
             controls = controls.union(*(self._effects[name] for name in constants))
             names -= constants

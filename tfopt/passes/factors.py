@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,6 +90,13 @@ def plus(graph: Graph, node: Node) -> tuple[float, Value] | None:
         if (found := number(graph, one)) is not None:
             return found, other
     return None
+
+
+def reads_at(graph: Graph, value: Value, place: int, is_wanted: Callable[[Value], bool]) -> bool:
+    """Is the input at this place of the sum or product `value` the wanted one? Where others read `value` too it may
+    be either: equal nodes become one (merge_duplicates), and only one of them has its order."""
+    inputs = graph.producer(value).inputs
+    return is_wanted(inputs[place]) or (not graph.is_private(value) and any(map(is_wanted, inputs)))
 
 
 def only_reader(graph: Graph, value: Value) -> Node | None:

@@ -12,7 +12,7 @@ from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import numpy_dtype
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.factors import close, multiplied, only_reader, plus, scaled
+from tfopt.passes.factors import close, multiplied, only_reader, plus, reads_at, scaled
 
 _TANH_SCALE = sqrt(2 / pi)
 _CUBIC = 0.044715
@@ -99,7 +99,7 @@ def _is_canonical(graph: Graph, root: Node, base: Value) -> bool:
     return (
         root.op == "Mul"
         and half.op == "Mul"
-        and half.inputs[1] == base
+        and reads_at(graph, root.inputs[0], 1, base.__eq__)
         and sum_.op == "AddV2"
         and graph.producer(sum_.inputs[0]).op == "Const"
     )
@@ -107,7 +107,7 @@ def _is_canonical(graph: Graph, root: Node, base: Value) -> bool:
 
 def _times(graph: Graph, value: Value, base: Value) -> bool:
     node = graph.producer(value)
-    return node.op == "Mul" and node.inputs[0] == base
+    return node.op == "Mul" and reads_at(graph, value, 0, base.__eq__)
 
 
 def _base_of_cubic(graph: Graph, value: Value) -> Value | None:
@@ -166,17 +166,25 @@ def _pow(graph: Graph, node: Node, base: Value, factor: float) -> tuple[float, i
 
 
 def _is_canonical_cubic(graph: Graph, node: Node, base: Value) -> bool:
-    scaling = graph.producer(node.inputs[0])
-    if scaling.op != "Mul" or graph.producer(scaling.inputs[0]).op != "Const":
+    sum_ = _number_times(graph, node.inputs[0])
+    if sum_ is None or graph.producer(sum_).op != "AddV2" or not reads_at(graph, sum_, 0, base.__eq__):
         return False
-    sum_ = graph.producer(scaling.inputs[1])
-    if sum_.op != "AddV2" or sum_.inputs[0] != base:
+    cube = next((_number_times(graph, each) for each in graph.producer(sum_).inputs if each != base), None)
+    if cube is None or graph.producer(cube).op != "Mul" or not reads_at(graph, cube, 0, base.__eq__):
         return False
-    cubic = graph.producer(sum_.inputs[1])
-    if cubic.op != "Mul" or graph.producer(cubic.inputs[0]).op != "Const":
-        return False
-    cube = graph.producer(cubic.inputs[1])
-    return cube.op == "Mul" and cube.inputs[0] == base and graph.producer(cube.inputs[1]).inputs == (base, base)
+    return any(graph.producer(each).inputs == (base, base) for each in graph.producer(cube).inputs)
+
+
+def _number_times(graph: Graph, value: Value) -> Value | None:
+    """What a number is multiplied by, where the number stands first."""
+    node = graph.producer(value)
+
+    def is_number(each: Value) -> bool:
+        return graph.constant(each) is not None
+
+    if node.op != "Mul" or not reads_at(graph, value, 0, is_number):
+        return None
+    return node.inputs[1] if is_number(node.inputs[0]) else node.inputs[0]
 
 
 class _Maker:

@@ -166,25 +166,17 @@ def _pow(graph: Graph, node: Node, base: Value, factor: float) -> tuple[float, i
 
 
 def _is_canonical_cubic(graph: Graph, node: Node, base: Value) -> bool:
-    sum_ = _number_times(graph, node.inputs[0])
-    if sum_ is None or graph.producer(sum_).op != "AddV2" or not reads_at(graph, sum_, 0, base.__eq__):
-        return False
-    cube = next((_number_times(graph, each) for each in graph.producer(sum_).inputs if each != base), None)
-    if cube is None or graph.producer(cube).op != "Mul" or not reads_at(graph, cube, 0, base.__eq__):
-        return False
-    return any(graph.producer(each).inputs == (base, base) for each in graph.producer(cube).inputs)
-
-
-def _number_times(graph: Graph, value: Value) -> Value | None:
-    """What a number is multiplied by, where the number stands first."""
-    node = graph.producer(value)
-
-    def is_number(each: Value) -> bool:
-        return graph.constant(each) is not None
-
-    if node.op != "Mul" or not reads_at(graph, value, 0, is_number):
-        return None
-    return node.inputs[1] if is_number(node.inputs[0]) else node.inputs[0]
+    """Numbers and x stand first. Where others read a part of it too, merge_duplicates may keep their order."""
+    parts, places = [node.inputs[0]], []
+    for op, is_number in (("Mul", True), ("AddV2", False), ("Mul", True), ("Mul", False)):
+        maker = graph.producer(parts[-1])
+        known = [graph.constant(each) is not None if is_number else each == base for each in maker.inputs]
+        if maker.op != op or True not in known:
+            return False
+        places.append(known.index(True))
+        parts.append(maker.inputs[1 - places[-1]])
+    is_own = all(graph.is_private(part) for part in parts)
+    return graph.producer(parts[-1]).inputs == (base, base) and not (is_own and any(places))
 
 
 class _Maker:

@@ -116,3 +116,23 @@ def test_names_lead_back_through_what_was_fused() -> None:
     assert graph[layer].op == "Conv2D"
     assert original_layers(graph, [relu.name], linear=False) == (relu.name,)
     assert original_layers(graph, ["nothing/of/the/kind"], linear=True) == ()
+
+
+def test_a_table_leaves_out_the_scope_that_all_layers_are_in() -> None:
+    ops = tuple(ProfiledOp(op(f"model/block_{n}/conv", 1.0), (f"model/block_{n}/conv",)) for n in range(3))
+    tables = profile_tables(Profile(1, Peaks(1, 1e9, None, 1e9), (ArtifactProfile("m", "onnx", 3.0, ops),)))
+    (table,) = (table for table in tables if not isinstance(table, str))
+    assert list(table.columns[1].cells) == ["block_0/conv", "block_1/conv", "block_2/conv"]
+
+
+def test_a_file_of_many_ops_is_cut_behind_the_costliest() -> None:
+    from tfopt.runtimes import litert_trace
+
+    ops = [op(f"op{n}", 0.0, macs=n % 50, bytes=1) for n in range(100)]
+    places = litert_trace._places(ops)
+    assert len(places) <= litert_trace._MOST_CUTS
+    assert places[-1] == 100
+    together = [litert_trace._together(ops[a:b]) for a, b in zip([0, *places], places, strict=False)]
+    assert sum(each.macs or 0 for each in together) == sum(each.macs or 0 for each in ops)
+    assert sum(len(each.covers) or 1 for each in together) <= 100
+    assert {"op49", "op99"} <= {each.name for each in together}

@@ -155,9 +155,10 @@ class _ServerRun:
         if (code := await channel.send(requests[0])) != "OK":
             hint = "look into the server's log, or ask it with `tfopt predict`"
             raise ExecutionError(f"the server answers {code} to the request", where=endpoint.url, hint=hint)
-        # As many at once as keep server and generator busy, and none waits for long.
-        workers = min(self._connections, 4 * available_cores())
-        return await saturate(channel, requests, workers=workers, seconds=SATURATION_SECONDS)
+        # A cold server says little, and how many at once it answers best depends on what it runs.
+        counts = sorted({min(self._connections, times * available_cores()) for times in (4, 1, 2)}, reverse=True)
+        await saturate(channel, requests, workers=counts[0], seconds=SATURATION_SECONDS)
+        return max([await saturate(channel, requests, workers=n, seconds=SATURATION_SECONDS) for n in counts])
 
     async def _play(
         self, number: int, rate: float, channels: Sequence[Channel], requests: Sequence[Sequence[bytes]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 from rich.table import Table
 
@@ -27,17 +28,28 @@ def _table(artifact: ArtifactProfile, peaks: Peaks) -> Table:
     heading = f"{artifact.name} on {ENGINES.get(artifact.kind, artifact.kind)}"
     table = table_of(heading, "layers", "ms", "share", "M MACs", "MB", "of peak")
     costliest = sorted(artifact.ops, key=lambda op: -op.time.seconds)
-    for op in costliest[:SHOWN]:
-        table.add_row(*_row(op, artifact.seconds, share_of_peak(op.time, peaks)))
+    named = [", ".join(op.layers) or op.time.name for op in costliest[:SHOWN]]
+    shared = _shared_scope(named)
+    for op, name in zip(costliest, named, strict=False):
+        table.add_row(
+            *_row(op, name.replace(shared, "") if shared else name, artifact.seconds, share_of_peak(op.time, peaks))
+        )
     if rest := costliest[SHOWN:]:
         table.add_row(*_rest_row(rest, artifact.seconds))
     return table
 
 
-def _row(op: ProfiledOp, whole: float, of_peak: float | None) -> Sequence[str]:
+def _shared_scope(names: Sequence[str]) -> str:
+    """The scope that all names of layers are in, which would push what tells them apart out of a narrow table."""
+    parts = [name.split("/")[:-1] for name in names if "/" in name]
+    shared = [column[0] for column in takewhile(lambda column: len(set(column)) == 1, zip(*parts, strict=False))]
+    return "/".join([*shared, ""]) if len(parts) > 1 and shared else ""
+
+
+def _row(op: ProfiledOp, name: str, whole: float, of_peak: float | None) -> Sequence[str]:
     return (
         op.time.op,
-        ", ".join(op.layers) or op.time.name,
+        name,
         f"{op.time.seconds * 1000:.3f}",
         f"{op.time.seconds / whole:.1%}",
         f"{op.time.macs / 1e6:.2f}" if op.time.macs else "",
@@ -63,7 +75,8 @@ def _sum_text(artifact: ArtifactProfile) -> str:
 
 def _peaks_text(peaks: Peaks) -> str:
     int8 = "not measured without TensorFlow" if peaks.int8_macs is None else f"{peaks.int8_macs / 1e9:.0f} G MACs/s"
+    threads = f"{peaks.threads} thread{'s' if peaks.threads > 1 else ''}"
     return (
-        f"peak of this machine on {peaks.threads} thread(s), measured: float32 {peaks.float_macs / 1e9:.0f} G MACs/s, "
+        f"peak of this machine on {threads}, measured: float32 {peaks.float_macs / 1e9:.0f} G MACs/s, "
         f"int8 {int8}, memory {peaks.bytes / 1e9:.1f} GB/s"
     )

@@ -1,7 +1,8 @@
 """Where the time of a .tflite file goes.
 
 LiteRT's Python package has no profiler, so the file is cut behind each op, and an op takes what the file cut behind it
-takes longer than the file cut before it. Neighbours run in turns. So the times add up to that of the whole.
+takes longer than the file cut before it. Neighbours run in turns. So the times add up to that of the whole. Each cut is
+a file of its own that has to be loaded, so a file of many ops is cut behind the costliest alone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from math import prod
 from pathlib import Path
@@ -47,6 +49,9 @@ _SIZES = {
     getattr(schema.TensorType, name): size for name, size in _ITEMSIZE.items() if hasattr(schema.TensorType, name)
 }
 
+#: Each costs about what loading the file does.
+_MOST_CUTS = 32
+
 
 class LiteRTTracer:
     """One signature of a .tflite file, op by op; a loop or a branch is one op."""
@@ -61,25 +66,29 @@ class LiteRTTracer:
         info = find_signature(self.runtime.signatures, signature)
         fed = {info.inputs[name].name: np.asarray(value) for name, value in arguments(info, inputs).items()}
         model = self._alone(signature)
-        ops = model.subgraphs[0].operators
-        names = [_op_name(model, op) for op in ops]
+        tensors = model.subgraphs[0].tensors
+        named = [(_op_name(model, op), op) for op in model.subgraphs[0].operators]
         shapes = _shapes(_interpreter(model, self._threads, fed, keep=True))
-        cuts = self._cut_times(signature, fed, len(ops), repeats)
+        ops = [_untimed(name, op, tensors, shapes) for name, op in named]
+        places = _places(ops)
+        cuts = self._cut_times(signature, fed, places, repeats)
         return [
-            _op_time(name, op, model.subgraphs[0].tensors, shapes, after - before)
-            for name, op, (before, after) in zip(names, ops, pairwise(cuts), strict=True)
+            replace(_together(ops[start:end]), seconds=after - before)
+            for (start, end), (before, after) in zip(pairwise([0, *places]), pairwise(cuts), strict=True)
         ]
 
-    def _cut_times(self, signature: str, fed: Mapping[str, NDArray[Any]], ops: int, repeats: int) -> list[float]:
-        """Seconds of the file cut behind none, the first, the second ... op."""
-        seconds: list[list[float]] = [[] for _ in range(ops)]
+    def _cut_times(
+        self, signature: str, fed: Mapping[str, NDArray[Any]], places: Sequence[int], repeats: int
+    ) -> list[float]:
+        """Seconds of nothing, and of the file cut at each of the places."""
+        seconds: list[list[float]] = [[] for _ in places]
         before = None
-        for place in range(ops):
-            after = self._cut(signature, place + 1, fed)
+        for number, place in enumerate(places):
+            after = self._cut(signature, place, fed)
             for _ in range(repeats):
                 if before is not None:
-                    seconds[place - 1].append(_seconds(before))
-                seconds[place].append(_seconds(after))
+                    seconds[number - 1].append(_seconds(before))
+                seconds[number].append(_seconds(after))
             before = after
         return [0.0, *map(calm, seconds)]
 
@@ -116,7 +125,7 @@ def _place(model: Any, signature: str) -> int:
 
 def _interpreter(model: Any, threads: int | None, fed: Mapping[str, NDArray[Any]], keep: bool = False) -> Any:
     """Loaded and run once. With `keep` every tensor can be looked at afterwards."""
-    builder = flatbuffers.Builder(1 << 20)
+    builder = flatbuffers.Builder(1 << 24)
     builder.Finish(model.Pack(builder), b"TFL3")
     content = bytes(builder.Output())
     with warnings.catch_warnings(), without_lines(NOISE):
@@ -135,19 +144,39 @@ def _op_name(model: Any, op: Any) -> str:
     return _OPS[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
 
-def _op_time(
-    name: str, op: Any, tensors: Sequence[Any], shapes: Mapping[int, tuple[int, ...]], seconds: float
-) -> OpTime:
+def _untimed(name: str, op: Any, tensors: Sequence[Any], shapes: Mapping[int, tuple[int, ...]]) -> OpTime:
     ends = [index for index in (*op.inputs, *op.outputs) if index >= 0]
     names = tensors[op.outputs[0]].name.decode().split(";") if len(op.outputs) else [name]
     return OpTime(
         name=names[0],
         op=name,
-        seconds=seconds,
+        seconds=0.0,
         covers=tuple(names),
         macs=_macs(name, op, shapes),
         bytes=sum(prod(shapes.get(i, ())) * _SIZES.get(tensors[i].type, 0) for i in ends),
         integer=bool(len(op.inputs)) and tensors[op.inputs[0]].type == schema.TensorType.INT8,
+    )
+
+
+def _places(ops: Sequence[OpTime]) -> list[int]:
+    """Where the file is cut: behind every op, or behind the costliest of many."""
+    if len(ops) <= _MOST_CUTS:
+        return list(range(1, len(ops) + 1))
+    costliest = sorted(range(len(ops)), key=lambda n: (ops[n].macs or 0, ops[n].bytes or 0), reverse=True)
+    return sorted({n + 1 for n in costliest[: _MOST_CUTS - 1]} | {len(ops)})
+
+
+def _together(ops: Sequence[OpTime]) -> OpTime:
+    """Neighbours that are timed as one, under the name of the costliest."""
+    costliest = max(ops, key=lambda op: (op.macs or 0, op.bytes or 0))
+    if len(ops) == 1:
+        return costliest
+    return replace(
+        costliest,
+        op=f"{costliest.op} and {len(ops) - 1} more",
+        covers=tuple(name for op in ops for name in op.covers),
+        macs=sum(op.macs or 0 for op in ops),
+        bytes=sum(op.bytes or 0 for op in ops),
     )
 
 

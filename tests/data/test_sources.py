@@ -12,7 +12,7 @@ from PIL import Image
 
 from tfopt.data import by_signature, load_samples
 from tfopt.data.source import parse_source
-from tfopt.errors import InvalidSamples, UsageError
+from tfopt.errors import InvalidSamples, NotFound, UsageError
 from tfopt.formats.example_schema import Example
 from tfopt.formats.tfrecord import encode_records
 from tfopt.formats.warmup import WarmupRequest, write_warmup
@@ -79,7 +79,7 @@ def test_sources_by_signature() -> None:
         "score": "b.npz,limit=3",
     }
     assert by_signature(["photos,range=0..1"], keys, "score") == {"score": "photos,range=0..1"}
-    with pytest.raises(UsageError, match="did you mean score"):
+    with pytest.raises(NotFound, match="did you mean score"):
         by_signature(["scor=b.npz"], keys, "serving_default")
     with pytest.raises(UsageError, match="two sources"):
         by_signature(["a.npz", "b.npz"], keys, "serving_default")

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfopt.data.images import IMAGE_OPTIONS
-from tfopt.errors import InvalidSamples, UsageError, nearest
+from tfopt.errors import InvalidSamples, NotFound, UsageError, nearest
 
 _OPTIONS = ("limit", "map", *IMAGE_OPTIONS)
 
@@ -79,7 +79,7 @@ def parse_source(text: str | Path) -> Source:
 def by_signature(sources: Iterable[str | Path], signatures: Collection[str], main: str) -> dict[str, str]:
     """Each source by the signature it is for: `score=scores.npz` for `score`, one without a name for `main`.
 
-    Raises UsageError for two sources of one signature, and for a name that is no signature.
+    Raises UsageError for two sources of one signature, NotFound for a name that is none.
     """
     found: dict[str, str] = {}
     for source in map(str, sources):
@@ -87,7 +87,7 @@ def by_signature(sources: Iterable[str | Path], signatures: Collection[str], mai
         named = bool(equals) and not Path(source).exists() and "," not in key
         if named and key not in signatures:
             hint = nearest(key, signatures) or f"signatures: {', '.join(signatures)}"
-            raise UsageError(f"the model has no signature {key}", where=f"--data {source}", hint=hint)
+            raise NotFound(f"the model has no signature {key}", where=f"--data {source}", hint=hint)
         target, place = (key, rest) if named else (main, source)
         if target in found:
             what = f"two sources of samples for the signature {target}"

@@ -14,18 +14,6 @@ from numpy.typing import NDArray
 from tfopt.errors import InvalidSamples, NotFound
 
 FASHION_MNIST: Final = Path("/usr/share/datasets/fashion-mnist")
-CLASSES: Final = (
-    "T-shirt/top",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
-)
 
 Split = Literal["train", "test"]
 _PREFIX: Final[dict[Split, str]] = {"train": "train", "test": "t10k"}

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 import tfopt
 from benchmarks import efficientnet_lite, models
+from benchmarks.photographs import imagenet_samples
 from benchmarks.report import print_table, ratio
+from benchmarks.texts import text_samples
 from tfopt.measure.values import Report, Timing
 
 LARGEST_DIFFERENCE = 1e-5
@@ -88,7 +90,7 @@ def _random(**shapes: tuple[int, ...]) -> Callable[[], Samples]:
 
 
 def _photographs() -> Samples:
-    photographs, _ = models.imagenet_samples()
+    photographs, _ = imagenet_samples()
     return {"image": efficientnet_lite.as_input(photographs)[:SAMPLES]}
 
 
@@ -101,8 +103,8 @@ MARKS = {
     "efficientnet_lite0": Mark(models.efficientnet_lite0, _photographs, 1.35),
     "resnet50": Mark(models.resnet50, _IMAGES),
     "lstm": Mark(models.lstm, _random(series=(64, 32)), 1.1),
-    "minilm": Mark(models.minilm, lambda: models.text_samples(64, SAMPLES), 1.1),
-    "minilm_128": Mark(models.minilm, lambda: models.text_samples(128, SAMPLES), 1.1),
+    "minilm": Mark(models.minilm, lambda: text_samples(64, SAMPLES), 1.1),
+    "minilm_128": Mark(models.minilm, lambda: text_samples(128, SAMPLES), 1.1),
     "deeplc": Mark(models.deeplc, _PEPTIDES),
     "fer": Mark(models.fer, _random(image=(64, 64, 1))),
     "basic_pitch": Mark(models.basic_pitch, _random(input_2=(43844, 1))),

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 import tfopt
 from benchmarks import efficientnet_lite
-from benchmarks.models import efficientnet_lite0, imagenet_samples
+from benchmarks.models import efficientnet_lite0
+from benchmarks.photographs import imagenet_samples
 from benchmarks.report import print_table
 from benchmarks.train_fashion_cnn import as_input
 from tfopt.runtimes.load import open_artifact

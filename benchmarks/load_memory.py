@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 import tfopt
-from benchmarks.models import CACHE, built
+from benchmarks.cached import CACHE, built
 from benchmarks.report import print_table
 
 #: Of the original's.

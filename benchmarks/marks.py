@@ -1,4 +1,7 @@
-"""Print every figure that the README quotes: `make bench`. Needs PyPI once (for models) and Fashion-MNIST."""
+"""Print the figures that the README quotes: `make bench`. Needs PyPI once (for models) and Fashion-MNIST.
+
+Two of its tables have scripts of their own that take longer: benchmarks.trust, benchmarks.older_tensorflow.
+"""
 
 from __future__ import annotations
 

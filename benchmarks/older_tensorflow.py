@@ -20,7 +20,8 @@ from typing import Final
 import numpy as np
 
 import tfopt
-from benchmarks.models import CACHE, MODELS
+from benchmarks.cached import CACHE
+from benchmarks.models import MODELS
 from benchmarks.report import print_table
 from benchmarks.samples import samples_of
 from tfopt.errors import NotFound, TfoptError

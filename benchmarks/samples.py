@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import efficientnet_lite
-from benchmarks.models import imagenet_samples, text_samples
+from benchmarks.photographs import imagenet_samples
+from benchmarks.texts import text_samples
 from tfopt.data import synthetic_samples
 from tfopt.formats.saved_model import read_saved_model
 

@@ -34,7 +34,7 @@ def _weights(*shape: int) -> NDArray[np.float32]:
 
 
 GAMMA, BETA = _weights(WIDTH) + 1, _weights(WIDTH)
-KERNEL, BACK, BIAS = _weights(WIDTH, WIDTH), _weights(WIDTH, WIDTH), _weights(WIDTH) + 0.1
+KERNEL, BIAS = _weights(WIDTH, WIDTH), _weights(WIDTH) + 0.1
 
 
 def _moments(x: Any, axis: int) -> tuple[Any, Any]:

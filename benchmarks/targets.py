@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 import tfopt
 from benchmarks import exact_speed
-from benchmarks.models import BASIC_PITCH, Wheel, basic_pitch, fetched
+from benchmarks.cached import Wheel, fetched
+from benchmarks.models import BASIC_PITCH, basic_pitch
 from benchmarks.report import print_table, ratio
 from tfopt.recipe import recipe_from_flags
 from tfopt.runtimes.load import open_artifact

@@ -1,4 +1,4 @@
-"""The bundled model is what its record says, and the benchmarks' models are built whole or not at all."""
+"""The bundled model is what its record says, and weights get where they belong."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import efficientnet_lite, models, train_fashion_cnn
-from tfopt.errors import InvalidModel
+from benchmarks import cached, efficientnet_lite, models, train_fashion_cnn
 
 DEMO = train_fashion_cnn.DEMO
 
@@ -56,58 +55,6 @@ def test_the_bundle_is_small_and_holds_no_path_of_the_machine_that_made_it() -> 
     assert not [part for part in (b"site-packages", b".py", b"/home/") if part in content]
 
 
-def test_a_model_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "CACHE", tmp_path)
-    builds: list[Path] = []
-
-    def build(folder: Path) -> None:
-        builds.append(folder)
-        folder.mkdir()
-        (folder / "saved_model.pb").write_bytes(b"whole")
-
-    first, second = models.built("tiny", build), models.built("tiny", build)
-    assert first == second == tmp_path / "models" / "tiny"
-    assert (first / "saved_model.pb").read_bytes() == b"whole"
-    assert len(builds) == 1
-    assert [path.name for path in (tmp_path / "models").iterdir()] == ["tiny"]
-
-
-def test_a_failed_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "CACHE", tmp_path)
-
-    def build(folder: Path) -> None:
-        folder.mkdir()
-        (folder / "saved_model.pb").write_bytes(b"half")
-        raise InvalidModel("half way")
-
-    with pytest.raises(InvalidModel, match="half way"):
-        models.built("tiny", build)
-    assert list((tmp_path / "models").iterdir()) == []
-
-
-def test_the_slower_of_two_builders_takes_the_model_of_the_faster(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(models, "CACHE", tmp_path)
-
-    def build(folder: Path) -> None:
-        for place in (folder, tmp_path / "models" / "tiny"):
-            place.mkdir()
-            (place / "saved_model.pb").write_bytes(b"whole")
-
-    assert (models.built("tiny", build) / "saved_model.pb").read_bytes() == b"whole"
-    assert [path.name for path in (tmp_path / "models").iterdir()] == ["tiny"]
-
-
-def test_a_wheel_of_another_digest_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "CACHE", tmp_path)
-    wheel = tmp_path / "wheels" / "foolbox-3.3.4-py3-none-any.whl"
-    wheel.parent.mkdir()
-    wheel.write_bytes(b"not foolbox")
-    with pytest.raises(InvalidModel, match="not the wheel that was reviewed"):
-        models.fetched(models.FOOLBOX)
-
-
 def test_efficientnet_lite0_takes_pytorch_weights_in_its_own_order() -> None:
     model = efficientnet_lite.build()
     assert model.count_params() == 4_694_024
@@ -135,3 +82,12 @@ def pytorch_weights(model: Any) -> dict[str, Any]:
         for suffix, shape in zip(("bias", "running_mean", "running_var"), rest, strict=False):
             weights[f"{name}.{suffix}"] = rng.random(shape, np.float32)
     return weights
+
+
+def test_keras_2_and_keras_3_write_a_random_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Built anew: what lies in the cache would hide that it can no longer be built."""
+    pytest.importorskip("tf_keras", reason="tf_keras is not installed")
+    monkeypatch.setattr(cached, "CACHE", tmp_path)
+    for build in (models.keras2_style_cnn, models.lstm):
+        assert (build() / "saved_model.pb").is_file()
+    assert (models.keras2_style_cnn() / "keras_metadata.pb").is_file()

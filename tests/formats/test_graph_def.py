@@ -222,6 +222,45 @@ def test_tensorflow_runs_functions(which: bool) -> None:
     np.testing.assert_array_equal(made, [2, 1] if which else [-1, -2])
 
 
+def test_functions_come_back() -> None:
+    graph = parse(CALLS)
+    again = replace(graph["rnn/choice"], name="again")
+    written = to_graph_def(replace(graph, nodes=(*graph.nodes, again)))
+    read = from_graph_def(written, inputs=graph.inputs, outputs=graph.outputs)
+    verify(read)
+    assert dict(bodies(read["again"])) == dict(bodies(read["rnn/choice"])), "a function is one Graph, whoever calls it"
+    again_read = from_graph_def(to_graph_def(read), inputs=graph.inputs, outputs=graph.outputs)
+    assert to_text(again_read) == to_text(read)
+    for which in (True, False):
+        (made,) = run_graph(read, {"x": np.float32([1, 2]), "which": np.array(which)})
+        np.testing.assert_array_equal(made, [2, 1] if which else [-1, -2])
+
+
+def test_a_loop_that_tensorflow_drew_computes_the_same() -> None:
+    """Its body calls a function, and branches in there have functions of their own."""
+
+    @tf.function
+    def halved(x: tf.Tensor) -> tf.Tensor:
+        return tf.cond(tf.reduce_sum(x) > 10.0, lambda: x / 2.0, lambda: x / 4.0)
+
+    @tf.function
+    def shrink(x: tf.Tensor) -> tf.Tensor:
+        return tf.while_loop(lambda x: tf.reduce_sum(x) > 1.0, lambda x: [halved(x)], [x])[0]
+
+    drawn = shrink.get_concrete_function(tf.TensorSpec([None], tf.float32, "x")).graph.as_graph_def()
+    graph = from_graph_def(drawn, inputs=["x"], outputs=[Value("Identity")])
+    verify(graph)
+    x = np.float32([30, 50])
+    np.testing.assert_array_equal(run_graph(graph, {"x": x})[0], shrink(x).numpy())
+
+
+def test_a_function_that_is_not_there_is_named() -> None:
+    written = to_graph_def(parse(CALLS))
+    del written.library.function[:]
+    with pytest.raises(InvalidModel, match="rnn_choice_else_branch"):
+        from_graph_def(written)
+
+
 def test_one_graph_is_one_function() -> None:
     graph = parse(CALLS)
     node = graph["rnn/choice"]

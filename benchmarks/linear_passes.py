@@ -3,8 +3,8 @@
     python -m benchmarks.linear_passes [--seconds 2]
 
 Both graphs run in turns in one process with TensorFlow's own optimizer on. The last rows are rewrites that tfopt leaves
-undone because they do not pay: one MatMul and a Split for three that are not split into heads, and a batch norm with nothing linear
-beside it as a product and a sum.
+undone because they do not pay: one MatMul and a Split for three MatMuls whose results are not split into heads, and a
+batch norm with nothing linear beside it as a product and a sum.
 """
 
 from __future__ import annotations

@@ -101,6 +101,15 @@ def test_products_of_rows_stand_before_what_is_fused_with_them(
             np.testing.assert_allclose(made[name], wanted, rtol=0, atol=1e-5 * float(np.max(np.abs(wanted))))
 
 
+def test_query_key_and_value_are_one_product_and_one_transpose(built: Callable[[Builder], Path]) -> None:
+    _, after = exact(built(encoder))
+    (parts,) = after.graph.by_op["Unpack"]
+    assert len(parts.outputs) == 3
+    assert after.graph.producer(parts.inputs[0]).op == "Transpose"
+    assert len(after.graph.by_op["MatMul"]) == 4
+    assert len(after.graph.by_op["Transpose"]) == 2
+
+
 def test_epsilon_is_the_models_own(built: Callable[[Builder], Path], tmp_path: Path) -> None:
     """TensorFlow's own optimizer takes 0.001 in its place where it knows the layer norm."""
     before, after = exact(built(encoder))

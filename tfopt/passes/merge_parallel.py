@@ -6,12 +6,13 @@ from tfopt.ir.graph import Graph, Node
 from tfopt.ir.linear import LINEAR
 from tfopt.passes.base import Finding, Outcome, graph_pass
 from tfopt.passes.concatenated import merge_concatenated
+from tfopt.passes.heads import merge_heads
 from tfopt.passes.summed import merge_summed
 
 
 @graph_pass
 def merge_parallel(graph: Graph) -> Graph | Outcome:
-    """Merge linear layers that read one tensor and whose results are summed or concatenated.
+    """Merge linear layers that read one tensor and whose results are summed, concatenated or split into heads.
 
         %a = Conv2D(%x, %w3x3)
         %b = Conv2D(%x, %w1x1)                        %y = Conv2D(%x, %w3x3_and_w1x1_and_one)
@@ -20,8 +21,10 @@ def merge_parallel(graph: Graph) -> Graph | Outcome:
 
     Summed: convolutions whose windows fit into the largest one's (RepVGG's branches), MatMuls, their biases, and
     the tensor itself, scaled and shifted or not. Concatenated: convolutions and MatMuls of equal geometry next to each
-    other, with the same activation or none. Layers whose results are used apart, such as the query, key and
-    value of attention, stay apart: one MatMul and a Split were no faster (benchmarks/linear_passes.py).
+    other, with the same activation or none. Split into heads: MatMuls whose results are reshaped and transposed
+    alike, such as the query, key and value of attention, become one with one Transpose, whose parts are read in place.
+    Other layers whose results are used apart stay apart: one MatMul and a Split were no faster
+    (benchmarks/linear_passes.py).
 
     Sums of weights are computed in float64 and rounded once.
     """
@@ -29,11 +32,13 @@ def merge_parallel(graph: Graph) -> Graph | Outcome:
     while True:
         summed = merge_summed(graph)
         merged = merge_concatenated(summed.graph)
-        unchanged = merged.graph is graph
-        findings += [f for f in (*summed.findings, *merged.findings) if f.done or unchanged]
+        headed = merge_heads(merged.graph)
+        unchanged = headed.graph is graph
+        told = (*summed.findings, *merged.findings, *headed.findings)
+        findings += [finding for finding in told if finding.done or unchanged]
         if unchanged:
             return Outcome(graph, (*findings, *_apart(graph)))
-        graph = merged.graph
+        graph = headed.graph
 
 
 def _apart(graph: Graph) -> list[Finding]:

@@ -26,7 +26,7 @@ test: $(STAMP)  ## run all tests
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-unit: $(STAMP)  ## run the tests that need no TensorFlow and no server
-	@$(BIN)/python -m pytest -q tests/ir tests/test_recipe.py tests/test_data.py tests/test_fidelity.py tests/store
+	@$(BIN)/python -m pytest -q tests/ir tests/test_recipe.py tests/data tests/fidelity tests/store
 
 check: $(STAMP)  ## lint, format, types, generated docs
 	@$(BIN)/ruff check .

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.data.kinds import kind
 from tfopt.data import Samples, load_samples, rows, split
 from tfopt.data.rows import ChosenRows, Spool
-from tfopt.ir.types import DType, Shape, TensorType
+from tfopt.ir.types import DType
 
-X = {"x": TensorType(DType.FLOAT32, Shape.of(None, 4))}
+X = {"x": kind(DType.FLOAT32, None, 4)}
 
 
 @pytest.fixture

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from tfopt.errors import FidelityError, MissingExtra, UsageError
-from tfopt.evidence import Evidence, gather_evidence
+from tfopt.evidence import Evidence, check_evidence, gather_evidence
 from tfopt.fidelity import Gate, Judgement, check_contract, classifier_output, judge
 from tfopt.fidelity.measurement import Arrays
+from tfopt.formats.model_path import saved_model_file
 from tfopt.ir.graph import Model
 from tfopt.ir.randomness import unseeded
 from tfopt.ledger import LedgerRow
@@ -27,7 +28,7 @@ from tfopt.runtimes.base import SignatureInfo
 from tfopt.store.digest import digest_file, joint_digest, tree_digest
 from tfopt.store.disk import copy_file, writing
 from tfopt.store.manifest import Manifest, write_manifest
-from tfopt.store.output import check_absent, new_directory
+from tfopt.store.output import check_absent, check_parents, new_directory
 from tfopt.store.size import Size, measure_size, model_files
 from tfopt.targets.base import Artifact
 
@@ -124,21 +125,25 @@ def compress(
     that are no classifiers. `seed`, 0 or more, is that of the split and of synthetic samples. The model's own warmup
     requests go along.
 
-    Raises OutputExists, UsageError, the errors of reader, samples, recipe and converters, and Refused (a
+    Raises NotFound, OutputExists, UsageError, the errors of reader, samples, recipe and converters, and Refused (a
     FidelityError) when an artifact breaks the contract or differs by more than allowed, and MissingExtra before the
     work when a package for an artifact is not installed. Nothing is written then.
     """
     source = Path(model)
     steps = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    # All that can be told before TensorFlow is imported, which takes seconds, is told first.
+    saved_model_file(source)
     target = Path(out) if out is not None else default_output(source, steps)
-    _check_arguments(source, target, seed)
-    _check_packages(steps)
+    given, classes = _sources(data), _path(labels)
     gate = Gate.of(max_drop=max_drop, min_cosine=min_cosine)
+    _check_arguments(source, target, seed)
+    check_evidence(given, classes)
+    _check_packages(steps)
     tell(f"reading {source}")
     from tfopt.formats.saved_model import read_saved_model
 
     read = read_saved_model(source)
-    evidence = gather_evidence(source, read, data=_sources(data), labels=_path(labels), signature=signature, seed=seed)
+    evidence = gather_evidence(source, read, data=given, labels=classes, signature=signature, seed=seed)
     result = run_pipeline(read, steps, probe=_probe(evidence), tell=tell)
     return _Writer(source, target, steps, gate, evidence, result, tell).write()
 
@@ -151,6 +156,7 @@ def default_output(model: Path, recipe: Recipe) -> Path:
 
 def _check_arguments(source: Path, target: Path, seed: int) -> None:
     check_absent(target)
+    check_parents(target)
     if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
         hint = "name a place outside of it: the input is never changed"
         raise UsageError("the output lies in the model", where=str(target), hint=hint)

@@ -62,7 +62,7 @@ class UsageError(TfoptError):
 
 
 class InvalidModel(TfoptError):
-    """The input is not a model, or a broken one: missing or corrupt files, a graph that breaks its own rules."""
+    """The input is no model, or a broken one: files of it missing or corrupt, a graph that breaks its own rules."""
 
     code = Code.DATA_LOSS
     exit_code = 3

@@ -14,6 +14,7 @@ from tfopt.data import (
     Samples,
     Split,
     by_signature,
+    check_sources,
     load_labels,
     load_samples,
     split,
@@ -59,7 +60,7 @@ def gather_evidence(
     main = main_signature(model, signature)
     sources = _sources(data, model, main)
     if labels is not None and main not in sources:
-        raise UsageError("--labels needs --data", hint="labels belong to samples")
+        raise _labels_alone()
     inputs = {key: input_types(entry) for key, entry in model.signatures.items()}
     splits: dict[str, Split] = {}
     notes: list[str] = []
@@ -76,6 +77,20 @@ def gather_evidence(
         count = int(splits[main].record["count"])
         true_classes = load_labels(labels, count)[splits[main].held_out_indices]
     return Evidence(main, splits, true_classes, tuple(notes))
+
+
+def check_evidence(data: Sequence[str | Path] | Mapping[str, str | Path] = (), labels: Path | None = None) -> None:
+    """What can be told before the model is read: InvalidSamples for a place where nothing is, UsageError for labels
+    without samples."""
+    check_sources(data.values() if isinstance(data, Mapping) else data, named=not isinstance(data, Mapping))
+    if labels is not None and not data:
+        raise _labels_alone()
+    if labels is not None and not labels.exists():
+        raise InvalidSamples("no such file", where=str(labels))
+
+
+def _labels_alone() -> UsageError:
+    return UsageError("--labels needs --data", hint="labels belong to samples")
 
 
 def _sources(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tfopt.errors import UsageError
+from tfopt.formats.model_path import saved_model_file
 from tfopt.ir.bodies import all_nodes
 from tfopt.ir.text import to_text
 from tfopt.ledger import LedgerRow, findings_by_step
@@ -56,13 +57,14 @@ class Inspection:
 
 
 def inspect_model(path: Path) -> Inspection:
-    """Look at a SavedModel, a version directory, a .tflite or a .onnx file. Raises InvalidModel and the reader's
-    errors."""
+    """Look at a SavedModel, a version directory, a .tflite or a .onnx file. Raises NotFound, InvalidModel and the
+    reader's errors."""
     if path.suffix in _FILES:
         return _inspect_file(path)
     for name in ("model.tflite", "model.onnx"):
         if path.is_dir() and not (path / "saved_model.pb").exists() and (path / name).is_file():
             return _inspect_file(path / name)
+    saved_model_file(path)  # before TensorFlow is imported, which takes seconds
     from tfopt.formats.saved_model import read_saved_model
     from tfopt.pipeline import run_pipeline
     from tfopt.recipe import load_recipe
@@ -85,6 +87,7 @@ def read_graph_text(path: Path) -> str:
     """The graph of a SavedModel as text, weights elided. Raises UsageError for other formats."""
     if path.suffix in _FILES:
         raise UsageError(f"--graph shows a SavedModel's graph, not a {path.suffix} file's", where=str(path))
+    saved_model_file(path)
     from tfopt.formats.saved_model import read_saved_model
 
     return to_text(read_saved_model(path).graph)

@@ -27,6 +27,8 @@ def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_progress_on_a_terminal_shows_any_path(tmp_path: Path) -> None:
+    (tmp_path / "[").mkdir()
+    (tmp_path / "[" / "red]").mkdir()
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "tfopt", "inspect", str(tmp_path / "[/red]")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=follower) as process:
@@ -37,7 +39,7 @@ def test_progress_on_a_terminal_shows_any_path(tmp_path: Path) -> None:
     os.close(leader)
     assert process.returncode == 3, shown
     assert b"reading" in shown
-    assert b"[/red]: does not exist" in shown
+    assert b"[/red]: holds no saved_model.pb" in shown
 
 
 def _read(terminal: int) -> bytes:

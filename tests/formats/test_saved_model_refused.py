@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tests import models
 from tests.formats.edit import edited
-from tfopt.errors import InvalidModel, TfoptError, UnsafeModel, UnsupportedModel
+from tfopt.errors import InvalidModel, NotFound, TfoptError, UnsafeModel, UnsupportedModel
 from tfopt.formats.protos import MetaGraphDef, NodeDef
 from tfopt.formats.saved_model import read_saved_model
 
@@ -46,7 +46,7 @@ def node_of(meta_graph: MetaGraphDef, op: str) -> NodeDef:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    refused(tmp_path / "absent", InvalidModel, f"{tmp_path}/absent: does not exist", A_SAVED_MODEL_IS)
+    refused(tmp_path / "absent", NotFound, f"{tmp_path}/absent: there is no such file", A_SAVED_MODEL_IS)
 
 
 def test_file_instead_of_directory(copied: Built) -> None:

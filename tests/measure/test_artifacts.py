@@ -52,7 +52,7 @@ def test_a_path_that_the_system_refuses(tmp_path: Path) -> None:
 def test_a_base_path_asks_for_a_version(tmp_path: Path) -> None:
     for number in ("9", "10", "2"):
         touch(tmp_path / number / "saved_model.pb")
-    with pytest.raises(InvalidModel, match=r"name a version, such as .*/10$"):
+    with pytest.raises(InvalidModel, match=r"it holds versions, give one: .*/10$"):
         find_artifacts(tmp_path)
 
 

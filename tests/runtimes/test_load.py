@@ -41,7 +41,7 @@ def test_what_is_missing_or_no_model_is_said_with_what_was_expected(tmp_path: Pa
 def test_a_near_miss_is_answered_with_the_path_that_was_meant(tmp_path: Path) -> None:
     (tmp_path / "base" / "9").mkdir(parents=True)
     (tmp_path / "base" / "10").mkdir()
-    with pytest.raises(InvalidModel, match=r"give one of its versions: .*base/10$"):
+    with pytest.raises(InvalidModel, match=r"it holds versions, give one: .*base/10$"):
         open_artifact(tmp_path / "base")
     (tmp_path / "base" / "10" / "model.tflite").write_bytes(b"x")
     with pytest.raises(InvalidModel, match=r"give the file itself: .*10/model\.tflite$"):

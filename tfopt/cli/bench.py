@@ -105,6 +105,10 @@ def bench(
     if json and markdown:
         raise UsageError("--json and --markdown exclude each other")
     _check_mode(compare, bool(server or serve), rate, profile)
+    if out is not None:
+        from tfopt.store.output import check_file
+
+        check_file(out)
     shapes = _shapes(shape)
     if compare:
         result, parts = _compare(models or [], markdown)

@@ -97,11 +97,12 @@ def compress(
     from tfopt.compression import Refused
     from tfopt.compression import compress as run
     from tfopt.report.ledger_table import artifacts_table, findings_text, ledger_table, verdicts_text
-    from tfopt.store.output import check_absent
+    from tfopt.store.output import check_absent, check_file
 
     chosen = _recipe(recipe, quantize, tflite, onnx, prune, prune_scope, prune_block, exclude)
     if save_recipe is not None:
         check_absent(save_recipe)
+        check_file(save_recipe)
     try:
         with progress() as tell:
             result = run(

@@ -1,7 +1,7 @@
 """Samples: what a model is calibrated and judged on."""
 
 from tfopt.data.files import load_labels
-from tfopt.data.loading import load_samples
+from tfopt.data.loading import check_sources, load_samples
 from tfopt.data.requests import warmup_samples
 from tfopt.data.samples import Batching, Samples, batching
 from tfopt.data.source import by_signature
@@ -14,6 +14,7 @@ __all__ = [
     "Split",
     "batching",
     "by_signature",
+    "check_sources",
     "load_labels",
     "load_samples",
     "split",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,11 +13,11 @@ from tfopt.data.collect import collect
 from tfopt.data.examples import are_records, read_examples, read_file
 from tfopt.data.files import UNNAMED, read_arrays
 from tfopt.data.images import IMAGE_OPTIONS, SUFFIXES, image_reader
-from tfopt.data.python_function import call_function, names_function
+from tfopt.data.python_function import call_function, check_module, names_function
 from tfopt.data.requests import join_requests, read_requests
 from tfopt.data.rows import first
 from tfopt.data.samples import Samples, batching
-from tfopt.data.source import Source, parse_source
+from tfopt.data.source import Source, parse_source, split_name
 from tfopt.errors import InvalidSamples
 from tfopt.formats.warmup import is_request
 from tfopt.ir.graph import DEFAULT_SIGNATURE
@@ -55,6 +55,17 @@ def load_samples(
         notes.append(f"the last {count % how.block} are left out, the model takes batches of exactly {how.block}")
     description = "; ".join([f"{count} samples from {parsed.name}", *notes])
     return Samples(arrays, kind, description, how)
+
+
+def check_sources(sources: Iterable[str | Path], *, named: bool = False) -> None:
+    """Raise InvalidSamples where nothing is, as `load_samples` would. With `named`, SIGNATURE= may stand before."""
+    for text in map(str, sources):
+        source = parse_source(split_name(text)[1] if named else text)
+        if _files(source):
+            continue
+        if not names_function(source.place):
+            raise _nothing_there(source)
+        check_module(source.place)
 
 
 def _read(source: Source, inputs: Mapping[str, TensorType], signature: str) -> tuple[Mapping[str, NDArray[Any]], _Kind]:

@@ -29,11 +29,19 @@ def names_function(place: str) -> bool:
     return bool(colon) and function.isidentifier() and (module.endswith(".py") or dotted)
 
 
+def check_module(place: str) -> None:
+    """Raise InvalidSamples when the function's file is not there; a module by its name is looked for when it runs."""
+    module = place.rpartition(":")[0]
+    if module.endswith(".py") and not Path(module).is_file():
+        raise InvalidSamples("no such file", where=module)
+
+
 def call_function(place: str, limit: int | None) -> dict[str, NDArray[Any]]:
     """What the function gives, by input name; one array without a name is called `UNNAMED`.
 
     Raises InvalidSamples for a module or function that is not there, for what it raises, and for what is no samples.
     """
+    check_module(place)
     module, _, name = place.rpartition(":")
     function = _function(module, name, place)
     with _user_code(place):
@@ -60,8 +68,6 @@ def _function(module: str, name: str, place: str) -> Callable[[], Any]:
 
 
 def _from_file(path: Path) -> Any:
-    if not path.is_file():
-        raise InvalidSamples("no such file", where=str(path))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None  # a file whose name ends in .py has both
     module = importlib.util.module_from_spec(spec)

@@ -76,6 +76,13 @@ def parse_source(text: str | Path) -> Source:
     return Source(whole, place, options)
 
 
+def split_name(source: str) -> tuple[str | None, str]:
+    """The signature that stands before a place, or None, and the place. A path that exists is taken as it is."""
+    key, equals, place = source.partition("=")
+    named = bool(equals) and not Path(source).exists() and "," not in key
+    return (key, place) if named else (None, source)
+
+
 def by_signature(sources: Iterable[str | Path], signatures: Collection[str], main: str) -> dict[str, str]:
     """Each source by the signature it is for: `score=scores.npz` for `score`, one without a name for `main`.
 
@@ -83,12 +90,11 @@ def by_signature(sources: Iterable[str | Path], signatures: Collection[str], mai
     """
     found: dict[str, str] = {}
     for source in map(str, sources):
-        key, equals, rest = source.partition("=")
-        named = bool(equals) and not Path(source).exists() and "," not in key
-        if named and key not in signatures:
+        key, place = split_name(source)
+        if key is not None and key not in signatures:
             hint = nearest(key, signatures) or f"signatures: {', '.join(signatures)}"
             raise NotFound(f"the model has no signature {key}", where=f"--data {source}", hint=hint)
-        target, place = (key, rest) if named else (main, source)
+        target = main if key is None else key
         if target in found:
             what = f"two sources of samples for the signature {target}"
             raise UsageError(what, where=f"--data {source}", hint="name a signature: --data SIGNATURE=SOURCE")

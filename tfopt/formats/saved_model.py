@@ -52,9 +52,9 @@ def read_saved_model(path: Path, *, tags: tuple[str, ...] = ("serve",)) -> Model
     """The model at `path`, a SavedModel directory, with the MetaGraph that has exactly these tags.
 
     Inputs are Placeholders named after the input (`image`; `key/image` where a signature other than serving_default
-    has its own). Weights are Const nodes, one a variable. Raises InvalidModel for what is missing, broken or no
-    model at all, UnsupportedModel for what tfopt cannot carry, UnsafeModel for what would touch files or run foreign
-    code, each naming file, or op, node and signature.
+    has its own). Weights are Const nodes, one a variable. Raises NotFound when nothing is there, InvalidModel for what
+    is broken or no model at all, UnsupportedModel for what tfopt cannot carry, UnsafeModel for what would touch files
+    or run foreign code, each naming file, or op, node and signature.
     """
     path = Path(path)
     meta_graph = read_meta_graph(path, tags)

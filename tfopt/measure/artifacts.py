@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from tfopt.errors import InvalidModel, NotFound
+from tfopt.errors import InvalidModel
+from tfopt.formats.model_path import check_there, version_hint
 
 Kind = Literal["saved_model", "tflite", "onnx"]
 TFLITE_NAME: Final = "model.tflite"
 ONNX_NAME: Final = "model.onnx"
 _FILES: Final[dict[str, Kind]] = {".tflite": "tflite", ".onnx": "onnx"}
 _SAVED_MODEL_NAMES: Final = ("saved_model.pb", "saved_model.pbtxt")
+_EXPECTED: Final = "give a SavedModel directory, a .tflite or a .onnx file"
+
+_HOLDS_NONE: Final = f"it holds neither saved_model.pb nor {TFLITE_NAME} nor {ONNX_NAME}"
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,10 @@ def find_artifacts(path: Path) -> list[Found]:
 
 
 def _find(path: Path) -> list[Found]:
-    if not path.exists():
-        raise NotFound("no such file or directory", where=str(path))
+    check_there(path, _EXPECTED)
     if path.is_file():
         if path.suffix not in _FILES:
-            hint = "give a SavedModel directory, a .tflite or a .onnx file"
-            raise InvalidModel("not a model", where=str(path), hint=hint)
+            raise InvalidModel("not a model", where=str(path), hint=_EXPECTED)
         return [Found(path, _FILES[path.suffix])]
     found: list[Found] = []
     if any((path / name).is_file() for name in _SAVED_MODEL_NAMES):
@@ -50,7 +52,7 @@ def _find(path: Path) -> list[Found]:
         if (path / name).is_file():
             found.append(Found(path / name, _FILES[Path(name).suffix]))
     if not found:
-        raise InvalidModel("no model in this directory", where=str(path), hint=_hint(path))
+        raise InvalidModel("no model in this directory", where=str(path), hint=version_hint(path) or _HOLDS_NONE)
     return found
 
 
@@ -70,10 +72,3 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 def _shared(path: Path, others: set[Path], length: int) -> bool:
     whole = length == len(path.parts)
     return not whole and any(other.parts[-length:] == path.parts[-length:] for other in others)
-
-
-def _hint(path: Path) -> str:
-    versions = sorted((entry for entry in path.iterdir() if entry.name.isdecimal()), key=lambda entry: int(entry.name))
-    if versions:
-        return f"name a version, such as {versions[-1]}"
-    return f"it holds neither saved_model.pb nor {TFLITE_NAME} nor {ONNX_NAME}"

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from tfopt.data import check_sources
 from tfopt.errors import UsageError
 from tfopt.measure.artifacts import Found, find_artifacts, short_names
 from tfopt.measure.conditions import complaints, together
@@ -74,6 +75,7 @@ def bench(
     counts = _thread_counts(threads)
     _check(paths, batch_sizes, seconds, precision, processes)
     found = [artifact for path in paths for artifact in find_artifacts(Path(path))]
+    check_sources(() if data is None else [data])  # before any engine is imported, which takes seconds
     names = short_names([artifact.path for artifact in found])
     machine = describe_machine()
     footprints: list[Footprint | None] = [None] * len(found)

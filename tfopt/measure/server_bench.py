@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from tfopt.data import check_sources
 from tfopt.errors import ExecutionError, UsageError
 from tfopt.measure.conditions import Reading, between, complaints
 from tfopt.measure.endpoint import Endpoint, choose_server_signature, parse_endpoint
@@ -69,6 +70,7 @@ def bench_servers(
     Raises UsageError, NotFound, InvalidSamples, MissingExtra (gRPC), RequestError and ServerUnavailable.
     """
     _check(urls, rates, batch_size, seconds, connections)
+    check_sources(() if data is None else [data])
     endpoints = [parse_endpoint(url) for url in urls]
     run = _ServerRun(endpoints, rates, seconds, connections, timeout, seed, tell)
     samples = None if data is None else Path(data)

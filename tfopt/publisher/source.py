@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tfopt.errors import InvalidModel, NotFound, UsageError
+from tfopt.errors import InvalidModel, UsageError
+from tfopt.formats.model_path import check_there
 from tfopt.store import digest_files, is_version_directory, version_number
 from tfopt.store.digest import digest_file
-from tfopt.store.disk import copy_file, copy_tree
+from tfopt.store.disk import copy_file, copy_tree, make_directories
 from tfopt.store.size import model_files
 
 SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
 TFLITE = "model.tflite"
 ONNX = "model.onnx"
+#: What a model that is one file is called in a version.
+_FILES = {".tflite": TFLITE, ".onnx": ONNX}
 
 
 def check_model(model: Path) -> None:
-    """A SavedModel directory, a version directory, or a .tflite file. Raises NotFound, InvalidModel."""
-    if not model.exists():
-        raise NotFound("there is no such file or directory", where=str(model))
-    if model.is_file() and model.suffix == ".tflite":
+    """A SavedModel directory, a version directory, a .tflite or a .onnx file. Raises NotFound, InvalidModel."""
+    expected = "give a SavedModel directory, what `tfopt compress` wrote, a .tflite or a .onnx file"
+    check_there(model, expected)
+    if model.is_file() and model.suffix in _FILES:
         return
-    expected = "give a SavedModel directory, what `tfopt compress` wrote, or a .tflite file"
     if not model.is_dir() or not is_version_directory(model):
         raise InvalidModel("is no model", where=str(model), hint=_versions_hint(model) or expected)
 
@@ -55,11 +57,17 @@ def check_base(base: Path, model: Path, *, named: bool) -> None:
 
 
 def copy_model(model: Path, staged: Path) -> None:
-    """Copy what `check_model` accepted into the empty directory `staged`. Raises InvalidModel, OutputError."""
-    if model.is_file():
-        copy_file(model, staged / TFLITE)
-    else:
+    """Copy what `check_model` accepted into the empty directory `staged`, with the files beside a .onnx file that
+    belong to it, under their own names. Raises InvalidModel, OutputError."""
+    if not model.is_file():
         copy_tree(model, staged)
+        return
+    first, *beside = model_files(model)
+    copy_file(first, staged / _FILES[model.suffix])
+    for file in beside:
+        target = staged / file.relative_to(model.parent)
+        make_directories(target.parent)
+        copy_file(file, target)
 
 
 def artifacts_in(version: Path) -> dict[str, Path]:
@@ -75,6 +83,6 @@ def artifacts_in(version: Path) -> dict[str, Path]:
 def artifact_files(version: Path, kind: str) -> dict[str, str]:
     """SHA-256 by relative path of the files that make up one artifact."""
     if kind == "onnx":
-        return {path.name: digest_file(path) for path in model_files(version / ONNX)}
+        return {path.relative_to(version).as_posix(): digest_file(path) for path in model_files(version / ONNX)}
     parts = (TFLITE,) if kind == "tflite" else (*SAVED_MODEL, "variables", "assets")
     return {name: digest for name, digest in digest_files(version).items() if name.split("/")[0] in parts}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tfopt.errors import InvalidModel, NotFound
+from tfopt.errors import InvalidModel
+from tfopt.formats.model_path import check_there, version_hint
 from tfopt.runtimes.base import Runtime
 
 _EXPECTED = "a SavedModel directory (with saved_model.pb in it), a .tflite or a .onnx file"
@@ -16,8 +17,7 @@ def open_artifact(path: Path, *, threads: int | None = None) -> Runtime:
     `threads`: of the kernels; None leaves it to the engine. Raises NotFound, InvalidModel, UnsupportedModel,
     MissingExtra.
     """
-    if not path.exists():
-        raise NotFound("there is no such file or directory", where=str(path), hint=f"give {_EXPECTED}")
+    check_there(path, f"give {_EXPECTED}")
     if path.is_file() and path.suffix == ".tflite":
         from tfopt.runtimes.litert import LiteRTRuntime
 
@@ -37,7 +37,4 @@ def _hint(path: Path) -> str:
     files = [*sorted(path.glob("*.tflite")), *sorted(path.glob("*.onnx"))] if path.is_dir() else []
     if files:
         return f"give the file itself: {files[0]}"
-    versions = [entry for entry in path.iterdir() if entry.name.isdigit()] if path.is_dir() else []
-    if versions:
-        return f"give one of its versions: {max(versions, key=lambda entry: int(entry.name))}"
-    return f"expected {_EXPECTED}"
+    return version_hint(path) or f"expected {_EXPECTED}"

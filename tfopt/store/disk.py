@@ -21,6 +21,8 @@ _HINTS = {
     errno.EACCES: "choose a place that you may write to",
     errno.EPERM: "choose a place that you may write to",
     errno.ENOTDIR: "a part of this path is a file",
+    errno.EISDIR: "name a file in it",
+    errno.ENOENT: "make the directory first, or name another place",
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +19,29 @@ def check_absent(out: Path) -> None:
     """Raise OutputExists when something is at `out`."""
     if out.exists() or out.is_symlink():
         raise OutputExists("is there already", where=str(out), hint="name another output, or remove it first")
+
+
+def check_parents(out: Path) -> None:
+    """Raise OutputError when no directory can be made at `out`, so that it is told before the work for it."""
+    _check_writable(out, next(parent for parent in out.absolute().parents if parent.exists()))
+
+
+def check_file(path: Path) -> None:
+    """Raise OutputError when no file can be written at `path`, so that it is told before the work for it."""
+    with writing(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not path.absolute().parent.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    _check_writable(path, path.absolute().parent)
+
+
+def _check_writable(path: Path, directory: Path) -> None:
+    with writing(path):
+        if not directory.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
 @contextmanager

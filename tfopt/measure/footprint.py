@@ -10,8 +10,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import resource
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 
 from tfopt.formats.warmup import WarmupRequest, read_warmup, write_warmup
 from tfopt.measure.process import answer, run_process
+from tfopt.processes import peak_resident_bytes, resident_bytes
 from tfopt.store.size import model_files
 
 #: Runs before the memory is read: the second makes room that the first did not need (TensorFlow optimises after one).
@@ -132,37 +131,12 @@ def measure_footprint(
         return Footprint(**run_process("tfopt.measure.footprint", folder, where=str(path)))
 
 
-def resident_bytes() -> int | None:
-    """Resident memory of this process now, counted page by page (man 5 proc_pid_smaps); None without /proc.
-
-    Resident and not proportional (PSS): a file that the measuring process has mapped too would count half.
-    """
-    rollup = Path("/proc/self/smaps_rollup")
-    return _kilobytes(rollup.read_text(), "Rss:") if rollup.exists() else None
-
-
-def peak_resident_bytes() -> int | None:
-    """The most memory that was ever resident in this process."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return _kilobytes(status.read_text(), "VmHWM:")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else None
-
-
 def read_bytes() -> int | None:
     """What this process has read from disks so far (man 5 proc_pid_io); None where the system does not tell."""
     io = Path("/proc/self/io")
     if not io.exists():
         return None
     return next((int(line.split()[1]) for line in io.read_text().splitlines() if line.startswith("read_bytes:")), None)
-
-
-def _kilobytes(text: str, key: str) -> int | None:
-    for line in text.splitlines():
-        if line.startswith(key):
-            return int(line.split()[1]) * 1024
-    return None
 
 
 def _measure_here(folder: Path) -> dict[str, Any]:

@@ -7,14 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tfopt import errors
 from tfopt.errors import InvalidModel, TfoptError
+from tfopt.processes import import_path, lifeline
 from tfopt.publisher.task import Outcome, Task
 
 # What a server would not have set cannot help or break the model.
@@ -29,7 +29,7 @@ def run_rehearsal(task: Task, shown: Path, timeout: float) -> Outcome:
 
     Raises the rehearsal's error, and InvalidModel when its process crashed or took more than `timeout` seconds.
     """
-    with _lifeline() as stdin:
+    with lifeline() as stdin:
         try:
             done = subprocess.run(
                 [sys.executable, "-m", "tfopt.publisher.rehearsal", json.dumps(asdict(task))],
@@ -51,21 +51,9 @@ def run_rehearsal(task: Task, shown: Path, timeout: float) -> Outcome:
     return Outcome(**answer)
 
 
-@contextmanager
-def _lifeline() -> Iterator[int]:
-    """The reading end of a pipe whose writing end closes with this process, so that the child can end with it."""
-    reading, writing = os.pipe()
-    try:
-        yield reading
-    finally:
-        os.close(reading)
-        os.close(writing)
-
-
 def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    # The child must find the same packages, wherever it is started.
-    return {**kept, "PYTHONPATH": os.pathsep.join(path for path in sys.path if Path(path).is_absolute())}
+    return {**kept, "PYTHONPATH": import_path()}
 
 
 def _last_words(status: int, stderr: bytes) -> str:

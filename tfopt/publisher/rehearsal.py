@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -20,13 +19,14 @@ from numpy.typing import NDArray
 
 from tfopt.errors import ExecutionError, FidelityError, InvalidModel, TfoptError
 from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, read_warmup, write_warmup
+from tfopt.processes import end_with_parent
 from tfopt.publisher.requests import Requests, choose_requests
 from tfopt.publisher.source import ONNX, TFLITE, artifacts_in
 from tfopt.publisher.task import Outcome, Task
 from tfopt.runtimes.base import Runtime
 from tfopt.runtimes.load import open_artifact
 
-_CALLED = {"saved_model": "SavedModel", "tflite": TFLITE, "onnx": ONNX}
+_CALLED = {"saved_model": "the SavedModel", "tflite": TFLITE, "onnx": ONNX}
 Outputs = Mapping[str, NDArray[Any]]
 
 
@@ -46,7 +46,7 @@ def rehearse(task: Task) -> Outcome:
         chosen = choose_requests(version, first, task.name, None if task.data is None else Path(task.data), task.warmup)
         requests = _settle(version, chosen, task.warmup)
         expected = [_answer(first, request, number) for number, request in enumerate(requests, 1)]
-        ran = {kind: _replay(runtime, requests, expected) for kind, runtime in runtimes.items()}
+        ran = {kind: _replay(runtime, requests, expected, first.kind) for kind, runtime in runtimes.items()}
         signatures = {key: info.as_dict() for key, info in first.signatures.items()}
     return Outcome(signatures, ran, chosen.samples, chosen.notes)
 
@@ -69,12 +69,13 @@ def _answer(runtime: Runtime, request: WarmupRequest, number: int) -> Outputs:
         raise InvalidModel(what, where=_CALLED[runtime.kind], hint=error.hint) from error
 
 
-def _replay(runtime: Runtime, requests: list[WarmupRequest], expected: list[Outputs]) -> int:
-    """Run what the artifact has a signature for; gives how many that were."""
+def _replay(runtime: Runtime, requests: list[WarmupRequest], expected: list[Outputs], first: str) -> int:
+    """Run what the artifact has a signature for; gives how many that were. `first` is the kind that was to expect."""
     ran = 0
     for number, (request, wanted) in enumerate(zip(requests, expected, strict=True), 1):
         if request.signature in runtime.signatures:
-            _check_form(_CALLED[runtime.kind], request.signature, _answer(runtime, request, number), wanted)
+            names = _CALLED[runtime.kind], _CALLED[first]
+            _check_form(names, request.signature, _answer(runtime, request, number), wanted)
             ran += 1
     if not ran:
         have = ", ".join(sorted(runtime.signatures)) or "none"
@@ -84,11 +85,11 @@ def _replay(runtime: Runtime, requests: list[WarmupRequest], expected: list[Outp
     return ran
 
 
-def _check_form(name: str, signature: str, given: Outputs, wanted: Outputs) -> None:
+def _check_form(names: tuple[str, str], signature: str, given: Outputs, wanted: Outputs) -> None:
     """Raise FidelityError unless names, dtypes and shapes of the outputs are the first artifact's."""
     form, wanted_form = _form(given), _form(wanted)
     if form != wanted_form:
-        what = f"{name} answers with {form}, the SavedModel with {wanted_form}"
+        what = f"{names[0]} answers with {form}, {names[1]} with {wanted_form}"
         raise FidelityError(what, where=f"signature {signature}", hint="make both from the same model")
 
 
@@ -101,7 +102,7 @@ def main() -> int:
     """Print what became of the task in argv as JSON; everything that libraries print goes to stderr."""
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    threading.Thread(target=_end_with_the_publisher, daemon=True).start()
+    end_with_parent()
     try:
         result = asdict(rehearse(Task(**json.loads(sys.argv[1]))))
     except TfoptError as error:
@@ -110,12 +111,6 @@ def main() -> int:
     with answer:
         json.dump(result, answer)
     return 0
-
-
-def _end_with_the_publisher() -> None:
-    """stdin is a pipe that the publisher never writes to: its end is the publisher's."""
-    os.read(0, 1)
-    os._exit(1)
 
 
 if __name__ == "__main__":

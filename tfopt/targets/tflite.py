@@ -55,7 +55,8 @@ def write_tflite(
         # All weights as constants: the converter would turn variables into state of the file.
         write_saved_model(model, Path(scratch, "model"), variables_over=None)
         converted, finished = _convert(model, Path(scratch), keys, precision, sparse, samples, timeout)
-    tell(f"converted to TFLite {precision} with {finished.peak_bytes / 1e9:.1f} GB of memory at the peak")
+    held = "" if finished.peak_bytes is None else f" with {finished.peak_bytes / 1e9:.1f} GB of memory at the peak"
+    tell(f"converted to TFLite {precision}{held}")
     content = with_aliases(converted, aliases)
     check_names(content, model)
     with writing(path), path.open("xb") as file:

@@ -106,9 +106,9 @@ def _calls(calibration: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, 
 
 
 def main() -> None:
-    from tfopt.targets.child import end_with_the_parent
+    from tfopt.processes import end_with_parent
 
-    end_with_the_parent()
+    end_with_parent()
     convert(Task(**json.loads(sys.argv[1])))
 
 

@@ -24,6 +24,7 @@ from tfopt.data import (
 from tfopt.errors import InvalidSamples, NotFound, UsageError, nearest
 from tfopt.ir.graph import DEFAULT_SIGNATURE, Model, Signature
 from tfopt.ir.types import TensorType
+from tfopt.words import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +134,10 @@ def _own_samples(path: Path, key: str, inputs: Mapping[str, TensorType], seed: i
         chosen = split(recorded, seed=seed)
     except InvalidSamples as error:
         return split(samples, seed=seed), f"{note}; its warmup requests cannot be used: {error.what}"
-    return chosen, f"signature {key}: calibrated and judged on {recorded.count} examples of its own warmup requests"
+    return (
+        chosen,
+        f"signature {key}: calibrated and judged on {counted(recorded.count, 'example')} of its own warmup requests",
+    )
 
 
 def _synthetic(key: str, inputs: Mapping[str, TensorType], seed: int) -> tuple[Samples, str]:

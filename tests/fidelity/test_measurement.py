@@ -57,5 +57,5 @@ def test_labels_that_do_not_fit() -> None:
         measure({"y": f32([1])}, {"y": f32([1])}, labels=np.array([0]))
     with pytest.raises(InvalidSamples, match="label 2, but the model has 2 classes"):
         measure({"y": SCORES}, {"y": SCORES}, labels=np.array([0, 2]))
-    with pytest.raises(InvalidSamples, match="1 labels for 2 samples"):
+    with pytest.raises(InvalidSamples, match="1 label for 2 samples"):
         measure({"y": SCORES}, {"y": SCORES}, labels=np.array([0]))

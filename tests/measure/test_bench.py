@@ -147,7 +147,7 @@ def test_samples_from_a_file(built: Built, tmp_path: Path) -> None:
     assert result.inputs.source == "file"
     assert result.inputs.shapes == {"image": (2, 8, 8, 3)}
     assert not any("synthetic" in warning for warning in result.warnings)
-    assert any("3 samples are fewer than a batch of 4" in warning for warning in result.warnings)
+    assert any("3 samples, fewer than a batch of 4" in warning for warning in result.warnings)
 
 
 def test_the_models_own_warmup_records_come_before_synthetic_samples(built: Built, tmp_path: Path) -> None:

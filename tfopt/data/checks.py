@@ -15,6 +15,7 @@ from tfopt.data.samples import Arrays, Batching, samples_shape
 from tfopt.errors import InvalidSamples
 from tfopt.formats.numpy_types import array_dtype
 from tfopt.ir.types import DType, TensorType
+from tfopt.words import counted
 
 #: Elements looked at in one go, so that a mapped file is never held in memory whole.
 _CHUNK = 1 << 22
@@ -170,7 +171,9 @@ def _check_counts(arrays: Arrays, how: Batching, where: str) -> None:
         if count == 0:
             raise InvalidSamples("there is not one sample in it", where=where, hint="give a few hundred if you can")
         if count < how.block:
-            raise InvalidSamples(f"{count} samples, but the model takes batches of exactly {how.block}", where=where)
+            raise InvalidSamples(
+                f"{counted(count, 'sample')}, but the model takes batches of exactly {how.block}", where=where
+            )
 
 
 def _check_finite(name: str, array: NDArray[Any], where: str) -> None:

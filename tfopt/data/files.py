@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tfopt.data.rows import Spool
 from tfopt.errors import InvalidSamples
+from tfopt.words import counted
 
 _NPY = b"\x93NUMPY"
 _ZIP = b"PK"
@@ -47,7 +48,9 @@ def load_labels(path: Path, count: int) -> NDArray[np.int64]:
             hint="labels.argmax(-1) makes class numbers of one-hot rows",
         )
     if len(labels) != count:
-        raise InvalidSamples(f"{len(labels)} labels for {count} samples", where=where, hint="give one per sample")
+        raise InvalidSamples(
+            f"{counted(len(labels), 'label')} for {counted(count, 'sample')}", where=where, hint="give one per sample"
+        )
     if count and np.min(labels) < 0:
         raise InvalidSamples(f"label {np.min(labels)} at [{np.argmin(labels)}] is negative", where=where)
     return labels.astype(np.int64)

@@ -22,6 +22,7 @@ from tfopt.errors import InvalidSamples
 from tfopt.formats.warmup import is_request
 from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.ir.types import TensorType
+from tfopt.words import counted
 
 _Kind = Literal["file", "function", "warmup", "synthetic"]
 
@@ -53,7 +54,7 @@ def load_samples(
     notes = [f"{name} rounded from {named[name].dtype}" for name in arrays if _rounded(named[name], arrays[name])]
     if count % how.block:
         notes.append(f"the last {count % how.block} are left out, the model takes batches of exactly {how.block}")
-    description = "; ".join([f"{count} samples from {parsed.name}", *notes])
+    description = "; ".join([f"{counted(count, 'sample')} from {parsed.name}", *notes])
     return Samples(arrays, kind, description, how)
 
 

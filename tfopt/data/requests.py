@@ -14,6 +14,7 @@ from tfopt.data.checks import check_names, checked
 from tfopt.data.samples import Arrays, Batching, Samples, batching
 from tfopt.formats.warmup import WARMUP_PATH, read_warmup
 from tfopt.ir.types import TensorType
+from tfopt.words import counted
 
 
 def warmup_samples(path: Path, signature: str, inputs: Mapping[str, TensorType]) -> Samples | None:
@@ -30,7 +31,7 @@ def warmup_samples(path: Path, signature: str, inputs: Mapping[str, TensorType])
     how = batching(inputs)
     arrays = checked(joined, inputs, how, where=str(file))
     count = len(next(iter(arrays.values()), ()))
-    description = f"{count} samples from {used} of the model's {len(requests)} warmup requests"
+    description = f"{counted(count, 'sample')} from {used} of the model's {counted(len(requests), 'warmup request')}"
     return Samples(arrays, "warmup", description, how)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tfopt.data.samples import Samples
 from tfopt.errors import InvalidSamples
+from tfopt.words import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,5 +119,6 @@ def _indivisible(samples: Samples, blocks: int, block: int) -> InvalidSamples:
         )
     needed = f"{2 * block} samples, the model takes batches of exactly {block}" if block > 1 else "two samples"
     return InvalidSamples(
-        f"{samples.count} sample(s) cannot be split into calibration and held-out ones", hint=f"give at least {needed}"
+        f"{counted(samples.count, 'sample')} cannot be split into calibration and held-out ones",
+        hint=f"give at least {needed}",
     )

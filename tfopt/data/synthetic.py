@@ -12,6 +12,7 @@ from tfopt.data.samples import Samples, batching, samples_shape
 from tfopt.errors import InvalidSamples
 from tfopt.formats.numpy_types import array_dtype
 from tfopt.ir.types import DType, TensorType
+from tfopt.words import counted
 
 #: An index into any table: token types, of which there are often two, and masks stand beside token ids.
 _LARGEST_INTEGER = 1
@@ -34,7 +35,7 @@ def synthetic_samples(
         row = (samples_shape(name, kind, how).dims or (None,))[1:]
         shape = (count, *(unknown_dim if dim is None else dim for dim in row))
         arrays[name] = _draw(random, name, kind.dtype, shape)
-    return Samples(arrays, "synthetic", f"{count} synthetic samples: random numbers, no real data", how)
+    return Samples(arrays, "synthetic", f"{counted(count, 'synthetic sample')}: random numbers, no real data", how)
 
 
 def _draw(random: np.random.Generator, name: str, dtype: DType, shape: tuple[int, ...]) -> NDArray[Any]:

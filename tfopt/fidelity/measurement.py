@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tfopt.errors import InvalidSamples, UsageError
 from tfopt.fidelity.bounds import drop_at_most, share_at_least
 from tfopt.fidelity.metrics import OutputFidelity, compare, is_scores
+from tfopt.words import counted
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
@@ -153,7 +154,7 @@ def predicted(array: NDArray[Any]) -> NDArray[np.int64]:
 
 def _check_labels(labels: NDArray[np.int64], output: NDArray[Any]) -> None:
     if len(labels) != len(output):
-        raise InvalidSamples(f"{len(labels)} labels for {len(output)} samples")
+        raise InvalidSamples(f"{counted(len(labels), 'label')} for {counted(len(output), 'sample')}")
     if is_scores(output) and labels.size and np.max(labels) >= output.shape[1]:
         raise InvalidSamples(
             f"label {np.max(labels)}, but the model has {output.shape[1]} classes", hint="classes count from 0"

@@ -24,6 +24,7 @@ from tfopt.measure.timing import MIN_ROUNDS
 from tfopt.measure.values import ArtifactReport, Inputs, Report, Setting, Timing
 from tfopt.measure.worker import Job, Measured, measure_here, measure_in_process, opened_artifacts
 from tfopt.store.size import measure_size
+from tfopt.words import counted
 
 #: Hears in a few words what is being done now.
 Tell = Callable[[str], None]
@@ -81,7 +82,7 @@ def bench(
     footprints: list[Footprint | None] = [None] * len(found)
     runs: list[_Run] = []
     for count in counts:
-        where = f"{count} threads: " if len(counts) > 1 else ""
+        where = f"{counted(count, 'thread')}: " if len(counts) > 1 else ""
         run = _Run(found, names, count, seconds, precision, processes, seed, _prefixed(tell, where))
         with opened_artifacts([each.path for each in found], names, threads=count, seed=seed, tell=run.tell) as opened:
             if not runs:
@@ -189,7 +190,7 @@ class _Run:
     def warnings(self) -> list[str]:
         found: list[str] = []
         for setting in self.settings():
-            where = f"{setting.threads} threads, batch {setting.batch_size}"
+            where = f"{counted(setting.threads, 'thread')}, batch {setting.batch_size}"
             found += [
                 f"{where}: {name} was still getting faster when its warm-up ended; give it more --seconds"
                 for name, timing in zip(self._names, self._at(setting.batch_size), strict=True)

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from tfopt.words import counted
+
 #: More cores than this in other hands, on average, and the times are told with a warning.
 BUSY_CORES: Final = 0.2
 #: More than this share of the time without the processor, by a limit or by the hypervisor, and they are too.
@@ -127,7 +129,7 @@ def complaints(conditions: Conditions, cores: int) -> list[str]:
     if conditions.throttled is not None and conditions.throttled > LOST_SHARE * conditions.seconds:
         found.append(f"a CPU limit (cgroup) held the process back for {conditions.throttled:.1f} s")
     if conditions.overheated:
-        found.append(f"the processor slowed itself down {conditions.overheated} times (heat)")
+        found.append(f"the processor slowed itself down {counted(conditions.overheated, 'time')} (heat)")
     if conditions.megahertz is not None:
         low, high = conditions.megahertz
         if low < (1 - CLOCK_CHANGE) * high:

@@ -15,6 +15,7 @@ from tfopt.errors import NotFound, UsageError, nearest
 from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.ir.types import Shape, TensorType
 from tfopt.runtimes.base import Runtime
+from tfopt.words import counted
 
 #: Other inputs each round, since the time of some models depends on them; few, so that all stay in memory.
 MAX_BATCHES: Final = 8
@@ -56,7 +57,9 @@ def plan_inputs(
     types = narrow(common_inputs(chosen, opened), shapes)
     samples, notes = gather_samples(opened, chosen, types, data, max(SYNTHETIC_EXAMPLES, *batch_sizes))
     if samples.count < max(batch_sizes):
-        notes.append(f"{samples.count} samples are fewer than a batch of {max(batch_sizes)}: some are in it repeatedly")
+        notes.append(
+            f"{counted(samples.count, 'sample')}, fewer than a batch of {max(batch_sizes)}: some are in it repeatedly"
+        )
     batches = {size: make_batches(samples, size) for size in batch_sizes}
     return Plan(chosen, samples, batches, tuple(notes))
 

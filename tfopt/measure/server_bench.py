@@ -22,6 +22,7 @@ from tfopt.measure.series import as_speedup, percentiles, pooled
 from tfopt.measure.server_values import Point, Served, ServerReport
 from tfopt.measure.timing import without_garbage_collection
 from tfopt.measure.values import Inputs
+from tfopt.words import counted
 
 #: Hears in a few words what is being done now.
 Tell = Callable[[str], None]
@@ -166,7 +167,7 @@ class _ServerRun:
         self, number: int, rate: float, channels: Sequence[Channel], requests: Sequence[Sequence[bytes]]
     ) -> list[Point]:
         """All servers at one rate, in turns, each stretch with the same arrivals."""
-        self._tell(f"{rate:g} requests per second")
+        self._tell(f"{rate:g}/s")
         order = list(range(len(channels)))
         random = Random(self._seed)
         traces: list[list[Trace]] = [[] for _ in channels]
@@ -243,7 +244,7 @@ def load_warnings(servers: Sequence[Served]) -> list[str]:
         for point in server.points:
             if point.errors:
                 told = ", ".join(f"{count} x {code}" for code, count in point.errors.items())
-                of = f"of {point.requests} requests; latencies are of the others"
+                of = f"of {counted(point.requests, 'request')}; latencies are of the others"
                 found.append(f"{server.url} at {point.rate:g}/s: {told} {of}")
         if late := [point for point in server.points if _in_the_way(point)]:
             worst, cores = max(point.late for point in late) * 1000, max(point.cores for point in late)

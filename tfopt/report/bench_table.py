@@ -12,6 +12,7 @@ from tfopt.measure.machine import Machine
 from tfopt.measure.series import CONFIDENCE, Speedup
 from tfopt.measure.values import Report, Setting, Timing
 from tfopt.report.units import change, size
+from tfopt.words import counted
 
 ENGINES = {"saved_model": "TensorFlow", "tflite": "LiteRT", "onnx": "ONNX Runtime"}
 
@@ -99,7 +100,8 @@ def table_of(name: str, second: str, *figures: str) -> Table:
 def _circumstances(report: Report) -> list[str]:
     shapes = ", ".join(f"{name} {list(shape)}" for name, shape in report.inputs.shapes.items())
     load = "" if report.machine.load is None else f"; load average before: {report.machine.load:.2f}"
-    threads = ", ".join(map(str, report.threads)) + (" thread" if [*report.threads] == [1] else " threads")
+    *others, last = report.threads
+    threads = ", ".join([*map(str, others), counted(last, "thread") if not others else f"{last} threads"])
     return [
         f"signature {report.signature}, {shapes or 'no inputs'}: {report.inputs.description}",
         f"{threads} each, in turns, up to {report.seconds:g} s per artifact and batch size{load}",
@@ -109,10 +111,10 @@ def _circumstances(report: Report) -> list[str]:
 
 def _ending(setting: Setting, several: bool) -> str:
     """Why measuring ended, and how sure it was then."""
-    where = f"{setting.threads} threads, batch {setting.batch_size}: " if several else ""
-    processes = len(setting.yardstick)
+    where = f"{counted(setting.threads, 'thread')}, batch {setting.batch_size}: " if several else ""
+    processes = counted(len(setting.yardstick), "process", "processes")
     why = "tight enough" if setting.ended == "precise" else "the time was up"
-    return f"{where}±{setting.precision:.1%} after {processes} processes: {why}"
+    return f"{where}±{setting.precision:.1%} after {processes}: {why}"
 
 
 def _footprint(here: Footprint | None, base: Footprint | None) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from rich.table import Table
 from tfopt.measure.series import CONFIDENCE
 from tfopt.measure.server_values import Point, ServerReport
 from tfopt.report.bench_table import as_markdown, machine_text, milliseconds, speedup_cells, table_of
+from tfopt.words import counted
 
 
 def server_tables(report: ServerReport, *, markdown: bool = False) -> Iterator[Table | str]:
@@ -46,7 +47,7 @@ def _circumstances(report: ServerReport) -> list[str]:
     return [
         f"signature {report.signature}, {shapes or 'no inputs'}: {report.inputs.description}",
         f"open loop, Poisson arrivals (seed {report.seed}), {report.seconds:g} s per server and rate, "
-        f"at most {report.connections} requests under way; latency counts from the intended arrival",
+        f"at most {counted(report.connections, 'request')} under way; latency counts from the intended arrival",
     ]
 
 

@@ -27,6 +27,7 @@ from tfopt.ir import DType, Model, TensorType
 from tfopt.ir.bodies import all_nodes
 from tfopt.runtimes.base import Closing, SignatureInfo, TensorInfo, arguments, find_signature, signatures_of
 from tfopt.runtimes.weights_aside import import_graph
+from tfopt.words import counted
 
 # oneDNN's kernels of these ops end the whole process ("Check failed: index >= 0") when their input has too few
 # dimensions, where other ops answer with an error.
@@ -209,7 +210,8 @@ def _check_ranks(info: SignatureInfo, values: Mapping[str, NDArray[Any]]) -> Non
         expected = info.inputs[name].type
         if expected.shape.rank not in (None, value.ndim):
             raise ExecutionError(
-                f"the input {name} has {value.ndim} dimension(s), shape {list(value.shape)}", hint=f"it is {expected}"
+                f"the input {name} has {counted(value.ndim, 'dimension')}, shape {list(value.shape)}",
+                hint=f"it is {expected}",
             )
 
 

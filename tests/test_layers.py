@@ -18,7 +18,7 @@ LEVELS = [
     {"passes", "formats", "store", "data", "client"},
     {"recipe", "targets", "runtimes"},
     {"evidence", "ledger", "fidelity"},
-    {"pipeline"},
+    {"pipeline", "advice"},
     {"compression", "inspection", "measure", "publisher", "serve"},
     {"report"},
     {"demo"},

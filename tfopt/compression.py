@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tfopt.advice import advice
 from tfopt.errors import FidelityError, MissingExtra, UsageError
 from tfopt.evidence import Evidence, check_evidence, gather_evidence
 from tfopt.fidelity import Gate, Judgement, check_contract, classifier_output, judge
@@ -290,7 +291,7 @@ class _Writer:
             key: self._judge(key, expected[key], outputs[key], exact, contract[key].method_name) for key in outputs
         }
         for key, judgement in judgements.items():
-            self._require(judgement, key, f"{artifact.kind}, signature {key}")
+            self._require(judgement, key, artifact.kind, exact)
         return WrittenArtifact(
             kind=artifact.kind,
             path="." if artifact.path == directory else artifact.path.relative_to(directory).as_posix(),
@@ -301,17 +302,27 @@ class _Writer:
             judgements=judgements,
         )
 
-    def _require(self, judgement: Judgement, key: str, where: str) -> None:
-        try:
-            judgement.require(where=where)
-        except FidelityError as error:
-            graph, outputs = self.result.model.graph, self.result.model.signatures[key].outputs.values()
-            drawn = next(unseeded(graph, (graph.outputs[entry.position].node for entry in outputs)), None)
-            if drawn is None:
-                raise
-            what = f"{error.what}; {drawn.op} {drawn.name} draws random numbers, so that no two runs agree"
+    def _require(self, judgement: Judgement, key: str, kind: str, exact: bool) -> None:
+        if judgement.passed:
+            return
+        where, reasons = f"{kind}, signature {key}", "; ".join(judgement.reasons)
+        graph, outputs = self.result.model.graph, self.result.model.signatures[key].outputs.values()
+        drawn = next(unseeded(graph, (graph.outputs[entry.position].node for entry in outputs)), None)
+        if drawn is not None:
+            what = f"{reasons}; {drawn.op} {drawn.name} draws random numbers, so that no two runs agree"
             hint = "give the operation a seed, or export the model without it"
-            raise FidelityError(what, where=where, hint=hint) from error
+            raise FidelityError(what, where=where, hint=hint)
+        judgement.require(
+            where,
+            advice(
+                judgement,
+                exact=exact,
+                kind=kind,
+                recipe=self.recipe,
+                ledger=self.result.ledger,
+                samples=self.evidence.splits[key],
+            ),
+        )
 
     def _judge(self, key: str, expected: Arrays, found: Arrays, exact: bool, method_name: str) -> Judgement:
         # The limits hold for every signature that they suit; labels belong to samples, so to whoever shares them.

@@ -27,7 +27,13 @@ def test_a_lossy_classifier_may_lose_one_point_by_default() -> None:
     with pytest.raises(FidelityError) as caught:
         lost.require("model.tflite")
     message = str(caught.value)
-    for part in ("model.tflite", "98.50%", "200 samples", "1.50 points lost, 1 allowed", "95% confidence"):
+    for part in (
+        "model.tflite",
+        "98.50%",
+        "200 samples",
+        "1.50 points lost, 1 allowed, 0.50 too many",
+        "95% confidence",
+    ):
         assert part in message
 
 
@@ -55,7 +61,12 @@ def test_other_models_keep_their_direction() -> None:
     assert judge(before, {"y": near}, exact=False).passed
     refused = judge(before, {"y": far}, exact=False)
     assert not refused.passed
-    for part in ("cosine similarity of output 'y' is 0.8729", "50 samples", "0.99 wanted", "94.2% of inputs"):
+    for part in (
+        "cosine similarity of output 'y' is 0.8729",
+        "50 samples",
+        "0.99 wanted, 0.12 too low",
+        "94.2% of inputs",
+    ):
         assert part in refused.reasons[0]
     assert judge(before, {"y": far}, Gate.of(min_cosine=0.8), exact=False).passed
 
@@ -76,7 +87,7 @@ def test_an_exact_result_differs_by_rounding_only() -> None:
     assert judge(scores(10), rounding, exact=True).passed
     refused = judge(scores(10), real, exact=True)
     assert not refused.passed
-    assert "0.0002 of its largest value on 10 samples, 0.0001 allowed" in refused.reasons[0]
+    assert "0.0002 of its largest value on 10 samples, 0.0001 allowed, this is 2 times that" in refused.reasons[0]
     assert judge(scores(10), real, exact=False).passed
 
 
@@ -111,7 +122,32 @@ def test_new_nans_are_refused_whatever_the_limits() -> None:
     broken["y"][3, 1] = nan
     refused = judge(scores(100), broken, Gate.of(max_drop=100, min_cosine=0), exact=False)
     assert not refused.passed
-    assert "1 value(s) of output 'y' are NaN or infinite" in refused.reasons[0]
+    assert "1 value is NaN or infinite of output 'y'" in refused.reasons[0]
+
+
+def test_a_refusal_knows_the_flag_that_would_allow_it() -> None:
+    lost = judge(scores(300), scores(300, 4), exact=False)  # 1.333... points, rounded up
+    assert lost.widened == "--max-drop 1.34"
+    assert judge(scores(300), scores(300, 4), Gate.of(max_drop=1.34), exact=False).passed
+    rows = {"y": np.ones((50, 3, 2), np.float32)}
+    turned = {"y": rows["y"].copy()}
+    turned["y"][:, 0, 0] = 3.0
+    far = judge(rows, turned, exact=False)
+    assert far.widened == "--min-cosine 0.8728"
+    assert judge(rows, turned, Gate.of(min_cosine=0.8728), exact=False).passed
+    both = judge(scores(100), scores(100, 10), Gate.of(max_drop=1, min_cosine=0.999), exact=False)
+    assert both.widened == "--max-drop 10 --min-cosine 0.98"
+    words = {"w": np.array([b"a", b"b"], object)}
+    assert judge(words, {"w": np.array([b"a", b"x"], object)}, exact=False).widened == "--min-cosine 0.5"
+
+
+def test_no_flag_allows_what_is_broken_or_was_to_be_exact() -> None:
+    assert judge(scores(10), scores(10), exact=False).widened is None
+    assert judge(scores(10), {"y": scores(10)["y"] * np.float32(1.01)}, exact=True).widened is None
+    assert judge(scores(10), {"y": -scores(10)["y"]}, Gate.of(min_cosine=0.5), exact=False).widened is None
+    broken = scores(10)
+    broken["y"][3, 1] = nan
+    assert judge(scores(10), broken, exact=False).widened is None
 
 
 def test_a_judgement_as_json() -> None:

@@ -1,10 +1,10 @@
-"""The gate: is what was measured good enough? Every refusal says measured value, limit, samples and bound."""
+"""The gate: is what was measured good enough? Every refusal says measured value, limit, excess, samples and bound."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from math import isfinite
+from math import ceil, floor, isfinite
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from tfopt.errors import FidelityError, UsageError
 from tfopt.fidelity.bounds import CONFIDENCE, share_at_least
 from tfopt.fidelity.measurement import WHAT_IS_A_CLASSIFIER, Arrays, Fidelity, classifier_output, measure
 from tfopt.fidelity.metrics import OutputFidelity
+from tfopt.words import counted
 
 #: An exact recipe may only change the order of float32 arithmetic (unit roundoff 6e-8). Through some hundred layers
 #: that grows to about 1e-6 of the largest output, 1e-5 in a badly conditioned model; the narrowest real change, to
@@ -28,6 +29,9 @@ DEFAULT_MAX_DROP = 1.0
 DEFAULT_MIN_COSINE = 0.99
 
 _PERCENT = f"{CONFIDENCE:.0%}"
+#: Metrics by the flag that limits them; what is exact has no flag.
+_DROPS = ("accuracy", "agreement")
+_SIMILARITIES = ("cosine", "equal_share")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +69,22 @@ class Judgement:
             texts.append(_told(self.fidelity)[1])
         return "; ".join(texts)
 
-    def require(self, where: str | None = None) -> None:
+    @property
+    def widened(self) -> str | None:
+        """The flags with limits that would let it pass; None when it passed, and where no limit helps."""
+        failed = [check for check in self.checks if not check.passed]
+        drops = [check.measured for check in failed if check.metric in _DROPS]
+        cosines = [check.measured for check in failed if check.metric in _SIMILARITIES]
+        if not failed or len(drops) + len(cosines) < len(failed) or min(cosines, default=0) < 0:
+            return None
+        flags = [f"--max-drop {ceil(round(max(drops) * 100, 6)) / 100:g}"] if drops else []
+        flags += [f"--min-cosine {floor(min(cosines) * 1e4) / 1e4:g}"] if cosines else []
+        return " ".join(flags)
+
+    def require(self, where: str | None = None, hint: str = "nothing was written") -> None:
         """Raise FidelityError with every reason, unless it passed."""
         if not self.passed:
-            raise FidelityError("; ".join(self.reasons), where=where, hint="nothing was written")
+            raise FidelityError("; ".join(self.reasons), where=where, hint=hint)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON carries it: an infinite figure is null."""
@@ -150,36 +166,49 @@ def _points(text: str | float) -> float:
 def _finite(found: Fidelity) -> Iterator[Check]:
     for name, output in found.outputs.items():
         if output.not_finite:
-            text = f"{output.not_finite} value(s) of output {name!r} are NaN or infinite, the original's are not"
+            text = f"{_broken(output.not_finite)} of output {name!r}, where the original's are finite"
             yield Check("not_finite", output.not_finite, 0, False, text)
+
+
+def _broken(count: int) -> str:
+    return "1 value is NaN or infinite" if count == 1 else f"{count} values are NaN or infinite"
 
 
 def _exact(found: Fidelity, reference: Arrays) -> Iterator[Check]:
     for name, output in found.outputs.items():
         kind = reference[name].dtype
         if output.max_rel is None or kind.kind in "iu":
-            text = (
-                f"output {name!r} is equal on {output.equal:.2%} of {found.samples} samples, {EXACT_SHARE:.1%} wanted"
-            )
-            yield Check("equal", output.equal, EXACT_SHARE, output.equal >= EXACT_SHARE, text)
+            yield _alike("equal", name, output.equal, EXACT_SHARE, found.samples)
         else:
             limit = max(EXACT_TOLERANCE, _COARSER.get(kind.name, 0.0))
             text = (
-                f"output {name!r} differs by up to {output.max_rel:.2g} of its largest value on {found.samples} "
-                f"samples, {limit:.2g} allowed"
+                f"output {name!r} differs by up to {output.max_rel:.2g} of its largest value on "
+                f"{counted(found.samples, 'sample')}, {limit:.2g} allowed"
             )
-            yield Check("max_rel", output.max_rel, limit, output.max_rel <= limit, text)
+            passed = output.max_rel <= limit
+            more = "" if passed else f", this is {output.max_rel / limit:.3g} times that"
+            yield Check("max_rel", output.max_rel, limit, passed, text + more)
+
+
+def _alike(metric: str, name: str, share: float, limit: float, samples: int) -> Check:
+    """Of an output without distances: the share of samples on which it is equal."""
+    passed = share >= limit
+    short = "" if passed else f", {100 * (limit - share):.2f} points more"
+    text = f"output {name!r} is equal on {share:.2%} of {counted(samples, 'sample')}, {limit:.2%} wanted{short}"
+    return Check(metric, share, limit, passed, text)
 
 
 def _drop(found: Fidelity, limit: float) -> Check:
     metric, told, lost, bound = _told(found)
     moved = f"{-lost:.2f} points won" if lost < 0 else f"{lost:.2f} points lost"
+    # A share of samples has no more than nine digits; beyond them is rounding.
+    passed = round(lost, 9) <= limit
+    more = "" if passed else f", {lost - limit:.2f} too many"
     text = (
-        f"{told} on {found.samples} samples: {moved}, {limit:g} allowed "
+        f"{told} on {counted(found.samples, 'sample')}: {moved}, {limit:g} allowed{more} "
         f"(a loss of at most {bound:.2f} with {_PERCENT} confidence)"
     )
-    # A share of samples has no more than nine digits; beyond them is rounding.
-    return Check(metric, lost, limit, round(lost, 9) <= limit, text)
+    return Check(metric, lost, limit, passed, text)
 
 
 def _told(found: Fidelity) -> tuple[str, str, float, float]:
@@ -198,17 +227,15 @@ def _told(found: Fidelity) -> tuple[str, str, float, float]:
 def _similar(found: Fidelity, limit: float) -> Iterator[Check]:
     for name, output in found.outputs.items():
         if output.cosine is None:
-            text = f"output {name!r} is equal on {output.equal:.2%} of {found.samples} samples, {limit:.2%} wanted"
-            yield Check("equal", output.equal, limit, output.equal >= limit, text)
+            yield _alike("equal_share", name, output.equal, limit, found.samples)
             continue
-        text = f"cosine similarity of output {name!r} is {output.cosine:.4f} on {found.samples} samples"
-        yield Check(
-            "cosine",
-            output.cosine,
-            limit,
-            output.cosine >= limit,
-            f"{text}, {limit:g} wanted{_reach(output, found.samples)}",
+        passed = output.cosine >= limit
+        short = "" if passed else f", {limit - output.cosine:.2g} too low"
+        text = (
+            f"cosine similarity of output {name!r} is {output.cosine:.4f} on {counted(found.samples, 'sample')}, "
+            f"{limit:g} wanted{short}{_reach(output, found.samples)}"
         )
+        yield Check("cosine", output.cosine, limit, passed, text)
 
 
 def _reach(output: OutputFidelity, samples: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,26 @@ from tests.formats.session import run
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.ir import Model
 from tfopt.passes.registry import steps
+from tfopt.pipeline import run_pipeline
+from tfopt.recipe import load_recipe
 
 X = [models.floats(None, name="x")]
 
 
 def exported(directory: Path, serve: object) -> Model:
     return read_saved_model(models.save(tf.Module(), directory, serving_default=serve))
+
+
+def as_graph(directory: Path, serve: Callable[[tf.Tensor], tf.Tensor]) -> Model:
+    """As TensorFlow 1 writes it: an output waits for nothing that it does not say."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.compat.v1.placeholder(tf.float32, [2], "x")
+        tf.compat.v1.saved_model.simple_save(session, str(directory), {"x": x}, {"y": serve(x)})
+    return read_saved_model(directory)
+
+
+def exact(model: Model) -> Model:
+    return run_pipeline(model, load_recipe("exact")).model
 
 
 def positive(x: tf.Tensor) -> None:
@@ -71,6 +86,24 @@ def test_an_assertion_that_only_a_constant_waits_for_still_runs(tmp_path: Path) 
     for step in ("fold_constants", "remove_identities", "remove_dead"):
         model = steps()[step].run_model(model).model
     assert run(model, "serving_default", x=[1.0, 2.0])["more"].tolist() == [2, 3]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not positive"):
+        run(model, "serving_default", x=[-1.0, 2.0])
+
+
+@pytest.mark.parametrize("size", ["shape", "rank", "size", "reshape"])
+def test_an_assertion_that_only_a_shape_waits_for_still_runs(size: str, tmp_path: Path) -> None:
+    def serve(x: tf.Tensor) -> tf.Tensor:
+        positive(x)
+        with tf.control_dependencies(x.graph.get_operations()[-1:]):
+            waits = tf.tanh(x)
+        # That of `waits` is known without `waits`; what the sum reads must wait all the same.
+        if size == "reshape":
+            return tf.reshape(x * 2.0, tf.raw_ops.Shape(input=waits))
+        made = {"shape": tf.raw_ops.Shape, "rank": tf.raw_ops.Rank, "size": tf.raw_ops.Size}[size](input=waits)
+        return x + tf.cast(tf.reduce_sum(made), tf.float32)
+
+    model = exact(as_graph(tmp_path / "m", serve))
+    assert run(model, "serving_default", x=[1.0, 2.0])["y"].shape == (2,)
     with pytest.raises(tf.errors.InvalidArgumentError, match="not positive"):
         run(model, "serving_default", x=[-1.0, 2.0])
 

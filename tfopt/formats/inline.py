@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from tfopt.errors import InvalidModel, UnsupportedModel
 from tfopt.formats.effects import acts, is_handle, is_stateful
@@ -18,6 +19,7 @@ from tfopt.formats.library import Body, FunctionBody, Library, unknown_op
 from tfopt.formats.names import Names, joined, readable
 from tfopt.formats.node_def import check_arity, op_def, output_dtypes
 from tfopt.formats.safety import User, check
+from tfopt.ir.facts import SHAPE_READERS
 from tfopt.ir.frames import OPENERS
 from tfopt.ir.graph import DEFAULT_SIGNATURE, AttrScalar, AttrValue, FunctionRef, Graph, Node, Value
 from tfopt.ir.rewrite import is_back_edge
@@ -27,6 +29,8 @@ Effects = frozenset[str]
 #: By name, and by what is allowed in them: None where nothing is checked, else whether the initialiser runs them.
 _Functions = dict[tuple[str, "bool | None"], Graph]
 _NONE: Effects = frozenset()
+#: Are constants in the graph that passes see. A variable that is read is none while the initialiser fills it.
+_CONSTANTS: Final = frozenset({"Const", "VariableShape"})
 
 
 @dataclass
@@ -61,6 +65,7 @@ class Inliner:
         self._given: dict[Value, Value] = {}
         self._effects: dict[str, Effects] = {}
         self._framed: set[str] = set()
+        self._forgettable: set[str] = set()
         self._loops: list[tuple[Scope, Node, str, User | None]] = []
         self._handles: dict[tuple[object, ...], Value] = {}
         self._functions: _Functions = {} if functions is None else functions
@@ -196,13 +201,13 @@ class Inliner:
                 self._loops.append((scope, node, name, user))
 
     def _waits(self, op: str, inputs: Sequence[Value], controls: Effects) -> Effects:
-        """Those of `controls` for which no input waits already, and those for which constants among the inputs do:
-        a constant is what it is however often it is copied or computed with, and whoever does so need not wait."""
+        """Those of `controls` for which no input waits already, and those for which inputs wait that may be forgotten:
+        what is computed of constants and shapes is known without them, and then whoever reads it must wait."""
         names = {value.node for value in inputs}
-        constants = {name for name in names if self.nodes[name].op == "Const" and name not in self._framed}
         if op not in OPENERS and self._framed.isdisjoint(names | controls):
-            controls = controls.union(*(self._effects[name] for name in constants))
-            names -= constants
+            forgotten = names if op in SHAPE_READERS else names & self._forgettable
+            controls = controls.union(*(self._effects[name] for name in forgotten))
+            names -= forgotten
         return controls - _NONE.union(*(self._effects[name] for name in names))
 
     def _with_functions(self, scope: Scope, node: Node, user: User | None) -> Mapping[str, AttrValue]:
@@ -249,9 +254,17 @@ class Inliner:
         needed = (*(value.node for value in node.inputs), *node.controls)
         if node.op in OPENERS or not self._framed.isdisjoint(needed):
             self._framed.add(node.name)
+        elif self._may_be_forgotten(node):
+            self._forgettable.add(node.name)
         alone = acts(node) or node.name in self._framed
         before = _NONE.union(*(self._effects[name] for name in needed))
         self._effects[node.name] = frozenset([node.name]) if alone else before
+
+    def _may_be_forgotten(self, node: Node) -> bool:
+        if node.op in _CONSTANTS or node.op in SHAPE_READERS:
+            return True
+        read = {value.node for value in node.inputs}
+        return bool(read) and read <= self._forgettable and not is_stateful(node.op)
 
     def _call(self, scope: Scope, node: Node, body: FunctionBody, user: User | None) -> None:
         if len(node.inputs) != len(body.args):

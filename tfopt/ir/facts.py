@@ -101,6 +101,9 @@ _LISTS = _names(
     """
 )
 
+#: Look at nothing of their inputs but the shape.
+SHAPE_READERS = frozenset({"Rank", "Shape", "ShapeN", "Size"})
+
 #: Same inputs, same outputs, no other effect: may be merged with an equal node, dropped when unread, moved.
 PURE = IDENTITIES | UNARY | BINARY | _REDUCTIONS | _LINEAR | _STRUCTURAL | _NEURAL | _STRINGS | _LISTS
 

@@ -119,7 +119,8 @@ class KnownSizes:
     def _contents_of(self, node: Node, port: int, made: TensorType) -> Dims | None:
         if not holds_sizes(made):
             return None
-        rule = contents_rule(node.op)
+        # What waits is not to be forgotten, and so counts as if it came from data.
+        rule = None if node.controls else contents_rule(node.op)
         found = rule(self, node, port) if rule is not None and self._is_ready(node) else None
         count = made.shape.dims[0] if made.shape.dims else 1
         return found if found is not None and (count is None or len(found) == count) else self._fresh(node, port, count)
@@ -128,7 +129,7 @@ class KnownSizes:
         if count is None or count > LONGEST:
             return None
         known = [self._contents.get(value) for value in node.inputs]
-        from_dims = bool(known) and all(c is not None and _no_data(c) for c in known)
+        from_dims = bool(known) and not node.controls and all(c is not None and _no_data(c) for c in known)
         kind = "int" if from_dims else "data"
         return tuple(Size(1, (Symbol(kind, node.name, port, place),)) for place in range(count))
 

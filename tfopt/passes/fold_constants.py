@@ -10,7 +10,7 @@ import numpy as np
 
 from tfopt.errors import ExecutionError
 from tfopt.ir.evaluate import EVALUABLE, evaluate
-from tfopt.ir.facts import PURE, idle_nodes
+from tfopt.ir.facts import PURE, SHAPE_READERS, idle_nodes
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.known_sizes import KnownSizes
 from tfopt.ir.rewrite import Editor, constant_node
@@ -20,7 +20,6 @@ from tfopt.passes.base import Finding, Outcome, graph_pass
 
 _Known: TypeAlias = "dict[Value, Tensor]"
 
-_SHAPE_READERS = frozenset({"Rank", "Shape", "ShapeN", "Size"})
 #: Ops whose result may be any number of times their inputs.
 _GROWING = frozenset({"BroadcastTo", "Fill", "LinSpace", "OneHot", "Pad", "PadV2", "Range", "Tile"})
 
@@ -86,7 +85,7 @@ class _Waiting:
 
 
 def _known_inputs(graph: Graph, node: Node, known: Mapping[Value, Tensor]) -> Sequence[Tensor] | None:
-    if node.op in _SHAPE_READERS:
+    if node.op in SHAPE_READERS:
         return _stand_ins(node.op, [graph.type_of(value) for value in node.inputs])
     for value in node.inputs:
         if value not in known:

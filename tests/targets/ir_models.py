@@ -129,3 +129,15 @@ def with_default() -> Model:
 
 def normal(*shape: int, seed: int = 9) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+IDS = np.array([3, 0, 31], np.int32)
+
+#: Models by what they are of, with a call of each signature.
+CALLS: dict[str, tuple[Model, dict[str, dict[str, np.ndarray]]]] = {
+    "layers": (layers(), {"by_id": {"ids": IDS}, "serving_default": {"x": normal(5, 8)}}),
+    "convolution": (convolution(), {"serving_default": {"image": normal(2, 6, 6, 2)}}),
+    "echoes": (echoes(), {"serving_default": {"x": normal(4)}}),
+    "lookup": (lookup(), {"serving_default": {"words": np.array([b"fox", b"?", b"the"], object)}}),
+    "with_default": (with_default(), {"serving_default": {"x": normal(3)}}),
+}

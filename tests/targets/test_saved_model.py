@@ -15,9 +15,10 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tests import models
 from tests.targets import ir_models
 from tests.targets.conftest import tree
+from tests.targets.ir_models import CALLS
 from tfopt.errors import ConversionError, OutputError, OutputExists
 from tfopt.formats.saved_model import read_saved_model
-from tfopt.ir import Asset, Model, Node, Tensor, TensorType
+from tfopt.ir import Asset, Node, Tensor, TensorType
 from tfopt.ir.text import parse
 from tfopt.ir.types import DType, Shape
 from tfopt.runtimes.base import signatures_of
@@ -25,15 +26,6 @@ from tfopt.runtimes.tensorflow import ModelRunner, TensorFlowRuntime
 from tfopt.targets.saved_model import write_saved_model
 
 Built = Callable[[Callable[[Path], Path]], Path]
-
-IDS = np.array([3, 0, 31], np.int32)
-CALLS: dict[str, tuple[Model, dict[str, dict[str, np.ndarray]]]] = {
-    "layers": (ir_models.layers(), {"by_id": {"ids": IDS}, "serving_default": {"x": ir_models.normal(5, 8)}}),
-    "convolution": (ir_models.convolution(), {"serving_default": {"image": ir_models.normal(2, 6, 6, 2)}}),
-    "echoes": (ir_models.echoes(), {"serving_default": {"x": ir_models.normal(4)}}),
-    "lookup": (ir_models.lookup(), {"serving_default": {"words": np.array([b"fox", b"?", b"the"], object)}}),
-    "with_default": (ir_models.with_default(), {"serving_default": {"x": ir_models.normal(3)}}),
-}
 
 
 def parsed(directory: Path) -> saved_model_pb2.SavedModel:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from socketserver import BaseRequestHandler, TCPServer
+from threading import Thread
 
 import numpy as np
 import pytest
 
-from tfopt.errors import NotFound, ServerUnavailable, UsageError
+from tfopt.errors import NotFound, ServerUnavailable, TfoptError, UsageError
 from tfopt.formats.serving_schema import PredictRequest
 from tfopt.ir.types import DType, Shape, TensorType
 from tfopt.measure.endpoint import Endpoint, choose_server_signature, grpc_body, parse_endpoint, rest_body
@@ -39,6 +41,36 @@ def test_what_is_no_address(text: str) -> None:
 def test_a_server_that_cannot_be_asked_for_its_models() -> None:
     with pytest.raises(ServerUnavailable, match="no server answers"):
         parse_endpoint("http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (
+            b"\x00\x00\x12\x04\x00\x00\x00\x00\x00",
+            ServerUnavailable,
+            "does not speak HTTP; a gRPC port is named grpc://",
+        ),
+        (b"HTTP/1.0 200 OK\r\n\r\n<html>", UsageError, "names no model; write http://host:port/v1/models/NAME"),
+        (b"HTTP/1.0 200 OK\r\n\r\n{}", UsageError, "names no model"),
+        (b"HTTP/1.0 404 Not Found\r\n\r\n", UsageError, "names no model"),
+        (b'HTTP/1.0 200 OK\r\n\r\n{"models": []}', UsageError, "serves no model yet"),
+    ],
+)
+def test_an_address_without_a_scheme_where_something_else_answers(
+    answer: bytes, error: type[TfoptError], words: str
+) -> None:
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(4096)
+            self.request.sendall(answer)
+
+    with TCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.handle_request)
+        thread.start()
+        with pytest.raises(error, match=words):
+            parse_endpoint(f"127.0.0.1:{server.server_address[1]}")
+        thread.join()
 
 
 def test_the_path_of_a_model() -> None:

@@ -39,8 +39,8 @@ def report(*points: Point) -> ServerReport:
     )
 
 
-def shown(found: ServerReport, *, markdown: bool = False) -> list[str]:
-    console = Console(width=200, record=True, file=StringIO())
+def shown(found: ServerReport, *, markdown: bool = False, width: int = 200) -> list[str]:
+    console = Console(width=width, record=True, file=StringIO())
     for part in server_tables(found, markdown=markdown):
         console.print(part, markup=False, highlight=False)
     return [" ".join(line.split()) for line in console.export_text().splitlines()]
@@ -48,17 +48,30 @@ def shown(found: ServerReport, *, markdown: bool = False) -> list[str]:
 
 def test_a_row_for_each_server_at_each_rate() -> None:
     lines = shown(report())
-    assert "http://one/v1/models/m 180/s 100/s" in lines
-    assert "http://one/v1/models/m 100 100.5 2.1 3 4.1 12.3 0 1.00x" in lines
-    assert "grpc://two/m 200 150.2 2.1 3 4.1 12.3 0 1.31x 1.25-1.37 faster" in lines
+    assert "A: http://one/v1/models/m" in lines and "B: grpc://two/m" in lines
+    assert "A 180/s 100/s" in lines
+    assert "A 100 100.5 2.1 3 4.1 12.3 0 1.00x" in lines
+    assert "B 200 150.2 2.1 3 4.1 12.3 0 1.31x 1.25-1.37 faster" in lines
     assert "note: mind the [gap]" in lines
 
 
 def test_what_was_never_answered_has_no_times() -> None:
     dead = replace(POINT, achieved=0.0, latency=None, errors={"503": 500})
     lines = shown(report(dead, dead))
-    assert "grpc://two/m 260/s -" in lines
-    assert "grpc://two/m 100 0 - - - - 500 1.31x 1.25-1.37 faster" in lines
+    assert "B 260/s -" in lines
+    assert "B 100 0 - - - - 500 1.31x 1.25-1.37 faster" in lines
+
+
+def test_80_columns_hold_a_row_whatever_the_addresses() -> None:
+    long = replace(report(), servers=tuple(replace(each, url="http://" + "x" * 90) for each in report().servers))
+    rows = [line for line in shown(long, width=80) if line.startswith(("A ", "B "))]
+    assert rows == [line for line in shown(long) if line.startswith(("A ", "B "))]
+    assert len(rows) == 2 + 4
+
+
+def test_there_are_more_servers_than_letters() -> None:
+    many = replace(report(), servers=(report().servers[0],) * 27)
+    assert "AA: http://one/v1/models/m" in shown(many)
 
 
 def test_markdown() -> None:

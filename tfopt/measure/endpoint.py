@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any, Final, Literal
 from urllib.error import HTTPError
 from urllib.parse import quote, unquote, urlsplit
@@ -148,10 +149,17 @@ def _only_model(protocol: Protocol, host: str, port: int, text: str) -> str:
     try:
         with urlopen(f"{protocol}://{host}:{port}/tfopt/v1/models", timeout=_LIST_TIMEOUT) as answer:
             names: list[str] = sorted(model["name"] for model in json.load(answer)["models"])
-    except HTTPError as error:
+    except (HTTPError, ValueError, KeyError) as error:  # it has no list, or something else is served there
         raise UsageError(f"{text!r} names no model", hint=_HINT) from error
+    except HTTPException as error:
+        hint = f"a gRPC port is named grpc://{host}:{port}/NAME"
+        raise ServerUnavailable("what answers does not speak HTTP", where=text, hint=hint) from error
     except OSError as error:
-        raise ServerUnavailable(f"no server answers: {getattr(error, 'reason', error)}", where=text) from error
+        hint = "is the server running? `tfopt serve MODELS` starts one"
+        said = getattr(error, "reason", error)
+        raise ServerUnavailable(f"no server answers: {said}", where=text, hint=hint) from error
+    if not names:
+        raise UsageError(f"{text} serves no model yet", hint="wait until it has loaded one, or name it")
     if len(names) != 1:
         raise UsageError(f"{text} serves {', '.join(names)}", hint=f"name one: {text.rstrip('/')}/v1/models/{names[0]}")
     return names[0]

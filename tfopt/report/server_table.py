@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from string import ascii_uppercase
 
 from rich.table import Table
 
 from tfopt.measure.series import CONFIDENCE
-from tfopt.measure.server_values import Point, ServerReport
+from tfopt.measure.server_values import Point, Served, ServerReport
 from tfopt.report.bench_table import as_markdown, machine_text, milliseconds, speedup_cells, table_of
 from tfopt.words import counted
 
@@ -25,9 +26,9 @@ def server_tables(report: ServerReport, *, markdown: bool = False) -> Iterator[T
 def capacities_table(report: ServerReport) -> Table:
     """Requests per second: without a pause, and the highest rate that was kept up with."""
     table = table_of("server", "", "without a pause", "kept up with")
-    for server in report.servers:
+    for letter, server in _lettered(report):
         knee = "-" if server.knee is None else f"{server.knee:g}/s"
-        table.add_row(server.url, "", f"{server.capacity:.3g}/s", knee)
+        table.add_row(letter, "", f"{server.capacity:.3g}/s", knee)
     return table
 
 
@@ -36,15 +37,23 @@ def points_table(report: ServerReport) -> Table:
     interval = f"{CONFIDENCE:.0%} interval"
     table = table_of("server", "rate", "achieved", "p50 ms", "p90", "p99", "max", "errors", "speedup", interval, "")
     for index in range(len(report.rates)):
-        for server in report.servers:
+        for letter, server in _lettered(report):
             point = server.points[index]
-            table.add_row(server.url, f"{point.rate:g}", *_cells(point))
+            table.add_row(letter, f"{point.rate:g}", *_cells(point))
     return table
+
+
+def _lettered(report: ServerReport) -> Iterator[tuple[str, Served]]:
+    """Addresses would fill a terminal: they are told once, in front, and letters stand for them in the tables."""
+    for number, server in enumerate(report.servers):
+        again, letter = divmod(number, len(ascii_uppercase))
+        yield ascii_uppercase[letter] * (again + 1), server
 
 
 def _circumstances(report: ServerReport) -> list[str]:
     shapes = ", ".join(f"{name} {list(shape)}" for name, shape in report.inputs.shapes.items())
     return [
+        *(f"{letter}: {server.url}" for letter, server in _lettered(report)),
         f"signature {report.signature}, {shapes or 'no inputs'}: {report.inputs.description}",
         f"open loop, Poisson arrivals (seed {report.seed}), {report.seconds:g} s per server and rate, "
         f"at most {counted(report.connections, 'request')} under way; latency counts from the intended arrival",

@@ -10,7 +10,10 @@ from pathlib import Path
 import tensorflow as tf
 
 from tests import models
+from tests.targets import ir_models
+from tfopt.formats.saved_model import read_saved_model
 from tfopt.store import tree_digest
+from tfopt.targets.onnx import write_onnx
 
 
 def linear_tflite(directory: Path) -> Path:
@@ -18,6 +21,20 @@ def linear_tflite(directory: Path) -> Path:
     directory.mkdir(parents=True)
     converter = tf.lite.TFLiteConverter.from_saved_model(str(models.linear(directory / "saved_model")))
     (directory / "linear.tflite").write_bytes(converter.convert())
+    return directory
+
+
+def linear_onnx(directory: Path) -> Path:
+    """`models.linear` as directory/linear.onnx; gives the directory."""
+    model = read_saved_model(models.linear(directory / "saved_model"))
+    write_onnx(model, directory / "linear.onnx")
+    return directory
+
+
+def layers_onnx(directory: Path) -> Path:
+    """`ir_models.layers`, two signatures, as directory/layers.onnx with two files beside it; gives the directory."""
+    directory.mkdir()
+    write_onnx(ir_models.layers(), directory / "layers.onnx", largest=1000)
     return directory
 
 

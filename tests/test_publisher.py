@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 from tests import models
-from tests.publishing import child_of, is_running, linear_tflite, snapshot, start_publish
+from tests.publishing import child_of, is_running, layers_onnx, linear_onnx, linear_tflite, snapshot, start_publish
 from tfopt.errors import (
     FidelityError,
     InvalidModel,
@@ -134,6 +134,40 @@ def test_a_tflite_file_becomes_a_version(tflite: Path, base: Path) -> None:
     assert list(manifest.artifacts) == ["tflite"]
 
 
+def test_a_onnx_file_becomes_a_version(built: Built, base: Path, data: Path) -> None:
+    source = built(linear_onnx) / "linear.onnx"
+    done = publish(source, base, data=data, warmup=3)
+    assert (done.number, done.ran, done.samples) == (1, {"onnx": 3}, "data")
+    assert (done.path / "model.onnx").read_bytes() == source.read_bytes()
+    manifest = verify_files(done.path)
+    assert manifest is not None
+    assert {kind: artifact["path"] for kind, artifact in manifest.artifacts.items()} == {"onnx": "model.onnx"}
+    assert list(manifest.signatures) == ["serving_default"]
+    again = publish(done.path, base)
+    assert (again.number, again.samples, again.ran) == (2, "warmup", {"onnx": 3})
+
+
+def test_the_files_beside_a_onnx_file_go_along(built: Built, base: Path) -> None:
+    directory = built(layers_onnx)
+    done = publish(directory / "layers.onnx", base)
+    beside = ["layers.onnx.data", "layers.serving_default.onnx"]
+    assert sorted(path.name for path in done.path.iterdir()) == ["assets.extra", *beside, "model.onnx"]
+    manifest = read_manifest(done.path)
+    assert manifest is not None
+    files = {name: digest for name, digest in manifest.files.items() if name in (*beside, "model.onnx")}
+    assert manifest.artifacts["onnx"]["digest"] == joint_digest(files)
+    assert manifest.artifacts["onnx"]["bytes"] == sum(f.stat().st_size for f in directory.iterdir())
+    assert {request.signature for request in requests_of(done.path)} == {"by_id", "serving_default"}
+    with open_artifact(done.path / "model.onnx") as runtime:
+        assert set(runtime.signatures) == {"by_id", "serving_default"}
+
+
+def test_every_kind_of_artifact_is_rehearsed(both: Path, built: Built, base: Path, data: Path) -> None:
+    shutil.copy(built(linear_onnx) / "linear.onnx", both / "model.onnx")
+    write_manifest(both, Manifest({"artifacts": {"saved_model": {}, "tflite": {}, "onnx": {}}}))
+    assert publish(both, base, data=data, warmup=2).ran == {"saved_model": 2, "tflite": 2, "onnx": 2}
+
+
 def test_a_tflite_of_unknown_origin_beside_a_saved_model_is_run_but_not_offered(both: Path, base: Path) -> None:
     shutil.rmtree(both / "assets.extra")
     done = publish(both, base)
@@ -198,6 +232,24 @@ def test_a_damaged_tflite_is_refused(version: Path, base: Path) -> None:
     refused(InvalidModel, r"version.*model\.tflite", version, base)
 
 
+def test_a_damaged_onnx_is_refused(built: Built, tmp_path: Path, base: Path) -> None:
+    for name in ("layers.onnx", "layers.onnx.data"):
+        directory = tmp_path / name
+        shutil.copytree(built(layers_onnx), directory)
+        content = (directory / name).read_bytes()
+        (directory / name).write_bytes(content[: len(content) // 2])
+        refused(
+            InvalidModel,
+            r"(layers|model)\.onnx: (is no ONNX file|ONNX Runtime cannot)",
+            directory / "layers.onnx",
+            base,
+        )
+        (directory / name).unlink()
+        refused(
+            TfoptError, f"{name}.*(cannot be read: No such file|there is no such file)", directory / "layers.onnx", base
+        )
+
+
 def test_a_file_that_is_not_what_the_manifest_says_is_refused(version: Path, base: Path) -> None:
     (version / "assets").mkdir()
     (version / "assets" / "words.txt").write_text("one")
@@ -222,7 +274,12 @@ def test_artifacts_that_answer_in_different_forms_are_refused(
     models.save(module, tmp_path / "wide", serving_default=wider)
     converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "wide"))
     (other / "model.tflite").write_bytes(converter.convert())
-    refused(FidelityError, r"y float32\[1, 6\], the SavedModel with y float32\[1, 2\]", other, base)
+    refused(
+        FidelityError,
+        r"model\.tflite answers with y float32\[1, 6\], the SavedModel with y float32\[1, 2\]",
+        other,
+        base,
+    )
 
 
 def test_samples_that_do_not_fit_are_refused(tflite: Path, tmp_path: Path, base: Path) -> None:
@@ -418,13 +475,22 @@ def test_a_base_path_that_became_read_only_is_left_as_it_is(tflite: Path, base: 
     assert sorted(base.rglob("*")) == before
 
 
-def test_a_missing_runtime_is_told_as_such(built: Built, base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("builder", "file", "module", "extra"),
+    [
+        (linear_tflite, "linear.tflite", "ai_edge_litert", "litert"),
+        (linear_onnx, "linear.onnx", "onnxruntime", "onnx"),
+    ],
+)
+def test_a_missing_runtime_is_told_as_such(
+    built: Built, base: Path, tmp_path: Path, builder: Callable[[Path], Path], file: str, module: str, extra: str
+) -> None:
     """What the machine lacks must not be told as the model's fault."""
     blocked = tmp_path / "blocked"
     blocked.mkdir()
-    (blocked / "ai_edge_litert.py").write_text("raise ModuleNotFoundError(name='ai_edge_litert')")
-    tflite = built(linear_tflite) / "linear.tflite"
-    command = [sys.executable, "-c", LIMITED, str(tflite), str(base), "-"]
+    (blocked / f"{module}.py").write_text(f"raise ModuleNotFoundError(name='{module}')")
+    command = [sys.executable, "-c", LIMITED, str(built(builder) / file), str(base), "-"]
     environment = {**os.environ, "PYTHONPATH": str(blocked)}
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60, env=environment, check=False)
     assert done.stderr.startswith(f"{MissingExtra.__name__}: "), done.stderr
+    assert f"pip install 'tfopt[{extra}]'" in done.stderr

@@ -54,7 +54,10 @@ def test_strings_are_bytes(tmp_path: Path) -> None:
 
 def test_several_threads_may_run_at_once(convolution: Path) -> None:
     images = [ir_models.normal(batch, 6, 6, 2, seed=batch) for batch in (1, 7, 2, 5)] * 4
-    with ONNXRuntime(convolution, threads=1) as runtime, ModelRunner(ir_models.convolution()) as reference:
+    with (
+        ONNXRuntime(convolution, threads=1, at_once=2) as runtime,
+        ModelRunner(ir_models.convolution()) as reference,
+    ):
         with ThreadPoolExecutor(4) as pool:
             found = list(pool.map(lambda image: runtime.run("serving_default", {"image": image})["features"], images))
         for image, made in zip(images, found, strict=True):
@@ -69,9 +72,7 @@ def test_what_does_not_fit_is_refused_with_what_would(convolution: Path) -> None
             runtime.run("other", {"image": image})
         with pytest.raises(ExecutionError, match="missing: image"):
             runtime.run("serving_default", {})
-        with pytest.raises(
-            ExecutionError, match=r"shape \[1, 6, 6\] does not fit; the model takes float32\[\?,6,6,2\]"
-        ):
+        with pytest.raises(ExecutionError, match=r"is float32\[1,6,6\], the model takes float32\[\?,6,6,2\]"):
             runtime.run("serving_default", {"image": image[..., 0]})
         with pytest.raises(ExecutionError, match=r"signature serving_default: .*double"):
             runtime.run("serving_default", {"image": image.astype(np.float64)})

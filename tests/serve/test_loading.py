@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import tfopt
 from tests import models
-from tfopt.errors import InvalidModel
+from tests.publishing import layers_onnx
+from tests.serve.conftest import ask_at
+from tfopt.errors import InvalidModel, MissingExtra
+from tfopt.formats.saved_model import read_saved_model
 from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, write_warmup
 from tfopt.runtimes.litert import LiteRTRuntime
+from tfopt.runtimes.load import open_artifact
 from tfopt.runtimes.tensorflow import TensorFlowRuntime
-from tfopt.serve.loading import load_version
+from tfopt.serve.loading import RuntimeChoice, load_version
 from tfopt.store import MANIFEST_PATH, Manifest, write_manifest
+from tfopt.targets.onnx import write_onnx
 
 X = np.array([[1, 0, 0, 0, 0]], np.float32)
 
@@ -29,6 +39,14 @@ def made(tmp_path_factory: pytest.TempPathFactory, built: Callable[..., Path]) -
     shutil.copytree(built(models.two_signatures), directory)
     converter = tf.lite.TFLiteConverter.from_saved_model(str(directory), signature_keys=["score"])
     (directory / "model.tflite").write_bytes(converter.convert())
+    return directory
+
+
+@pytest.fixture(scope="module")
+def onnx(tmp_path_factory: pytest.TempPathFactory, built: Callable[..., Path]) -> Path:
+    """`two_signatures` as a directory of a .onnx file and what belongs to it."""
+    directory = tmp_path_factory.mktemp("onnx")
+    write_onnx(read_saved_model(built(models.two_signatures)), directory / "model.onnx")
     return directory
 
 
@@ -102,6 +120,85 @@ def test_a_tflite_alone(lite: Path, tmp_path: Path) -> None:
             assert runtime.kind == "tflite"
     with pytest.raises(InvalidModel, match="there is no SavedModel"):
         load_version(version, "tensorflow", 1)
+
+
+def test_onnx_runtime_serves_what_the_manifest_vouches_for(version: Path, onnx: Path) -> None:
+    shutil.copytree(onnx, version, dirs_exist_ok=True)
+    vouch(version, "saved_model", "onnx")
+    with load_version(version, "auto", 1) as runtime, TensorFlowRuntime(version) as tensorflow:
+        assert runtime.kind == "onnx"
+        told, wanted = ({key: info.as_dict() for key, info in r.signatures.items()} for r in (runtime, tensorflow))
+        assert told == wanted, "the contract is the SavedModel's"
+        for key, inputs in (
+            ("score", {"x": X}),
+            ("serving_default", {"x": X}),
+            ("serving_default", {"x": X, "scale": np.float32(3)}),
+        ):
+            got, right = runtime.run(key, inputs), tensorflow.run(key, inputs)
+            assert got.keys() == right.keys()
+            for name in right:
+                np.testing.assert_allclose(got[name], right[name], rtol=1e-5)
+
+
+def test_of_several_artifacts_litert_comes_first_and_tensorflow_last(version: Path, onnx: Path) -> None:
+    shutil.copytree(onnx, version, dirs_exist_ok=True)
+
+    def kind(choice: RuntimeChoice) -> str:
+        with load_version(version, choice, 1) as runtime:
+            return runtime.kind
+
+    assert kind("auto") == "saved_model", "without a manifest nobody has compared them"
+    vouch(version, "saved_model", "tflite", "onnx")
+    choices: tuple[RuntimeChoice, ...] = ("auto", "litert", "onnxruntime", "tensorflow")
+    assert [kind(choice) for choice in choices] == ["tflite", "tflite", "onnx", "saved_model"]
+    vouch(version, "saved_model", "tflite")
+    with pytest.raises(InvalidModel, match=r"model\.onnx has not passed the gate"):
+        kind("onnxruntime")
+    (version / MANIFEST_PATH).unlink()
+    (version / "model.onnx").unlink()
+    with pytest.raises(InvalidModel, match=r"model\.onnx is not there"):
+        kind("onnxruntime")
+
+
+def test_a_onnx_alone(onnx: Path) -> None:
+    for path in (onnx, onnx / "model.onnx"):
+        with load_version(path, "auto", 1) as runtime:
+            assert runtime.kind == "onnx"
+            assert set(runtime.signatures) == {"serving_default", "score"}
+    with pytest.raises(InvalidModel, match="there is no SavedModel"):
+        load_version(onnx, "tensorflow", 1)
+
+
+def test_a_published_onnx_is_served_over_rest(built: Callable[..., Path], tmp_path: Path) -> None:
+    base = tmp_path / "layers"
+    tfopt.publish(built(layers_onnx) / "layers.onnx", base, label="stable")
+    with tfopt.Server(base, port=0, poll_interval=0.05) as server, tfopt.Client(server.url) as client:
+        (entry,) = ask_at(server.url, "GET", "/tfopt/v1/models").json["models"][0]["versions"]
+        assert (entry["version"], entry["artifact"]) == (1, "onnx")
+        told = client.metadata("layers")["metadata"]["signature_def"]["signature_def"]
+        assert told["by_id"]["inputs"]["ids"]["dtype"] == "DT_INT32"
+        assert told["by_id"]["inputs"]["ids"]["tensor_shape"]["dim"] == [{"size": "-1", "name": ""}]
+        by_label = client.predict("layers", [3, 0], signature="by_id", label="stable")
+        with open_artifact(base / "1" / "model.onnx") as runtime:
+            expected = runtime.run("by_id", {"ids": np.array([3, 0], np.int32)})
+        for name, array in expected.items():
+            np.testing.assert_allclose(by_label[name], array, rtol=1e-5)
+        assert tfopt.publish(base / "1", base).number == 2
+        deadline = time.monotonic() + 20
+        while server.models["layers"].snapshot.latest != 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        np.testing.assert_allclose(client.predict("layers", [3, 0], signature="by_id", version=2)["y"], expected["y"])
+
+
+def test_a_runtime_that_is_not_installed_is_named(onnx: Path, tmp_path: Path) -> None:
+    (tmp_path / "onnxruntime.py").write_text("raise ModuleNotFoundError(name='onnxruntime')")
+    command = [sys.executable, "-m", "tfopt", "serve", str(onnx / "model.onnx"), "--port", "0"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60, env=environment, check=False)
+    assert done.returncode == MissingExtra.exit_code
+    assert done.stderr.splitlines()[-1] == (
+        "tfopt: running a .onnx file needs the package onnxruntime; pip install 'tfopt[onnx]'"
+    )
 
 
 def test_nothing_to_serve(tmp_path: Path) -> None:

@@ -38,6 +38,9 @@ def test_one_version_by_itself(tmp_path: Path) -> None:
     plain = write_multiplier(tmp_path / "small", 1)
     assert find_sources([plain]) == {"small": SingleVersion(plain, 1)}
     file = plain / "model.tflite"
+    onnx = plain / "other.onnx"
+    onnx.touch()
+    assert find_sources([onnx]) == {"other": SingleVersion(onnx, 1)}
     assert find_sources([file, f"x={file}"]) == {"model": SingleVersion(file, 1), "x": SingleVersion(file, 1)}
 
 

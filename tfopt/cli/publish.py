@@ -12,7 +12,8 @@ def publish(
     model: Annotated[
         Path,
         typer.Argument(
-            metavar="MODEL", help="A SavedModel directory, what `tfopt compress` wrote, or a .tflite file. Is copied."
+            metavar="MODEL",
+            help="A SavedModel directory, what `tfopt compress` wrote, a .tflite or a .onnx file. Is copied.",
         ),
     ],
     base: Annotated[

@@ -14,13 +14,15 @@ class Runtime(str, Enum):
     auto = "auto"
     tensorflow = "tensorflow"
     litert = "litert"
+    onnxruntime = "onnxruntime"
 
 
 def serve(
     models: Annotated[
         list[str],
         typer.Argument(
-            help="Each PATH or NAME=PATH: a model's base path, a directory of such, a SavedModel or a .tflite file.",
+            help="Each PATH or NAME=PATH: a model's base path, a directory of such, a SavedModel, a .tflite "
+            "or a .onnx file.",
         ),
     ],
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
@@ -28,7 +30,10 @@ def serve(
     poll_interval: Annotated[float, typer.Option(min=0.01, help="Seconds between looks for new versions.")] = 1.0,
     runtime: Annotated[
         Runtime,
-        typer.Option(help="auto takes LiteRT where a version has a .tflite that passed the gate, else TensorFlow."),
+        typer.Option(
+            help="auto takes LiteRT where a version has a .tflite that passed the gate, ONNX Runtime where it has such "
+            "a .onnx, else TensorFlow."
+        ),
     ] = Runtime.auto,
     threads: Annotated[int | None, typer.Option(min=1, help="Cores to compute with; all by default.")] = None,
     cors: Annotated[bool, typer.Option("--cors", help="Let web pages from anywhere read the answers.")] = False,

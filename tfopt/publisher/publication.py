@@ -11,7 +11,7 @@ from typing import Any
 
 from tfopt.errors import InvalidSamples, UsageError
 from tfopt.publisher.child import run_rehearsal
-from tfopt.publisher.source import TFLITE, artifact_files, artifacts_in, check_base, check_model, copy_model
+from tfopt.publisher.source import artifact_files, artifacts_in, check_base, check_model, copy_model
 from tfopt.publisher.task import Outcome, Task
 from tfopt.store import Manifest, Store, joint_digest, tree_digest, verify_files, write_manifest
 from tfopt.store.store import check_label
@@ -55,7 +55,7 @@ def publish(
     timeout: float = 600.0,
     tell: Tell = lambda _: None,
 ) -> Published:
-    """Publish a SavedModel directory, a version that `compress` made, or a .tflite file as the next version.
+    """Publish a SavedModel directory, a version that `compress` made, a .tflite or a .onnx file as the next version.
 
     `base` is the model's base path, BASE/NAME, as in TF Serving's --model_base_path; with `name` versions go to
     `base/name`. The input is copied, never changed. `data` (.npz or .npy) gives the first `warmup` examples as TF
@@ -122,13 +122,13 @@ def _check_arguments(
 def _describe(source: Path, staged: Path) -> Manifest:
     """What can be said of a model that `compress` has not made.
 
-    Of the artifacts only the first is listed: a .tflite of unknown origin beside a SavedModel has not been compared
-    to it, so servers are not to take one for the other.
+    Of the artifacts only the first is listed: a .tflite or .onnx of unknown origin beside a SavedModel has not been
+    compared to it, so servers are not to take one for the other.
     """
-    kind = next(iter(artifacts_in(staged)))
+    kind, path = next(iter(artifacts_in(staged).items()))
     files = artifact_files(staged, kind)
     artifact = {
-        "path": TFLITE if kind == "tflite" else ".",
+        "path": path.relative_to(staged).as_posix(),
         "digest": joint_digest(files),
         "bytes": sum((staged / name).stat().st_size for name in files),
         "requires": [],

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Semaphore
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from tfopt.errors import ExecutionError, InvalidModel, MissingExtra, UnsupportedModel
 from tfopt.ir import DType, Shape, TensorType
 from tfopt.ir.tensor_json import tensor_from_dict
-from tfopt.runtimes.base import Closing, SignatureInfo, TensorInfo, arguments, find_signature
+from tfopt.runtimes.base import Closing, SignatureInfo, TensorInfo, arguments, check_shapes, explained, find_signature
 
 try:
     import onnxruntime
@@ -38,14 +40,16 @@ _NUMPY = {"float": "float32", "double": "float64"}
 class ONNXRuntime(Closing):
     """A .onnx file, and those beside it that hold the model's other signatures.
 
-    `threads`: within one op; None is ONNX Runtime's own choice, one for each core.
+    `threads`: within one op; None is ONNX Runtime's own choice, one for each core. `at_once`: runs that compute at one
+    time, each of them with these threads; None is as many as call.
     """
 
     kind = "onnx"
 
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None, at_once: int | None = None) -> None:
         """Raises InvalidModel for what is no ONNX file, UnsupportedModel for ops and types that ONNX Runtime lacks."""
         self._path = path
+        self._turn = nullcontext() if at_once is None else Semaphore(at_once)
         first = _session(path, threads)
         told = _told(first, path)
         sessions = {path.name: first}
@@ -64,12 +68,17 @@ class ONNXRuntime(Closing):
         session = self._sessions.get(signature)
         if session is None:
             raise ExecutionError("the model has been closed")
-        values = arguments(info, inputs)
-        feeds = {name: _fitting(name, value, info.inputs[name].type) for name, value in values.items()}
+        values = {name: np.asarray(value) for name, value in arguments(info, inputs).items()}
+        check_shapes(info, values)
+        feeds = {
+            name: _decoded(name, value) if info.inputs[name].type.dtype is DType.STRING else value
+            for name, value in values.items()
+        }
         try:
-            results = session.run(list(info.outputs), feeds)
+            with self._turn:
+                results = session.run(list(info.outputs), feeds)
         except (*_FAILURES, ValueError, TypeError) as error:
-            raise ExecutionError(_one_line(error), where=f"signature {signature}") from error
+            raise ExecutionError(explained(info, values, str(error)), where=f"signature {signature}") from error
         outputs = dict(zip(info.outputs, results, strict=True))
         return {name: _encoded(array, info.outputs[name].type) for name, array in outputs.items()}
 
@@ -128,15 +137,6 @@ def _info(end: Any, path: Path) -> TensorInfo:
         raise UnsupportedModel(f"{end.name} is a {end.type}, no plain tensor", where=str(path))
     dims = tuple(dim if isinstance(dim, int) else None for dim in end.shape)
     return TensorInfo(end.name, TensorType(DType(name), Shape(dims)))
-
-
-def _fitting(name: str, value: Any, expected: TensorType) -> NDArray[Any]:
-    array = np.asarray(value)
-    if not expected.shape.admits(array.shape):
-        raise ExecutionError(
-            f"the input {name} of shape {list(array.shape)} does not fit", hint=f"the model takes {expected}"
-        )
-    return _decoded(name, array) if expected.dtype is DType.STRING else array
 
 
 def _decoded(name: str, array: NDArray[Any]) -> NDArray[Any]:

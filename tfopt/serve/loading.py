@@ -13,19 +13,23 @@ from tfopt.errors import InvalidModel, TfoptError
 from tfopt.runtimes.base import Closing, Runtime, SignatureInfo, find_signature
 from tfopt.store import Manifest, verify_files
 
-RuntimeChoice = Literal["auto", "tensorflow", "litert"]
+RuntimeChoice = Literal["auto", "tensorflow", "litert", "onnxruntime"]
 
-TFLITE = "model.tflite"
+#: What may lie in a version beside a SavedModel or alone: runtime, kind and file, the one that `auto` takes first.
+_BESIDE = (("litert", "tflite", "model.tflite"), ("onnxruntime", "onnx", "model.onnx"))
 
 
 def load_version(path: Path, choice: RuntimeChoice, cores: int) -> Runtime:
     """Verify the files against the manifest, load what `choice` and the manifest say, replay the warmup requests.
 
-    `auto` takes LiteRT for a `model.tflite` that the manifest says has passed the gate, or that stands alone, and
-    else TensorFlow. Raises InvalidModel and what the runtimes raise.
+    `auto` takes the first of LiteRT, ONNX Runtime and TensorFlow that has an artifact here; a `model.tflite` or
+    `model.onnx` counts when the manifest says that it has passed the gate, or when there is neither a manifest nor a
+    SavedModel. A lone file is served by its own runtime.
+
+    Raises InvalidModel, MissingExtra for a runtime that is not installed, and what the runtimes raise.
     """
     if path.is_file():
-        return _open_litert(path, cores)
+        return _open_file(path, cores)
     manifest = verify_files(path)
     runtime = _open(path, manifest, choice, cores)
     try:
@@ -38,22 +42,40 @@ def load_version(path: Path, choice: RuntimeChoice, cores: int) -> Runtime:
 
 def _open(path: Path, manifest: Manifest | None, choice: RuntimeChoice, cores: int) -> Runtime:
     has_saved_model = any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt"))
-    if not _takes_litert(path, manifest, choice, has_saved_model):
+    beside = _beside(path, manifest, choice, has_saved_model)
+    if beside is None:
         if not has_saved_model:
-            raise InvalidModel("there is no SavedModel", where=str(path), hint="serve a .tflite with --runtime auto")
+            raise InvalidModel(
+                "there is no SavedModel", where=str(path), hint="serve what there is with --runtime auto"
+            )
         return _open_tensorflow(path, cores)
-    litert = _open_litert(path / TFLITE, cores)
-    return litert if manifest is None else _WithManifest(litert, path, manifest, cores if has_saved_model else None)
+    runtime = _open_file(path / beside, cores)
+    return runtime if manifest is None else _WithManifest(runtime, path, manifest, cores if has_saved_model else None)
 
 
-def _takes_litert(path: Path, manifest: Manifest | None, choice: RuntimeChoice, has_saved_model: bool) -> bool:
-    exists = (path / TFLITE).is_file()
-    passed = exists and (manifest is None or "tflite" in manifest.artifacts)
-    if choice == "litert" and not passed:
-        state = "has not passed the gate, says the manifest" if exists else "is not there"
-        raise InvalidModel(f"{TFLITE} {state}", where=str(path), hint="serve it with --runtime auto or tensorflow")
-    # Without a manifest nobody has compared the two artifacts, so the SavedModel is the model.
-    return passed and (choice == "litert" or (choice == "auto" and (manifest is not None or not has_saved_model)))
+def _beside(path: Path, manifest: Manifest | None, choice: RuntimeChoice, has_saved_model: bool) -> str | None:
+    """The file that serves; None is the SavedModel."""
+    for runtime, kind, file in _BESIDE:
+        exists = (path / file).is_file()
+        passed = exists and (manifest is None or kind in manifest.artifacts)
+        if choice == runtime and not passed:
+            state = "has not passed the gate, says the manifest" if exists else "is not there"
+            raise InvalidModel(f"{file} {state}", where=str(path), hint="serve it with --runtime auto or tensorflow")
+        # Without a manifest nobody has compared the artifacts, so the SavedModel is the model.
+        if passed and (choice == runtime or (choice == "auto" and (manifest is not None or not has_saved_model))):
+            return file
+    return None
+
+
+def _open_file(path: Path, cores: int) -> Runtime:
+    return _open_onnx(path, cores) if path.suffix == ".onnx" else _open_litert(path, cores)
+
+
+def _open_onnx(path: Path, cores: int) -> Runtime:
+    from tfopt.runtimes.onnxruntime import ONNXRuntime
+
+    # As for LiteRT; threads within a run would spin on the cores of the runs beside it.
+    return ONNXRuntime(path, threads=1, at_once=cores)
 
 
 def _open_litert(path: Path, cores: int) -> Runtime:
@@ -70,28 +92,27 @@ def _open_tensorflow(path: Path, cores: int) -> Runtime:
 
 
 class _WithManifest(Closing):
-    """A .tflite under the contract of the SavedModel that it was made from.
+    """A .tflite or .onnx under the contract of the SavedModel that it was made from.
 
-    The signatures are the manifest's, with TensorFlow's names and shapes. Those that the .tflite lacks are run by
+    The signatures are the manifest's, with TensorFlow's names and shapes. Those that the file lacks are run by
     TensorFlow, which is loaded at the first request for one; `cores` is None when there is no SavedModel to load.
     """
 
-    kind = "tflite"
-
-    def __init__(self, litert: Runtime, path: Path, manifest: Manifest, cores: int | None) -> None:
-        self._litert = litert
+    def __init__(self, runtime: Runtime, path: Path, manifest: Manifest, cores: int | None) -> None:
+        self.kind = runtime.kind
+        self._runtime = runtime
         self._path = path
         self._cores = cores
         self._tensorflow: Runtime | None = None
         self._lock = Lock()
         known = _signatures(path, manifest)
         self.signatures: Mapping[str, SignatureInfo] = {
-            key: info for key, info in known.items() if cores is not None or key in litert.signatures
+            key: info for key, info in known.items() if cores is not None or key in runtime.signatures
         }
 
     def run(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        if signature in self._litert.signatures:
-            return self._litert.run(signature, inputs)
+        if signature in self._runtime.signatures:
+            return self._runtime.run(signature, inputs)
         find_signature(self.signatures, signature)
         return self._fallback().run(signature, inputs)
 
@@ -103,7 +124,7 @@ class _WithManifest(Closing):
             return self._tensorflow
 
     def close(self) -> None:
-        self._litert.close()
+        self._runtime.close()
         if self._tensorflow is not None:
             self._tensorflow.close()
 

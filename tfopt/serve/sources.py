@@ -42,7 +42,7 @@ class BasePath:
 
 @dataclass(frozen=True)
 class SingleVersion:
-    """One version directory or .tflite file that is named itself; as long as it is there, it is served."""
+    """One version directory, .tflite or .onnx file that is named itself; as long as it is there, it is served."""
 
     path: Path
     number: int
@@ -56,7 +56,8 @@ class SingleVersion:
 def find_sources(models: Sequence[str | Path]) -> dict[str, Source]:
     """Models by name, each given as `path` or `name=path`.
 
-    A path is a model's base path, a directory of such, a single version directory (or SavedModel), or a .tflite file.
+    A path is a model's base path, a directory of such, a single version directory (or SavedModel), or a .tflite or
+    .onnx file.
     Raises NotFound for a path that is none of these, UsageError for two models of one name.
     """
     found: dict[str, Source] = {}
@@ -84,7 +85,7 @@ def _split(model: str | Path) -> tuple[str | None, Path]:
 
 def _sources_at(name: str | None, path: Path) -> dict[str, Source]:
     path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links, which are moved to publish
-    if path.is_file() and path.suffix == ".tflite":
+    if path.is_file() and path.suffix in (".tflite", ".onnx"):
         return {name or path.stem: SingleVersion(path, 1)}
     if not path.is_dir():
         raise NotFound("there is no such model", where=str(path))
@@ -96,7 +97,9 @@ def _sources_at(name: str | None, path: Path) -> dict[str, Source]:
         return {name or path.name: BasePath(path)}
     children = sorted(child for child in path.iterdir() if child.is_dir() and _has_versions(child))
     if not children:
-        hint = "wanted: a directory with numbered versions, a directory of such, a SavedModel or a .tflite file"
+        hint = (
+            "wanted: a directory with numbered versions, a directory of such, a SavedModel, a .tflite or a .onnx file"
+        )
         raise NotFound("there is no model in this directory", where=str(path), hint=hint)
     return {child.name: BasePath(child) for child in children}
 

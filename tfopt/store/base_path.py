@@ -147,4 +147,5 @@ def _labels_of(number: int, labels: Mapping[str, int]) -> tuple[str, ...]:
 
 def is_version_directory(path: Path) -> bool:
     """Does this directory hold an artifact that can be served?"""
-    return any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt", "model.tflite"))
+    names = ("saved_model.pb", "saved_model.pbtxt", "model.tflite", "model.onnx")
+    return any((path / name).is_file() for name in names)

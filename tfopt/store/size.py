@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from tfopt.errors import InvalidModel
+from tfopt.store.onnx_files import onnx_files
 
 #: What TensorFlow reads of a SavedModel. Warmup records, manifests and other artifacts beside it are not the model.
 SAVED_MODEL_PARTS: Final = ("saved_model.pb", "saved_model.pbtxt", "variables", "assets")
-ONNX: Final = "model.onnx"
 _CHUNK: Final = 1 << 20
 
 
@@ -39,14 +39,13 @@ def measure_size(path: Path) -> Size:
 
 
 def model_files(path: Path) -> list[Path]:
-    """The files that make up the artifact, in a fixed order. A model.onnx may have others beside it: a file for each
-    further signature, and weights that they share."""
+    """The files that make up the artifact, in a fixed order. A .onnx file may have others beside it (`onnx_files`).
+
+    Raises InvalidModel for a damaged .onnx file.
+    """
+    if path.suffix == ".onnx" and path.is_file():
+        return onnx_files(path)
     if path.is_file():
-        return [path, *(_beside_onnx(path.parent) if path.name == ONNX else ())]
+        return [path]
     parts = [path / name for name in SAVED_MODEL_PARTS]
     return sorted(file for part in parts for file in [part, *part.rglob("*")] if file.is_file())
-
-
-def _beside_onnx(directory: Path) -> list[Path]:
-    others = (path for path in directory.glob("model.*.onnx") if path.name != ONNX)
-    return sorted([*others, *directory.glob(f"{ONNX}.data")])

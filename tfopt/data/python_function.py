@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,15 +91,13 @@ def _examples(given: Iterator[Any], place: str) -> Iterator[Mapping[str, NDArray
 _END = object()
 
 
-class _user_code:  # noqa: N801 - reads as a statement: with _user_code(place)
+@contextmanager
+def _user_code(place: str) -> Iterator[None]:
     """What the user's own code raises is told as an error of the samples, its traceback kept for --debug."""
-
-    def __init__(self, place: str) -> None:
-        self._place = place
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, InvalidSamples):
-            what = " ".join(f"{type(error).__name__}: {error}".split())
-            raise InvalidSamples(f"the function failed with {what}", where=self._place) from error
+    try:
+        yield
+    except InvalidSamples:
+        raise
+    except Exception as error:  # a rim: code that is not ours may raise anything
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InvalidSamples(f"the function failed with {what}", where=place) from error

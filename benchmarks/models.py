@@ -255,7 +255,8 @@ def _described(name: str, path: Path) -> str:
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     found = f"; {recognised(path)} of 20 photographs right" if name == "efficientnet_lite0" else ""
     if name == "minilm":
-        found = f"; cosine of the two sentences about the weather {sentence_similarities(path)[0, 1]:.4f}"
+        first, second, _ = sentence_similarities(path)
+        found = f"; cosines of the three sentences {first[1]:.4f}, {first[2]:.4f} and {second[2]:.4f}"
     return f"{size:,} bytes in {path}{found}"
 
 

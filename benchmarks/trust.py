@@ -45,24 +45,27 @@ Verdicts = dict[tuple[str, str], Counter[str]]
 def main(tries: int = 20, kind: str = "tflite", threads: int = 1, *, idle: bool = False) -> bool:
     """Print the counts; True when the mark is met."""
     start = time.monotonic()
+    call = 0.0
     verdicts: Verdicts = {(how, what): Counter() for how in ("one run", "two runs") for what in ("copy", "slower")}
     with tempfile.TemporaryDirectory() as scratch, _loaded(0 if idle else 1):
         chain, copy, longer = _plant(Path(scratch), kind)
         for number in range(tries):
-            _try(Path(scratch), (chain, copy, longer), threads, number, verdicts)
+            call = _try(Path(scratch), (chain, copy, longer), threads, number, verdicts)
             print(f"try {number + 1}: {_shown(verdicts)}", file=sys.stderr, flush=True)
     rows = [_row(how, what, counted) for (how, what), counted in verdicts.items()]
+    title = f"Trust: {tries} tries, {kind}, {threads} thread(s), calls of {call * 1000:.1f} ms"
     load = "nothing else" if idle else "one core taken by another process"
     minutes = (time.monotonic() - start) / 60
     print_table(
-        f"Trust: {tries} tries, {kind}, {threads} thread(s), {load}, {minutes:.0f} minutes",
+        f"{title}, {load}, {minutes:.0f} minutes",
         ["how", "of what", "called slower", "called faster", "called same", "unclear", "mark", "met"],
         rows,
     )
     return all(row[-1] == "yes" for row in rows)
 
 
-def _try(scratch: Path, paths: tuple[Path, Path, Path], threads: int, number: int, verdicts: Verdicts) -> None:
+def _try(scratch: Path, paths: tuple[Path, Path, Path], threads: int, number: int, verdicts: Verdicts) -> float:
+    """Count what is called. Returns how long a call of the chain took, the median in seconds."""
     chain, copy, longer = paths
     together = _bench(scratch / "together.json", [chain, copy, longer], threads, number)
     for what, artifact in zip(("copy", "slower"), together.artifacts[1:], strict=True):
@@ -74,6 +77,7 @@ def _try(scratch: Path, paths: tuple[Path, Path, Path], threads: int, number: in
     )
     for what, later in (("copy", again), ("slower", after)):
         verdicts["two runs", what][compare_reports(before, later).changes[0].speedup.verdict] += 1
+    return together.artifacts[0].timings[0].seconds.median
 
 
 def _bench(out: Path, paths: list[Path], threads: int, seed: int) -> Report:

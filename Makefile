@@ -25,7 +25,7 @@ demo: $(STAMP)  ## compress, bench, publish, serve and roll back the bundled mod
 test: $(STAMP)  ## run all tests
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-test-unit: $(STAMP)  ## run the tests that need no TensorFlow and no server
+test-unit: $(STAMP)  ## run the quick tests: IR, recipes, samples, fidelity, store
 	@$(BIN)/python -m pytest -q tests/ir tests/test_recipe.py tests/data tests/fidelity tests/store
 
 check: $(STAMP)  ## lint, format, types, generated docs

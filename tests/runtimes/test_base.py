@@ -7,7 +7,7 @@ import pytest
 
 from tfopt.errors import ExecutionError, NotFound
 from tfopt.ir import DType, Shape, Tensor, TensorType
-from tfopt.runtimes.base import SignatureInfo, TensorInfo, arguments, find_signature
+from tfopt.runtimes.base import SignatureInfo, TensorInfo, arguments, check_shapes, explained, find_signature
 
 INFO = SignatureInfo(
     {
@@ -32,6 +32,24 @@ def test_a_signature_goes_through_json_and_back() -> None:
         found = again.defaults[name]
         assert found.type == expected.type
         np.testing.assert_array_equal(found.array, expected.array)
+
+
+def test_inputs_of_another_shape_are_told_with_what_is_taken() -> None:
+    good = arguments(INFO, {"image": np.zeros((4, 28, 28))})
+    check_shapes(INFO, good)
+    wrong = {**good, "image": np.zeros((28, 28)), "scale": np.zeros(3, np.float32)}
+    with pytest.raises(ExecutionError) as caught:
+        check_shapes(INFO, wrong)
+    first, second = str(caught.value).split("; ")
+    assert first == "the input image is float64[28,28], the model takes float32[?,28,28]"
+    assert second == "the input scale is float32[3], the model takes float32[]"
+
+
+def test_a_failure_is_explained_by_inputs_that_do_not_fit_else_in_the_engine_s_words() -> None:
+    good = arguments(INFO, {"image": np.zeros((4, 28, 28), np.float32)})
+    assert explained(INFO, good, "kernel:\n  index 9 is out of range") == "kernel: index 9 is out of range"
+    said = explained(INFO, {**good, "image": np.zeros((4, 28, 28))}, "mkl_matmul_op.cc")
+    assert said == "the input image is float64[4,28,28], the model takes float32[?,28,28]"
 
 
 def test_defaults_are_filled_in_and_the_signatures_order_kept() -> None:

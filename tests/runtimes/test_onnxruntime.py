@@ -74,7 +74,7 @@ def test_what_does_not_fit_is_refused_with_what_would(convolution: Path) -> None
             runtime.run("serving_default", {})
         with pytest.raises(ExecutionError, match=r"is float32\[1,6,6\], the model takes float32\[\?,6,6,2\]"):
             runtime.run("serving_default", {"image": image[..., 0]})
-        with pytest.raises(ExecutionError, match=r"signature serving_default: .*double"):
+        with pytest.raises(ExecutionError, match=r"signature serving_default: .*is float64\[1,6,6,2\]"):
             runtime.run("serving_default", {"image": image.astype(np.float64)})
     with pytest.raises(ExecutionError, match="has been closed"):
         runtime.run("serving_default", {"image": image})

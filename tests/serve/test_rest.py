@@ -171,11 +171,11 @@ def test_errors_of_predict(ask: Ask, path: str, body: Any, status: int, message:
     assert (reply.status, reply.error) == (status, message)
 
 
-def test_the_engines_own_words_are_passed_on(ask: Ask) -> None:
+def test_an_input_of_another_shape_is_told_with_the_one_that_is_taken(ask: Ask) -> None:
     tensorflow = ask("POST", f"{LINEAR}:predict", {"instances": [[1, 2]]})
-    assert tensorflow.status == 400 and "Matrix size-incompatible: In[0]: [1,2], In[1]: [3,2]" in tensorflow.error
+    assert tensorflow.status == 400 and "the input x is float32[1,2], the model takes float32[?,3]" in tensorflow.error
     litert = ask("POST", "/v1/models/lite:predict", {"instances": [[1, 2]]})
-    assert litert.status == 400 and "[1, 2] does not fit" in litert.error
+    assert litert.status == 400 and "the input x is float32[1,2], the model takes float32[?,3]" in litert.error
 
 
 @pytest.mark.parametrize(

@@ -136,3 +136,36 @@ def arguments(info: SignatureInfo, inputs: Mapping[str, NDArray[Any]]) -> dict[s
             f"the inputs do not match the signature ({'; '.join(said)})", hint=f"it takes: {', '.join(info.inputs)}"
         )
     return {name: inputs[name] if name in inputs else info.defaults[name].array for name in info.inputs}
+
+
+def check_shapes(info: SignatureInfo, values: Mapping[str, NDArray[Any]]) -> None:
+    """Raise ExecutionError for inputs whose shape is not the signature's: what came, and what the model takes."""
+    wrong = (_misfit(name, value, info) for name, value in values.items() if not _admits(info, name, value))
+    if said := "; ".join(wrong):
+        raise ExecutionError(said)
+
+
+def explained(info: SignatureInfo, values: Mapping[str, NDArray[Any]], error: str) -> str:
+    """Why a run has failed: inputs that are not what the signature says are the reason, whatever the engine's words
+    in `error` are; those are kept where all inputs fit."""
+    wrong = (_misfit(name, value, info) for name, value in values.items() if not _fits(info, name, value))
+    return "; ".join(wrong) or " ".join(error.split())
+
+
+def _fits(info: SignatureInfo, name: str, value: NDArray[Any]) -> bool:
+    # A quantized type is carried by the integer of its size.
+    expected = info.inputs[name].type.dtype.value.removeprefix("q")
+    return _admits(info, name, value) and _dtype(value) == expected
+
+
+def _admits(info: SignatureInfo, name: str, value: NDArray[Any]) -> bool:
+    return info.inputs[name].type.shape.admits(value.shape)
+
+
+def _misfit(name: str, value: NDArray[Any], info: SignatureInfo) -> str:
+    came = f"{_dtype(value)}{Shape(value.shape)}"
+    return f"the input {name} is {came}, the model takes {info.inputs[name].type}"
+
+
+def _dtype(value: NDArray[Any]) -> str:
+    return "string" if value.dtype.kind in "OSU" else value.dtype.name

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tfopt.errors import ExecutionError, InvalidModel, MissingExtra, UnsupportedModel
 from tfopt.formats.native_stderr import without_lines
 from tfopt.ir import DType, Shape, TensorType
-from tfopt.runtimes.base import Closing, SignatureInfo, TensorInfo, arguments, find_signature
+from tfopt.runtimes.base import Closing, SignatureInfo, TensorInfo, arguments, check_shapes, explained, find_signature
 
 try:
     from ai_edge_litert.interpreter import Interpreter
@@ -69,13 +69,12 @@ class LiteRTRuntime(Closing):
         """
         info = find_signature(self.signatures, signature)
         values = {name: np.asarray(value) for name, value in arguments(info, inputs).items()}
-        for name, value in values.items():
-            _check_shape(name, value, info.inputs[name].type)
+        check_shapes(info, values)
         with self._interpreter() as runners:
             try:
                 return runners[signature](**values)
             except (ValueError, RuntimeError) as error:
-                raise ExecutionError(_one_line(error), where=f"signature {signature}") from error
+                raise ExecutionError(explained(info, values, str(error)), where=f"signature {signature}") from error
 
     def close(self) -> None:
         """Free the idle interpreters; those at work are freed when they are done."""
@@ -182,13 +181,6 @@ def _unranked(content: bytes) -> frozenset[tuple[str, str]]:
         key = signature.SignatureKey().decode()
         found |= {(key, tensor.Name().decode()) for tensor in tensors if not (tensor.HasRank() or tensor.ShapeLength())}
     return frozenset(found)
-
-
-def _check_shape(name: str, value: NDArray[Any], expected: TensorType) -> None:
-    if not expected.shape.admits(value.shape):
-        raise ExecutionError(
-            f"the input {name} of shape {list(value.shape)} does not fit", hint=f"the model takes {expected}"
-        )
 
 
 def _one_line(error: Exception) -> str:

@@ -25,9 +25,17 @@ from tfopt.formats.tensor_proto import dtype_from_enum, shape_from_proto, tensor
 from tfopt.formats.unsafe import refuse_unsafe
 from tfopt.ir import DType, Model, TensorType
 from tfopt.ir.bodies import all_nodes
-from tfopt.runtimes.base import Closing, SignatureInfo, TensorInfo, arguments, find_signature, signatures_of
+from tfopt.runtimes.base import (
+    Closing,
+    SignatureInfo,
+    TensorInfo,
+    arguments,
+    check_shapes,
+    explained,
+    find_signature,
+    signatures_of,
+)
 from tfopt.runtimes.weights_aside import import_graph
-from tfopt.words import counted
 
 # oneDNN's kernels of these ops end the whole process ("Check failed: index >= 0") when their input has too few
 # dimensions, where other ops answer with an error.
@@ -69,7 +77,8 @@ class _SessionRuntime(Closing):
         self, signature: str, inputs: Mapping[str, NDArray[Any]], *, options: Any = None, metadata: Any = None
     ) -> dict[str, NDArray[Any]]:
         """Outputs by name. Shapes are not held against the signature: TensorFlow's kernels decide, as they do in
-        TensorFlow Serving. Only a wrong rank is refused where a kernel would end the process. `options` and `metadata`
+        TensorFlow Serving; when they refuse, inputs that do not fit the signature are told instead of a kernel's words.
+        Only a wrong rank is refused before, where a kernel would end the process. `options` and `metadata`
         are the session's buffers, for a run that is traced.
 
         Raises NotFound, ExecutionError.
@@ -77,7 +86,7 @@ class _SessionRuntime(Closing):
         info = find_signature(self.signatures, signature)
         values = {name: np.asarray(value) for name, value in arguments(info, inputs).items()}
         if self._needs_rank:
-            _check_ranks(info, values)
+            check_shapes(info, {name: value for name, value in values.items() if _other_rank(info, name, value)})
         session = self._session
         if session is None:
             raise ExecutionError("the model has been closed")
@@ -93,7 +102,7 @@ class _SessionRuntime(Closing):
                 session._session, options, feeds, plan.fetches, [], metadata
             )
         except tf.errors.OpError as error:
-            raise ExecutionError(_one_line(error.message), where=f"signature {signature}") from error
+            raise ExecutionError(explained(info, values, error.message), where=f"signature {signature}") from error
         made = dict(zip(plan.fetched, map(_plain_array, results), strict=True))
         made |= {output: values[source].copy() for output, source in plan.echoed.items()}
         return {name: made[name] for name in info.outputs}
@@ -205,14 +214,8 @@ def _handle(graph: Any, tensor_name: str) -> Any:
     return graph.get_tensor_by_name(tensor_name)._as_tf_output()
 
 
-def _check_ranks(info: SignatureInfo, values: Mapping[str, NDArray[Any]]) -> None:
-    for name, value in values.items():
-        expected = info.inputs[name].type
-        if expected.shape.rank not in (None, value.ndim):
-            raise ExecutionError(
-                f"the input {name} has {counted(value.ndim, 'dimension')}, shape {list(value.shape)}",
-                hint=f"it is {expected}",
-            )
+def _other_rank(info: SignatureInfo, name: str, value: NDArray[Any]) -> bool:
+    return info.inputs[name].type.shape.rank not in (None, value.ndim)
 
 
 def _signatures(meta_graph: protos.MetaGraphDef) -> dict[str, SignatureInfo]:

@@ -14,6 +14,7 @@ import pytest
 import tfopt
 from tests import models as saved_models
 from tests.serve import models as own_models
+from tfopt.store import Manifest, Store, write_manifest
 
 
 class Reply(NamedTuple):
@@ -86,3 +87,69 @@ def server(base: Path) -> Iterator[tfopt.Server]:
 def ask(server: tfopt.Server) -> Ask:
     """`ask("POST", path, body)` on the shared server."""
     return lambda *arguments, **named: ask_at(server.url, *arguments, **named)
+
+
+@pytest.fixture(scope="session")
+def scaled(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """.tflite files of `y = sum(x) * n` for n = 0, 1, 2, ...: the answer tells which version gave it."""
+    import tensorflow as tf
+
+    def convert(factor: float) -> bytes:
+        module = tf.Module()
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, "x")])
+        def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"y": tf.reduce_sum(x, axis=1) * factor}
+
+        directory = tmp_path_factory.mktemp("scaled") / str(factor)
+        saved_models.save(module, directory, serving_default=serve)
+        content: bytes = tf.lite.TFLiteConverter.from_saved_model(str(directory)).convert()
+        return content
+
+    return [convert(float(factor)) for factor in range(4)]
+
+
+Publish = Callable[[int], int]
+
+
+@pytest.fixture
+def own_base(tmp_path: Path) -> Path:
+    """The base path of a model m, still empty, that a test may change."""
+    (tmp_path / "m").mkdir()
+    return tmp_path / "m"
+
+
+@pytest.fixture
+def publish(own_base: Path, scaled: list[bytes]) -> Publish:
+    """`publish(n)` puts a version that multiplies by n in place, and gives its number."""
+
+    def put(factor: int) -> int:
+        store = Store(own_base)
+        with store.stage() as staged:
+            (staged / "model.tflite").write_bytes(scaled[factor])
+            write_manifest(staged, Manifest({"signatures": SIGNATURES, "artifacts": {"tflite": {}}}))
+            return store.commit(staged)
+
+    return put
+
+
+def _tensor(name: str, shape: list[int | None]) -> dict[str, object]:
+    return {"name": f"{name}:0", "dtype": "float32", "shape": shape}
+
+
+SIGNATURES = {
+    "serving_default": {
+        "inputs": {"x": _tensor("x", [None, 3])},
+        "outputs": {"y": _tensor("y", [None])},
+        "method_name": "tensorflow/serving/predict",
+        "defaults": {},
+    }
+}
+
+
+@pytest.fixture
+def own_server(own_base: Path, publish: Publish) -> Iterator[tfopt.Server]:
+    """Serves what is published there, version 1 at first, with short limits."""
+    publish(1)
+    with tfopt.Server(own_base, port=0, poll_interval=0.05, io_timeout=1.0, body_limit=100_000) as running:
+        yield running

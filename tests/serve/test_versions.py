@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.serve.asking import eventually
 from tests.serve.engines import Multiplier, load_multiplier, ones, write_multiplier
 from tfopt.errors import Code, ExecutionError, InvalidModel, NotFound
 from tfopt.runtimes.base import Runtime
@@ -45,13 +46,6 @@ def watch(tmp_path: Path) -> Iterator[Watch]:
 def base(tmp_path: Path) -> Path:
     (tmp_path / "m").mkdir()
     return tmp_path / "m"
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to pass"
-        time.sleep(0.005)
 
 
 def answer(model: ModelVersions, version: int | None = None, label: str | None = None) -> float | None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 IMAGE_OPTIONS = ("range", "mean", "std", "size", "resize", "colors", "layout")
 
+_INTEGERS = (DType.UINT8, DType.INT16, DType.UINT16, DType.INT32, DType.INT64)
 _CHANNELS = (1, 3, 4)
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"RIFF")
@@ -102,9 +103,6 @@ def image_reader(name: str, kind: TensorType, options: Mapping[str, str], where:
 
 def is_encoded_image(content: bytes) -> bool:
     return content.startswith(_MAGIC)
-
-
-_INTEGERS = (DType.UINT8, DType.INT16, DType.UINT16, DType.INT32, DType.INT64)
 
 
 def _open(file: BinaryIO | Path, where: str) -> Image:

@@ -37,7 +37,8 @@ def noticed(graph: Graph, init: Iterable[str], served: Collection[str]) -> tuple
     An effect on a resource (the filling of a table, a variable's first value) counts when the resource is read; any
     other effect always does.
     """
-    waiting = [node for node in graph.nodes if node.name in reachable(graph, init) and acts(node)]
+    run = reachable(graph, init)
+    waiting = [node for node in graph.nodes if node.name in run and acts(node)]
     reached, kept = set(served), []
     found = waiting
     while found:

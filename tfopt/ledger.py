@@ -14,7 +14,7 @@ from tfopt.ir.bodies import graphs
 from tfopt.ir.graph import Graph, Model, Signature
 from tfopt.ir.types import DType, Tensor
 from tfopt.passes.base import Finding
-from tfopt.passes.counted_macs import counted_macs
+from tfopt.passes.counted_macs import counted_macs, uncounted_loops
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class LedgerRow:
     `parameters` and `nonzeros` count the elements of floating-point constants, `bytes` and `gzip_bytes` the payload
     of all constants, each shared tensor once. `macs` are multiply-accumulates of the linear layers for one example, in
     the signature that needs most; a loop's body counts as often as it runs where that is known, else once, and of
-    several branches the one that needs most.
+    several branches the one that needs most. `uncounted_loops` are those that count once.
     `change` is the largest difference of any output to the original's over the original's largest magnitude, on the
     probe samples; None where nothing was measured. `seconds` is the step's own time without measuring.
     """
@@ -49,6 +49,7 @@ class LedgerRow:
     macs: int
     seconds: float
     change: float | None
+    uncounted_loops: int = 0
     findings: tuple[Finding, ...] = field(default=(), repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,6 +103,7 @@ class Scales:
             macs=max((signature_macs(graph, s) for s in model.signatures.values()), default=0),
             seconds=seconds,
             change=change,
+            uncounted_loops=uncounted_loops(graph),
             findings=findings,
         )
 

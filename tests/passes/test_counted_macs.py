@@ -6,7 +6,7 @@ import pytest
 
 from tests.ir.test_bodies import CHOICE, LOOP
 from tfopt.ir.text import parse
-from tfopt.passes.counted_macs import counted_macs
+from tfopt.passes.counted_macs import counted_macs, uncounted_loops
 
 PRODUCT = 2 * 3 * 3
 
@@ -29,6 +29,8 @@ def test_a_limit_may_still_be_computed() -> None:
 def test_a_loop_of_unknown_length_counts_once() -> None:
     text = LOOP.replace("While(%zero", "While(%n").replace("  %zero", "  %n = Placeholder() -> int32[]\n  %zero", 1)
     assert counted_macs(parse(text), [0]) == PRODUCT
+    assert uncounted_loops(parse(text)) == 1
+    assert uncounted_loops(parse(LOOP)) == 0
 
 
 def test_of_branches_the_largest_counts_and_nothing_that_is_not_needed() -> None:

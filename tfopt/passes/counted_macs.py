@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tfopt.ir.bodies import BRANCHES, WHILES, all_nodes, bodies, innermost_first
+from tfopt.ir.bodies import BRANCHES, WHILES, all_nodes, bodies, graphs, innermost_first
 from tfopt.ir.facts import DimsOf, macs
 from tfopt.ir.graph import Graph, Node
 from tfopt.ir.known_sizes import counted_dims
@@ -13,6 +13,9 @@ from tfopt.passes.fold_constants import fold_constants
 from tfopt.passes.loops import loop_of
 from tfopt.passes.trips import trips
 
+#: TensorFlow 1's loops have no body to count; each has one of these.
+_OLD_LOOPS = frozenset({"LoopCond", "RefLoopCond"})
+
 
 def counted_macs(graph: Graph, positions: Iterable[int]) -> int:
     """Multiply-accumulates (`facts.macs`) of what makes the outputs at these positions.
@@ -20,11 +23,23 @@ def counted_macs(graph: Graph, positions: Iterable[int]) -> int:
     The body of a loop counts for each iteration when it is known how many there are, else once; of the branches that
     an op chooses from the one counts that needs most.
     """
-    if any(node.op in WHILES for node in all_nodes(graph)):
-        # Before the first pass, the limit of a loop may still be computed.
-        graph = innermost_first(graph, lambda found, _: fold_constants.run(found).graph)
+    graph = _limits_known(graph)
     needed = reachable(graph, {graph.outputs[position].node for position in positions})
     return _sum(graph, (graph[name] for name in needed))
+
+
+def uncounted_loops(graph: Graph) -> int:
+    """Loops of which nothing tells how often they run, TensorFlow 1's among them: `counted_macs` counts them once."""
+    found = [(each, node) for each in graphs(_limits_known(graph)) for node in each.nodes if node.op in WHILES]
+    open_ends = sum(_trips(each, node) is None for each, node in found)
+    return open_ends + sum(node.op in _OLD_LOOPS for node in all_nodes(graph))
+
+
+def _limits_known(graph: Graph) -> Graph:
+    """Before the first pass, the limit of a loop may still be computed."""
+    if not any(node.op in WHILES for node in all_nodes(graph)):
+        return graph
+    return innermost_first(graph, lambda found, _: fold_constants.run(found).graph)
 
 
 def _sum(graph: Graph, nodes: Iterable[Node]) -> int:

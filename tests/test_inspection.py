@@ -73,6 +73,8 @@ def test_the_command_prints_tables_json_and_the_graph(
     assert "float32[?,3]" in capsys.readouterr().out
     assert main(["inspect", model, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["figures"]["parameters"] == 8
+    assert main(["inspect", model, "--explain"]) == 0
+    assert "remove_identities:\n  did " in capsys.readouterr().out
     assert main(["inspect", model, "--graph"]) == 0
     assert "MatMul(" in capsys.readouterr().out
     assert main(["inspect", str(CNN / "variables"), "--graph"]) == 3

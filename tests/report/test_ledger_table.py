@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tfopt.ledger import LedgerRow
 from tfopt.passes.base import Finding
-from tfopt.report.ledger_table import findings_text, ledger_table
+from tfopt.report.ledger_table import ledger_table
 
 STEPS = ("original", "fold_constants", "remove_identities", "remove_dropout", "remove_dead")
 
@@ -69,12 +69,8 @@ def test_a_step_with_a_row_is_not_named_below_for_its_other_runs() -> None:
     assert " ".join(printed(ledger, 80).split()).endswith("nothing to do for fold_scale")
 
 
-def test_findings_of_all_rounds_stand_together() -> None:
-    did, left, later = Finding("a", True, "folded"), Finding("b", False, "has 2 readers"), Finding("b", True, "folded")
-    ledger = [
-        row("original"),
-        replace(row("fold"), findings=(did, left)),
-        row("dead"),
-        replace(row("fold"), findings=(later,)),
-    ]
-    assert findings_text(ledger).splitlines() == ["fold:", "  did a: folded", "  did b: folded"]
+def test_loops_that_count_once_are_told() -> None:
+    shown = printed([row("original"), replace(row("unroll_loops"), nodes=1)], 80)
+    assert "MACs count" not in shown
+    shown = printed([replace(row("original"), uncounted_loops=2), replace(row("unroll_loops"), nodes=1)], 200)
+    assert "MACs count 2 loops of unknown length as one iteration" in shown

@@ -92,11 +92,13 @@ def compress(
       tfopt compress model/ --prune 0.5 --quantize int8 --data samples.npz --labels labels.npy --max-drop 0.5
       tfopt compress model/ --recipe my-recipe.yaml --data samples.npz --json
     """
-    from tfopt.cli.output import emit_json, progress, say
+    from tfopt.cli.output import emit_json, progress, say, terminal_width
     from tfopt.cli.output import out as console
     from tfopt.compression import Refused
     from tfopt.compression import compress as run
-    from tfopt.report.ledger_table import artifacts_table, findings_text, ledger_table, verdicts_text
+    from tfopt.ledger import findings_by_step
+    from tfopt.report.findings_text import findings_text
+    from tfopt.report.ledger_table import artifacts_table, ledger_table, verdicts_text
     from tfopt.store.output import check_absent, check_file
 
     chosen = _recipe(recipe, quantize, tflite, onnx, prune, prune_scope, prune_block, exclude)
@@ -134,7 +136,7 @@ def compress(
     console().print(artifacts_table(result), "")
     print(verdicts_text(result))
     if explain:
-        print(findings_text(result.ledger))
+        print(findings_text(findings_by_step(result.ledger), width=terminal_width()))
     print(f"wrote {result.path}")
 
 

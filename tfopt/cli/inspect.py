@@ -10,6 +10,10 @@ import typer
 
 def inspect(
     model: Annotated[Path, typer.Argument(help="A SavedModel or version directory, a .tflite or a .onnx file.")],
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Say what each exact pass would do, and why it would leave the rest."),
+    ] = False,
     graph: Annotated[bool, typer.Option("--graph", help="Print the whole graph as text.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -18,11 +22,13 @@ def inspect(
     \b
     Examples:
       tfopt inspect model/
+      tfopt inspect model/ --explain
       tfopt inspect model/ --graph | less
       tfopt inspect version/model.tflite --json
     """
-    from tfopt.cli.output import emit_json, out, progress
+    from tfopt.cli.output import emit_json, out, progress, terminal_width
     from tfopt.inspection import inspect_model, read_graph_text
+    from tfopt.report.findings_text import findings_text
     from tfopt.report.inspection_table import inspection_tables
 
     with progress() as tell:
@@ -34,5 +40,7 @@ def inspect(
     elif json:
         emit_json(found.to_dict())
     else:
-        for table in inspection_tables(found):
+        for table in inspection_tables(found, width=terminal_width()):
             out().print(table)
+        if explain and found.found is not None:
+            print("\n" + findings_text(found.found, width=terminal_width()))

@@ -35,6 +35,11 @@ def out() -> Console:
     return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
+def terminal_width() -> int | None:
+    """Columns of the terminal that stdout is; None when it is none, and all is to be told."""
+    return out().width if sys.stdout.isatty() else None
+
+
 def say(message: str) -> None:
     """One line of talk on stderr."""
     print(message, file=sys.stderr, flush=True)

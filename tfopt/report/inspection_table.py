@@ -7,10 +7,16 @@ from collections.abc import Iterator
 from rich.table import Table
 
 from tfopt.inspection import Inspection
+from tfopt.report.ledger_table import loops_text
+from tfopt.report.names import shortened
 from tfopt.report.units import count, size
 
+#: Columns that the other figures of a pass take.
+_FIGURES = 38
 
-def inspection_tables(found: Inspection) -> Iterator[Table | str]:
+
+def inspection_tables(found: Inspection, *, width: int | None = None) -> Iterator[Table | str]:
+    """In the order in which they are read. `width` is that of a terminal, where long names are cut."""
     yield f"{found.path} ({found.kind}, {size(found.bytes)} on disk)\n"
     yield _signatures(found)
     if found.figures is not None:
@@ -19,10 +25,12 @@ def inspection_tables(found: Inspection) -> Iterator[Table | str]:
             f"\n{row.nodes} nodes, {count(row.parameters)} parameters ({count(row.nonzeros)} non-zero), "
             f"{size(row.bytes)} of weights ({size(row.gzip_bytes)} gzipped), {count(row.macs)} MACs an example"
         )
+        if row.uncounted_loops:
+            yield loops_text(row.uncounted_loops)
     if found.operations is not None:
         yield "ops: " + ", ".join(f"{op} x{times}" for op, times in found.operations.items()) + "\n"
     if found.found is not None:
-        yield _findings(found)
+        yield _findings(found, None if width is None else max(20, width - _FIGURES))
 
 
 def _signatures(found: Inspection) -> Table:
@@ -36,13 +44,13 @@ def _signatures(found: Inspection) -> Table:
     return table
 
 
-def _findings(found: Inspection) -> Table:
+def _findings(found: Inspection, longest: int | None) -> Table:
     """A row for each pass that has something to say; the others are named below."""
     table = Table(box=None, pad_edge=False)
     table.add_column("exact pass", no_wrap=True)
-    table.add_column("would change", justify="right")
-    table.add_column("would leave", justify="right")
-    # Names of nodes are long and hold no blanks: folded they can still be read whole.
+    table.add_column("would\nchange", justify="right")
+    table.add_column("would\nleave", justify="right")
+    # Names of nodes are long and hold no blanks: where they are not cut, folded they can still be read whole.
     table.add_column("for instance", overflow="fold")
     idle = []
     for name, findings in (found.found or {}).items():
@@ -53,7 +61,7 @@ def _findings(found: Inspection) -> Table:
         example = next(iter([*left, *findings]))
         said = "left" if not example.done else "did"
         done = str(len(findings) - len(left))
-        table.add_row(name, done, str(len(left)), f"{said} {example.node}: {example.message}")
+        table.add_row(name, done, str(len(left)), shortened(f"{said} {example.node}: {example.message}", longest))
     if idle:
         table.caption, table.caption_justify = f"nothing to do for {', '.join(idle)}", "left"
     return table

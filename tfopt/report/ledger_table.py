@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from tfopt.fidelity import Fidelity
-from tfopt.ledger import LedgerRow, findings_by_step
+from tfopt.ledger import LedgerRow
 from tfopt.report.units import change, count, size
 
 if TYPE_CHECKING:
@@ -38,10 +38,21 @@ def ledger_table(ledger: Sequence[LedgerRow]) -> Table:
             f"{row.seconds:.2f}",
             change(row.change),
         )
+    told = []
     # A step that runs more than once and has a row did something, whatever its other runs found.
     if without := [step for step in dict.fromkeys(idle) if step not in {row.step for row in shown}]:
-        table.caption, table.caption_justify = f"nothing to do for {', '.join(without)}", "left"
+        told.append(f"nothing to do for {', '.join(without)}")
+    if most := max((row.uncounted_loops for row in ledger), default=0):
+        told.append(loops_text(most))
+    if told:
+        table.caption, table.caption_justify = "\n".join(told), "left"
     return table
+
+
+def loops_text(loops: int) -> str:
+    """What MACs are worth where only the input says how often a loop runs."""
+    which = "the loop" if loops == 1 else f"{loops} loops"
+    return f"MACs count {which} of unknown length as one iteration: unrolled, the same work counts more"
 
 
 def _is_idle(row: LedgerRow, before: LedgerRow) -> bool:
@@ -82,13 +93,3 @@ def _figures(found: Fidelity) -> tuple[str, ...]:
 def verdicts_text(result: CompressResult) -> str:
     """How each artifact stood against its limits."""
     return "\n".join(f"{written.kind}: {written.summary}" for written in result.artifacts)
-
-
-def findings_text(ledger: Iterable[LedgerRow]) -> str:
-    """What each pass did in all its rounds, and what it left alone in the last one, and why."""
-    lines: list[str] = []
-    for step, findings in findings_by_step(ledger).items():
-        if findings:
-            lines.append(f"{step}:")
-            lines += [f"  {'did' if f.done else 'left'} {f.node}: {f.message}" for f in findings]
-    return "\n".join(lines) if lines else "no pass had anything to say"

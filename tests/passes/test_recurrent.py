@@ -19,7 +19,7 @@ from tfopt.ir.graph import Graph, Model
 from tfopt.pipeline import PipelineResult, run_pipeline
 from tfopt.recipe import load_recipe
 from tfopt.runtimes.litert import LiteRTRuntime
-from tfopt.runtimes.tensorflow import TensorFlowRuntime
+from tfopt.runtimes.tensorflow import ModelRunner, TensorFlowRuntime
 from tfopt.targets.saved_model import write_saved_model
 from tfopt.targets.tflite import write_tflite
 
@@ -70,6 +70,14 @@ def test_both_loaders_compute_what_the_original_computes(builder: Builder, built
             same(runtime.run("serving_default", feeds), expected)
             called = loaded(**{name: tf.constant(array) for name, array in feeds.items()})
             same({name: tensor.numpy() for name, tensor in called.items()}, expected)
+
+
+@pytest.mark.parametrize("builder", [recurrent.layers, recurrent.open_layers, recurrent.masked_layers])
+def test_an_empty_batch_makes_what_the_original_makes_of_it(builder: Builder, built: Built) -> None:
+    with TensorFlowRuntime(built(builder)) as original, ModelRunner(exact(built(builder)).model) as runtime:
+        for feeds in CALLS[builder]:
+            empty = {name: array[:0] for name, array in feeds.items()}
+            same(runtime.run("serving_default", empty), original.run("serving_default", empty))
 
 
 @pytest.mark.parametrize("builder", [recurrent.layers, recurrent.open_layers, recurrent.masked_layers])

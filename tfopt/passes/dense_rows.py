@@ -11,22 +11,33 @@ import numpy as np
 from tfopt.ir.facts import IDENTITIES
 from tfopt.ir.graph import AttrValue, Graph, Node, Value
 from tfopt.ir.rewrite import Editor
-from tfopt.ir.sizes import Dims, Size
+from tfopt.ir.sizes import Dims, Size, product
 from tfopt.ir.types import SCALAR, DType, Shape, TensorType, numpy_dtype
 from tfopt.passes.list_variables import ListVariable
-from tfopt.passes.loops import Loop, placeholder
+from tfopt.passes.loops import Loop, placeholder, with_invariants
 
 _INT32 = DType.INT32
+_VECTOR = TensorType(_INT32, Shape.of(1))
 _Attrs: TypeAlias = "dict[str, AttrValue]"
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The tensor `value` that a list variable starts with, and what is known of it in every iteration."""
+    """The tensor `value` that a list variable starts with, and what is known of it in every iteration.
+
+    `amount` is an int32 vector of one number that is 0 when the rows are empty, and None where they never are, or where
+    nobody writes them one by one.
+    """
 
     variable: ListVariable
     value: Value
     type: TensorType
+    amount: Value | None = None
+
+    @property
+    def is_single(self) -> bool:
+        """Is there one row only?"""
+        return (self.type.shape.dims or (None,))[0] == 1
 
 
 def rows_of_tensor(graph: Graph, variable: ListVariable) -> Rows:
@@ -45,6 +56,18 @@ def zero_rows(editor: Editor, variable: ListVariable, dims: Dims) -> Rows:
     made = TensorType(variable.dtype, Shape(tuple(dim.number for dim in dims)))
     fill = editor.add("Fill", name, (shape.value(), zero), [made], {"T": made.dtype, "index_type": _INT32})
     return Rows(variable, fill.value(), made)
+
+
+def with_amount(editor: Editor, rows: Rows, dims: Dims) -> Rows:
+    """The rows with their `amount`: `dims` are those of the whole tensor."""
+    unknown = product(dims[1:]).unknown
+    if rows.is_single or not unknown:
+        return rows
+    name = f"{rows.variable.origin.name}/amount"
+    attrs: _Attrs = {"T": _INT32, "Tdim": _INT32}
+    axis = editor.constant(f"{name}/axis", np.array(0, np.int32))
+    number = _size(editor, name, Size(1, tuple(sorted(set(unknown)))))
+    return replace(rows, amount=editor.add("ExpandDims", name, (number, axis), [_VECTOR], attrs).value())
 
 
 def _size(editor: Editor, name: str, size: Size) -> Value:
@@ -86,14 +109,18 @@ _ELEMENT: _Attrs = {
 
 
 def carry_rows(graph: Graph, editor: Editor, loop: Loop, rows: list[Rows]) -> None:
-    """Let the loop carry tensors in the place of lists; its variables keep their places."""
-    node, inputs, outputs = loop.node, list(loop.node.inputs), list(loop.node.outputs)
+    """Let the loop carry tensors in the place of lists; its variables keep their places, amounts come behind them."""
+    node, amounts = loop.node, list(dict.fromkeys(item.amount for item in rows if item.amount is not None))
+    inputs, outputs = [*node.inputs, *amounts], [*node.outputs, *[_VECTOR] * len(amounts)]
+    places = {amount: loop.count + number for number, amount in enumerate(amounts)}
+    loop = with_invariants(loop, [_VECTOR] * len(amounts)) if amounts else loop
     cond, body = Editor(loop.cond), Editor(loop.body)
     for item in rows:
         index = item.variable.index
         inputs[index], outputs[index] = item.value, item.type
         for function in (cond, body):
-            _carry_in(function, function.graph.inputs[index], item)
+            names = function.graph.inputs
+            _carry_in(function, names[index], item, Value(names[places[item.amount]]) if item.amount else None)
         for reader in item.variable.readers:
             _read(editor, reader, node.value(index), item)
     attrs: _Attrs = {
@@ -106,7 +133,7 @@ def carry_rows(graph: Graph, editor: Editor, loop: Loop, rows: list[Rows]) -> No
     editor.update(changed)
 
 
-def _carry_in(function: Editor, argument: str, rows: Rows) -> None:
+def _carry_in(function: Editor, argument: str, rows: Rows, amount: Value | None) -> None:
     """Each op on the list becomes one on the tensor under the same name, so that who reads it need not change."""
     function.update(placeholder(argument, rows.type))
     versions = {Value(argument)}
@@ -114,7 +141,7 @@ def _carry_in(function: Editor, argument: str, rows: Rows) -> None:
         if not node.inputs or node.inputs[0] not in versions:
             continue
         if node.op == "TensorListSetItem":
-            _write(function, node, rows)
+            _write(function, node, rows, amount)
         elif node.op in IDENTITIES:
             function.update(replace(node, attrs={"T": rows.type.dtype}, outputs=(rows.type,)))
         else:
@@ -155,21 +182,31 @@ def _gather(editor: Editor, node: Node, tensor: Value, rows: Rows) -> None:
     editor.update(replace(node, op="GatherV2", inputs=(tensor, node.inputs[1], axis), attrs=attrs, outputs=outputs))
 
 
-def _write(editor: Editor, node: Node, rows: Rows) -> None:
+def _write(editor: Editor, node: Node, rows: Rows, amount: Value | None) -> None:
     """Set a row: TensorScatterUpdate takes a matrix of places and as many rows. The only row is all there is."""
     tensor, place, item = node.inputs
-    assert rows.type.shape.dims is not None
-    count, *row = rows.type.shape.dims
     axis = editor.constant(f"{node.name}/axis", np.array(0, np.int32))
-    made = TensorType(rows.type.dtype, Shape.of(1, *row))
+    made = TensorType(rows.type.dtype, Shape.of(1, *(rows.type.shape.dims or ())[1:]))
     attrs: _Attrs = {"T": rows.type.dtype, "Tdim": _INT32}
-    if count == 1:
+    if rows.is_single:
         editor.update(replace(node, op="ExpandDims", inputs=(item, axis), attrs=attrs, outputs=(made,)))
         return
-    update = editor.add("ExpandDims", f"{node.name}/row", (item, axis), [made], attrs).value()
+    update = editor.add("ExpandDims", f"{node.name}/row", (item, axis), [made], attrs)
     matrix = editor.constant(f"{node.name}/place/shape", np.array([1, 1], np.int32))
     made = TensorType(_INT32, Shape.of(1, 1))
     places = editor.add("Reshape", f"{node.name}/place", (place, matrix), [made], {"T": _INT32, "Tshape": _INT32})
+    if amount is not None:
+        places, update = (unless_empty(editor, made, amount) for made in (places, update))
     attrs = {"T": rows.type.dtype, "Tindices": _INT32, "bad_indices_policy": b""}
-    inputs = (tensor, places.value(), update)
+    inputs = (tensor, places.value(), update.value())
     editor.update(replace(node, op="TensorScatterUpdate", inputs=inputs, attrs=attrs, outputs=(rows.type,)))
+
+
+def unless_empty(editor: Editor, node: Node, amount: Value) -> Node:
+    """What a node makes, whose first dim is 1, and 0 where the amount is: TensorScatterUpdate takes no place of a
+    tensor without elements."""
+    (made,) = node.outputs
+    ends = [editor.constant(f"{node.name}/{name}", np.array([at], np.int32)) for name, at in (("from", 0), ("by", 1))]
+    outputs = [TensorType(made.dtype, Shape.of(None, *(made.shape.dims or ())[1:]))]
+    attrs: _Attrs = {**_ELEMENT, "T": made.dtype, "shrink_axis_mask": 0}
+    return editor.add("StridedSlice", f"{node.name}/some", (node.value(), ends[0], amount, ends[1]), outputs, attrs)

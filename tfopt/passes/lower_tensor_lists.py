@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from tfopt.ir.graph import Graph
 from tfopt.ir.known_sizes import KnownSizes, around_loop, sizes_in_body
 from tfopt.ir.rewrite import Editor
-from tfopt.ir.sizes import Dims, Size, Symbol
+from tfopt.ir.sizes import Dims, Size, Symbol, product
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.dense_rows import Rows, carry_rows, rows_of_tensor, zero_rows
+from tfopt.passes.dense_rows import Rows, carry_rows, rows_of_tensor, with_amount, zero_rows
 from tfopt.passes.list_variables import ListVariable, list_variables
 from tfopt.passes.loops import Loop, rewrite_loops
 
@@ -23,8 +23,9 @@ def lower_tensor_lists(graph: Graph) -> Graph | Outcome:
           %item = TensorListGetItem(%list, %i)
 
     A list that is written starts as zeros, which is what an item that nobody sets is in a list as well, and is written
-    by TensorScatterUpdate. Its items must all have one shape that is known before the loop runs: numbers, or sizes of
-    other tensors (a batch). Neither TensorFlow Lite nor ONNX has lists of items whose size is unknown.
+    by TensorScatterUpdate, as far as it is not empty. Its items must all have one shape that is known before the loop
+    runs: numbers, or sizes of other tensors (a batch). Neither TensorFlow Lite nor ONNX has lists of items whose size
+    is unknown.
     """
     read = rewrite_loops(graph, _read_only)
     written = rewrite_loops(read.graph, _written)
@@ -47,7 +48,8 @@ def _written(graph: Graph, editor: Editor, loop: Loop) -> Iterator[Finding]:
         if isinstance(item, str) or isinstance(dims, str):
             yield Finding(loop.node.name, False, str(dims))
         else:
-            rows.append(rows_of_tensor(graph, item) if item.holds_tensor else zero_rows(editor, item, dims))
+            made = rows_of_tensor(graph, item) if item.holds_tensor else zero_rows(editor, item, dims)
+            rows.append(with_amount(editor, made, dims))
     yield from _carried(graph, editor, loop, rows)
 
 
@@ -66,12 +68,13 @@ def _dims(item: ListVariable, around: KnownSizes, inside: KnownSizes) -> Dims | 
         dims = around.dims(item.origin.inputs[0])
         if dims is None or around.graph.type_of(item.origin.inputs[0]).shape.dims is None or sizes - {dims[1:]}:
             return f"the items that are set in {item.origin.name} may differ from those it starts with"
-        return dims
-    size = sizes.pop() if len(sizes) == 1 else None
-    if size is None or not all(dim.is_dim for dim in size):
-        return f"the size of the items of {item.origin.name} is not known before the loop runs"
-    length = around.contents(item.origin.inputs[1])
-    return (*(length or (_ANY,))[:1], *size)
+    else:
+        size = sizes.pop() if len(sizes) == 1 else None
+        if size is None or not all(dim.is_dim for dim in size):
+            return f"the size of the items of {item.origin.name} is not known before the loop runs"
+        length = around.contents(item.origin.inputs[1])
+        dims = (*(length or (_ANY,))[:1], *size)
+    return dims if product(dims[1:]).factor else f"the items of {item.origin.name} are empty"
 
 
 #: The length of a list matters where it is a number.

@@ -9,11 +9,16 @@ from typing import NamedTuple
 import numpy as np
 
 from tfopt.ir.graph import AttrValue, Graph, Node, Value
+from tfopt.ir.known_sizes import KnownSizes
 from tfopt.ir.rewrite import Editor
-from tfopt.ir.types import Shape, TensorType
+from tfopt.ir.sizes import product
+from tfopt.ir.types import DType, Shape, TensorType
 from tfopt.passes.base import Finding, Outcome, graph_pass
+from tfopt.passes.dense_rows import unless_empty
 from tfopt.passes.row_places import Place, place_of, several_places
 from tfopt.passes.row_reads import is_of_one_row
+
+_MASKS = ("begin_mask", "ellipsis_mask", "end_mask", "new_axis_mask", "shrink_axis_mask")
 
 
 @graph_pass
@@ -79,7 +84,7 @@ def _read_together(
 
 
 def _gathered(graph: Graph, editor: Editor, first: Node, base: Value | None, offsets: Sequence[int]) -> Value:
-    places = several_places(graph, editor, first.name, first.inputs[1], base, np.array(offsets))
+    places = several_places(graph, editor, first.name, first.inputs[1], base, np.array(offsets)).value()
     made, row = first.outputs[0], first.outputs[0].shape.dims
     outputs = [TensorType(made.dtype, Shape(None if row is None else (len(offsets), *row)))]
     inputs = (first.inputs[0], places, first.inputs[2])
@@ -87,30 +92,45 @@ def _gathered(graph: Graph, editor: Editor, first: Node, base: Value | None, off
 
 
 def _merge_writes(graph: Graph) -> Outcome:
-    editor = Editor(graph)
+    editor, sizes = Editor(graph), KnownSizes(graph)
     findings = []
     for chain in _chains(graph):
         last = chain[-1].node
-        rows = _packed(graph, editor, chain)
-        covered = _is_everything(graph, chain)
-        if not covered:
-            base, tensor = chain[0].place.base, chain[0].node.inputs[0]
-            offsets = np.array([[write.place.offset] for write in chain])
-            places = several_places(graph, editor, last.name, chain[0].number, base, offsets)
-            rows = editor.add(last.op, last.name, (tensor, places, rows), last.outputs, last.attrs).value()
-        editor.redirect(last.value(), rows)
+        covered = _is_everything(graph, sizes, chain)
+        rows = _packed(graph, editor, chain, covered)
+        value = rows.value() if covered else _written_together(graph, editor, chain, rows)
+        editor.redirect(last.value(), value)
         what = "all rows" if covered else f"{len(chain)} rows"
         findings.append(Finding(last.name, True, f"{what} of {chain[0].node.inputs[0]} written together"))
     return Outcome(editor.finish(), tuple(findings))
 
 
+def _written_together(graph: Graph, editor: Editor, chain: Sequence[_Write], rows: Node) -> Value:
+    first, last = chain[0], chain[-1].node
+    offsets = np.array([[write.place.offset] for write in chain])
+    # Behind one more dim, that of what there is of the rows: all or nothing.
+    offsets = offsets if first.amount is None else offsets[np.newaxis]
+    places = several_places(graph, editor, last.name, first.number, first.place.base, offsets)
+    if first.amount is not None:
+        axis = editor.constant(f"{last.name}/axis", np.array(0, np.int32))
+        (made,) = rows.outputs
+        attrs: dict[str, AttrValue] = {"T": made.dtype, "Tdim": DType.INT32}
+        whole = [TensorType(made.dtype, Shape.of(1, *(made.shape.dims or ())))]
+        rows = editor.add("ExpandDims", f"{last.name}/all", (rows.value(), axis), whole, attrs)
+        places, rows = (unless_empty(editor, node, first.amount) for node in (places, rows))
+    inputs = (first.node.inputs[0], places.value(), rows.value())
+    return editor.add(last.op, last.name, inputs, last.outputs, last.attrs).value()
+
+
 class _Write(NamedTuple):
-    """A TensorScatterUpdate of the one row `item`; `number` is the scalar that says which."""
+    """A TensorScatterUpdate of the one row `item`; `number` is the scalar that says which. With an `amount` nothing is
+    written where that is 0 (`dense_rows.Rows`)."""
 
     node: Node
     number: Value
     place: Place
     item: Value
+    amount: Value | None
 
 
 def _chains(graph: Graph) -> Iterator[list[_Write]]:
@@ -123,7 +143,7 @@ def _chains(graph: Graph) -> Iterator[list[_Write]]:
         chain, places = [write], {write.place}
         while chain[0].node.inputs[0] in inner and chain[0].node.inputs[0] in writes:
             before = writes[chain[0].node.inputs[0]]
-            if before.place in places or before.place.base != write.place.base:
+            if before.place in places or (before.place.base, before.amount) != (write.place.base, write.amount):
                 break
             places.add(before.place)
             chain.insert(0, before)
@@ -134,32 +154,54 @@ def _chains(graph: Graph) -> Iterator[list[_Write]]:
 def _write(graph: Graph, node: Node) -> _Write | None:
     if node.op != "TensorScatterUpdate" or node.controls:
         return None
-    places, rows = graph.producer(node.inputs[1]), graph.producer(node.inputs[2])
-    if rows.op != "ExpandDims" or graph.type_of(node.inputs[1]).shape != Shape.of(1, 1):
+    (places, amount), (rows, other) = (_unless_empty(graph, value) for value in node.inputs[1:])
+    if rows.op != "ExpandDims" or places.outputs[0].shape != Shape.of(1, 1) or amount != other:
         return None
     axis = graph.constant(rows.inputs[1])
     if axis is None or axis.array.any():
         return None
-    number = node.inputs[1] if places.op == "Const" else places.inputs[0]
+    number = places.value() if places.op == "Const" else places.inputs[0]
     if places.op == "Const":
-        return _Write(node, number, Place(None, int(places.tensor.array.item())), rows.inputs[0])
+        return _Write(node, number, Place(None, int(places.tensor.array.item())), rows.inputs[0], amount)
     if places.op not in ("Reshape", "ExpandDims") or graph.type_of(number).shape.rank != 0:
         return None
-    return _Write(node, number, place_of(graph, number), rows.inputs[0])
+    return _Write(node, number, place_of(graph, number), rows.inputs[0], amount)
 
 
-def _packed(graph: Graph, editor: Editor, chain: Sequence[_Write]) -> Value:
+def _unless_empty(graph: Graph, value: Value) -> tuple[Node, Value | None]:
+    """What makes places or rows, and the amount of them that is taken (`dense_rows.unless_empty`)."""
+    node = graph.producer(value)
+    if node.op != "StridedSlice" or node.controls or any(node.attrs.get(mask) for mask in _MASKS):
+        return node, None
+    begin, by = graph.constant(node.inputs[1]), graph.constant(node.inputs[3])
+    if begin is None or by is None or begin.array.tolist() != [0] or by.array.tolist() != [1]:
+        return node, None
+    made = graph.producer(node.inputs[0])
+    return (made, node.inputs[2]) if made.outputs[0].shape.dims and made.outputs[0].shape.dims[0] == 1 else (node, None)
+
+
+def _packed(graph: Graph, editor: Editor, chain: Sequence[_Write], covered: bool) -> Node:
     """The rows as one tensor, by their places where that is all of it."""
-    ordered = sorted(chain, key=lambda write: write.place.offset) if _is_everything(graph, chain) else chain
-    row = graph.type_of(chain[0].node.inputs[2])
+    ordered = sorted(chain, key=lambda write: write.place.offset) if covered else chain
+    row = graph.type_of(chain[0].item)
     dims = row.shape.dims
-    made = TensorType(row.dtype, Shape(None if dims is None else (len(chain), *dims[1:])))
+    made = TensorType(row.dtype, Shape(None if dims is None else (len(chain), *dims)))
     attrs: dict[str, AttrValue] = {"T": row.dtype, "N": len(chain), "axis": 0}
     name = chain[-1].node.name
-    return editor.add("Pack", f"{name}/rows", [write.item for write in ordered], [made], attrs).value()
+    return editor.add("Pack", f"{name}/rows", [write.item for write in ordered], [made], attrs)
 
 
-def _is_everything(graph: Graph, chain: Sequence[_Write]) -> bool:
+def _is_everything(graph: Graph, sizes: KnownSizes, chain: Sequence[_Write]) -> bool:
     dims = graph.type_of(chain[0].node.inputs[0]).shape.dims
     is_numbered = all(write.place.base is None for write in chain)
-    return is_numbered and dims is not None and {write.place.offset for write in chain} == set(range(dims[0] or 0))
+    covers = is_numbered and dims is not None and {write.place.offset for write in chain} == set(range(dims[0] or 0))
+    return covers and all(write.amount is None or _has_amount(sizes, write) for write in chain)
+
+
+def _has_amount(sizes: KnownSizes, write: _Write) -> bool:
+    """Where the amount is 0, is what is written to empty too, and has the shape of the rows?"""
+    assert write.amount is not None
+    tensor, item, amounts = sizes.dims(write.node.inputs[0]), sizes.dims(write.item), sizes.contents(write.amount)
+    if tensor is None or item is None or amounts is None or tensor[1:] != item:
+        return False
+    return len(amounts) == 1 and amounts[0].is_dim and product(item).over(amounts[0]) is not None

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from tfopt.ir.graph import Graph, Value
+from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.rewrite import Editor
-from tfopt.ir.types import Shape, TensorType
+from tfopt.ir.types import Shape, Tensor, TensorType
 
 
 class Place(NamedTuple):
@@ -45,11 +45,14 @@ def _number(graph: Graph, value: Value) -> int | None:
 
 def several_places(
     graph: Graph, editor: Editor, name: str, one: Value, base: Value | None, offsets: NDArray[Any]
-) -> Value:
+) -> Node:
     """The places `base + offsets`, of their shape and of the dtype that `one` of them has."""
     dtype = graph.type_of(one).dtype
-    numbers = editor.constant(f"{name}/offsets", offsets.astype(dtype.value), dtype)
-    if base is None:
-        return numbers
     made = TensorType(dtype, Shape(tuple(map(int, offsets.shape))))
-    return editor.add("AddV2", f"{name}/places", (base, numbers), [made], {"T": dtype}).value()
+    tensor = Tensor(offsets.astype(dtype.value), dtype)
+    numbers = editor.add("Const", f"{name}/offsets", (), [made], {"value": tensor, "dtype": dtype})
+    return (
+        numbers
+        if base is None
+        else editor.add("AddV2", f"{name}/places", (base, numbers.value()), [made], {"T": dtype})
+    )

@@ -14,14 +14,10 @@ from tfopt.passes.base import Finding
 from tfopt.passes.channels import MOVING, before
 from tfopt.passes.channelwise import BATCH_NORMS, CHANNELWISE, Affine, affine, broadcasting
 from tfopt.passes.folding import Folded, NewWeights, fits, foldable, input_channels
+from tfopt.passes.rounding import LARGEST_SCALE, LARGEST_SHIFT, SMALLEST_SCALE
 from tfopt.passes.window import window, window_pads
 
 _LEADING = CHANNELWISE | (MOVING - {"BatchToSpaceND"})
-
-#: What is about 1 after a shift this large had lost four of its 24 bits before it.
-_LARGEST_SHIFT = 16.0
-#: A scale beyond these costs the bits of denormal numbers.
-_SMALLEST_SCALE, _LARGEST_SCALE = 1e-12, 1e12
 
 
 def fold_ahead(graph: Graph) -> Folded:
@@ -149,7 +145,7 @@ def _within_padding(graph: Graph, layer: Linear, chain: _Chain) -> _Plan | str:
     if chain.passed or (len(chain.steps) == 1 and chain.steps[0].op not in BATCH_NORMS):
         return reason
     scale = np.abs(chain.effect.scale)
-    if np.any(scale < _SMALLEST_SCALE) or np.any(scale > _LARGEST_SCALE):
+    if np.any(scale < SMALLEST_SCALE) or np.any(scale > LARGEST_SCALE):
         return f"{reason}, and its scale is too small or too large to be told from its shift"
     shift = chain.effect.shift / chain.effect.scale
     only_scale = Affine(chain.effect.scale, np.zeros_like(shift))
@@ -177,7 +173,7 @@ def _reason_against(graph: Graph, plan: _Plan) -> str | None:
     overflows = not np.all(np.isfinite(scaled)) or not fits(layer.response(effect.shift), layer)
     if overflows or (plan.kept is not None and not fits(plan.kept.shift, layer)):
         return f"the weights folded into {node.name} would overflow"
-    if np.any(np.abs(effect.shift) > _LARGEST_SHIFT):
+    if np.any(np.abs(effect.shift) > LARGEST_SHIFT):
         return f"its shift of {np.max(np.abs(effect.shift)):g} cancels what {node.name} would have to round before"
     return None
 

@@ -14,12 +14,9 @@ from tfopt.ir.types import DType, numpy_dtype
 from tfopt.passes.activation_parts import is_part_of_activation
 from tfopt.passes.affine_arrays import ELEMENTWISE, ArrayAffine, elementwise
 from tfopt.passes.base import Finding, Outcome, graph_pass
+from tfopt.passes.rounding import LARGEST_SCALE, LARGEST_SHIFT, SMALLEST_SCALE
 from tfopt.passes.scale_products import scale_products
 
-#: What is about 1 behind a shift this large would have lost four of its 24 bits before it.
-_LARGEST_SHIFT = 16.0
-#: Products of scales in between overflow for nothing that the original computes.
-_SMALLEST_SCALE, _LARGEST_SCALE = 1e-12, 1e12
 _DIVISIONS = frozenset({"Div", "RealDiv"})
 
 
@@ -138,7 +135,7 @@ def _reason_against(graph: Graph, chain: _Chain) -> str | None:
         return f"nothing would be left between {chain.start} and what reads it"
     if any(_is_extreme(scale) for scale in chain.partial_scales):
         return "its scales are too small or too large to be put together"
-    if chain.sums_before_scales and np.any(np.abs(effect.shift) > _LARGEST_SHIFT):
+    if chain.sums_before_scales and np.any(np.abs(effect.shift) > LARGEST_SHIFT):
         return f"its shift of {np.max(np.abs(effect.shift)):g} cancels what would have to be rounded before"
     if effect.size > max(one.size for one in chain.effects):
         return "the constants together would be larger than each of them"
@@ -147,7 +144,7 @@ def _reason_against(graph: Graph, chain: _Chain) -> str | None:
 
 def _is_extreme(scale: NDArray[np.float64]) -> bool:
     size = np.abs(scale[scale != 0])
-    return bool(np.any(size < _SMALLEST_SCALE) or np.any(size > _LARGEST_SCALE))
+    return bool(np.any(size < SMALLEST_SCALE) or np.any(size > LARGEST_SCALE))
 
 
 def _written(graph: Graph, editor: Editor, chain: _Chain) -> Value:

@@ -9,10 +9,9 @@ from tfopt.ir.known_sizes import KnownSizes
 from tfopt.ir.rewrite import Editor
 from tfopt.passes.base import Finding, Outcome, graph_pass
 from tfopt.passes.factors import SUMS, only_reader, plus
+from tfopt.passes.rounding import LARGEST_SHIFT
 
 _OPS = ("Softmax", "LogSoftmax")
-#: A number this large takes four of the 24 bits of what is about 1: larger ones show in the result.
-_LARGEST_SHIFT = 16.0
 
 
 @graph_pass
@@ -58,7 +57,7 @@ def _one_shift(graph: Graph, node: Node) -> Value | None:
     if node.controls:
         return None
     if (added := plus(graph, node)) is not None:
-        return added[1] if abs(added[0]) <= _LARGEST_SHIFT else None
+        return added[1] if abs(added[0]) <= LARGEST_SHIFT else None
     if node.op == "Sub" and (_is_largest(graph, node) or _takes_number(graph, node)):
         return node.inputs[0]
     return None
@@ -66,7 +65,7 @@ def _one_shift(graph: Graph, node: Node) -> Value | None:
 
 def _takes_number(graph: Graph, node: Node) -> bool:
     taken = plus(graph, replace(node, op=next(iter(SUMS)), inputs=node.inputs[::-1]))
-    return taken is not None and taken[1] == node.inputs[0] and abs(taken[0]) <= _LARGEST_SHIFT
+    return taken is not None and taken[1] == node.inputs[0] and abs(taken[0]) <= LARGEST_SHIFT
 
 
 def _is_largest(graph: Graph, node: Node) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 from tests.ir.test_bodies import CHOICE, LOOP
+from tfopt.ir.graph import Graph
 from tfopt.ir.text import parse
 from tfopt.passes.counted_macs import counted_macs, uncounted_loops
 
@@ -37,3 +41,14 @@ def test_of_branches_the_largest_counts_and_nothing_that_is_not_needed() -> None
     graph = parse(CHOICE)
     assert counted_macs(graph, [0]) == 2 * PRODUCT
     assert counted_macs(graph, []) == 0
+
+
+def test_a_graph_that_was_counted_is_forgotten_with_its_last_user() -> None:
+    graph = parse(LOOP)
+    body = graph["loop"].attrs["body"]
+    assert isinstance(body, Graph)
+    counted_macs(graph, [0])
+    alive = [weakref.ref(graph), weakref.ref(body)]
+    del graph, body
+    gc.collect()
+    assert [found() for found in alive] == [None, None]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
-from tfopt.ir.bodies import BRANCHES, WHILES, all_nodes, bodies, graphs, innermost_first
+from tfopt.ir.bodies import BRANCHES, WHILES, bodies, graphs
 from tfopt.ir.facts import DimsOf, macs
 from tfopt.ir.graph import Graph, Node
 from tfopt.ir.known_sizes import counted_dims
@@ -17,43 +19,64 @@ from tfopt.passes.trips import trips
 _OLD_LOOPS = frozenset({"LoopCond", "RefLoopCond"})
 
 
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """What the nodes of a graph cost, by name, and how many of its loops count once; what else it calls counts apart.
+
+    `folded` is the graph that was counted where that is another one: nothing here may keep its graph alive.
+    """
+
+    folded: Graph | None
+    macs: Mapping[str, int]
+    open_loops: int
+
+
+#: A step of a recipe leaves most functions as they are, and every step is counted for every signature.
+_counted: WeakKeyDictionary[Graph, _Counts] = WeakKeyDictionary()
+
+
 def counted_macs(graph: Graph, positions: Iterable[int]) -> int:
     """Multiply-accumulates (`facts.macs`) of what makes the outputs at these positions.
 
     The body of a loop counts for each iteration when it is known how many there are, else once; of the branches that
     an op chooses from the one counts that needs most.
     """
-    graph = _limits_known(graph)
-    needed = reachable(graph, {graph.outputs[position].node for position in positions})
-    return _sum(graph, (graph[name] for name in needed))
+    counts = _counts(graph)
+    seen = graph if counts.folded is None else counts.folded
+    needed = reachable(seen, {seen.outputs[position].node for position in positions})
+    return sum(counts.macs[name] for name in needed)
 
 
 def uncounted_loops(graph: Graph) -> int:
     """Loops of which nothing tells how often they run, TensorFlow 1's among them: `counted_macs` counts them once."""
-    found = [(each, node) for each in graphs(_limits_known(graph)) for node in each.nodes if node.op in WHILES]
-    open_ends = sum(_trips(each, node) is None for each, node in found)
-    return open_ends + sum(node.op in _OLD_LOOPS for node in all_nodes(graph))
+    return sum(_counts(found).open_loops for found in graphs(graph))
 
 
-def _limits_known(graph: Graph) -> Graph:
-    """Before the first pass, the limit of a loop may still be computed."""
-    if not any(node.op in WHILES for node in all_nodes(graph)):
-        return graph
-    return innermost_first(graph, lambda found, _: fold_constants.run(found).graph)
+def _counts(graph: Graph) -> _Counts:
+    if graph not in _counted:
+        _counted[graph] = _count(graph)
+    return _counted[graph]
 
 
-def _sum(graph: Graph, nodes: Iterable[Node]) -> int:
-    dims = counted_dims(graph)
-    return sum(_macs(graph, node, dims) for node in nodes)
+def _count(graph: Graph) -> _Counts:
+    # Before the first pass, the limit of a loop may still be computed.
+    has_loops = not WHILES.isdisjoint(graph.by_op)
+    known = fold_constants.run(graph).graph if has_loops else graph
+    loops = {node.name: _trips(known, node) for op in WHILES for node in known.by_op.get(op, ())}
+    dims = counted_dims(known)
+    old = sum(len(graph.by_op.get(op, ())) for op in _OLD_LOOPS)
+    open_loops = sum(count is None for count in loops.values())
+    costs = {node.name: _macs(known, node, dims, loops) for node in known.nodes}
+    return _Counts(None if known is graph else known, costs, open_loops + old)
 
 
-def _macs(graph: Graph, node: Node, dims: DimsOf) -> int:
-    called = {label: _sum(body, body.nodes) for label, body in bodies(node)}
+def _macs(graph: Graph, node: Node, dims: DimsOf, loops: Mapping[str, int | None]) -> int:
+    called = {label: sum(_counts(body).macs.values()) for label, body in bodies(node)}
     if not called:
         return macs(graph, node, dims)
     if node.op in BRANCHES:
         return max(called.values())
-    count = _trips(graph, node)
+    count = loops.get(node.name)
     return sum(called.values()) if count is None else called["body"] * count + called["cond"] * (count + 1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class Inspection:
         }
 
 
-def inspect_model(path: Path) -> Inspection:
+def inspect_model(path: Path, *, tell: Callable[[str], None] = lambda _: None) -> Inspection:
     """Look at a SavedModel, a version directory, a .tflite or a .onnx file. Raises NotFound, InvalidModel and the
     reader's errors."""
     if path.suffix in _FILES:
@@ -70,7 +70,7 @@ def inspect_model(path: Path) -> Inspection:
     from tfopt.recipe import load_recipe
 
     model = read_saved_model(path)
-    original, *rows = run_pipeline(model, load_recipe("exact")).ledger
+    original, *rows = run_pipeline(model, load_recipe("exact"), tell=tell).ledger
     operations = Counter(node.op for node in all_nodes(model.graph))
     return Inspection(
         path=path,

@@ -7,13 +7,14 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from rich.table import Table
 
 import tfopt
-from tfopt.cli.output import emit_json, out
+from tfopt.cli.output import emit_json, out, plain_progress
 
 CNN = Path(tfopt.__file__).parent / "demo" / "fashion_cnn"
 
@@ -40,6 +41,39 @@ def test_progress_on_a_terminal_shows_any_path(tmp_path: Path) -> None:
     assert process.returncode == 3, shown
     assert b"reading" in shown
     assert b"[/red]: holds no saved_model.pb" in shown
+
+
+@pytest.mark.parametrize(("term", "codes"), [("dumb", False), ("xterm", True)])
+def test_a_terminal_that_knows_no_control_codes_gets_none(tmp_path: Path, term: str, codes: bool) -> None:
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "tfopt", "inspect", str(tmp_path)]
+    environment = {**os.environ, "TERM": term, "NO_COLOR": "1"}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=follower, env=environment) as process:
+        os.close(follower)
+        shown = b""
+        while chunk := _read(leader):
+            shown += chunk
+    os.close(leader)
+    assert process.returncode == 3, shown
+    assert (b"\x1b[" in shown) is codes, shown
+    assert b"\x1b[3" not in shown, "NO_COLOR"
+
+
+def test_a_step_that_takes_long_is_told_again(capsys: pytest.CaptureFixture[str]) -> None:
+    with plain_progress(remind_after=0.05) as tell:
+        tell("converting")
+        while "still at it" not in (told := capsys.readouterr().err):
+            time.sleep(0.01)
+    lines = told.splitlines()
+    assert lines[0].startswith("[") and "\x1b" not in told
+    assert lines[-1].endswith("converting: still at it")
+
+
+def test_quick_steps_are_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with plain_progress() as tell:
+        tell("reading")
+        tell("writing")
+    assert [line.split("] ")[1] for line in capsys.readouterr().err.splitlines()] == ["reading", "writing"]
 
 
 def _read(terminal: int) -> bytes:

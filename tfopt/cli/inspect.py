@@ -34,7 +34,7 @@ def inspect(
     with progress() as tell:
         tell(f"reading {model}")
         text = read_graph_text(model) if graph else ""
-        found = inspect_model(model) if not graph else None
+        found = inspect_model(model, tell=tell) if not graph else None
     if found is None:
         emit_json({"graph": text}) if json else print(text, end="")
     elif json:

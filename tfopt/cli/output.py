@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 #: Called with what is being done now.
 Tell = Callable[[str], None]
+
+#: Terminals that know no control codes.
+_DUMB = ("dumb", "unknown")
+#: Seconds after which a step that takes long is told again: a log without news looks like a run that hangs.
+_REMIND_AFTER = 30.0
 
 
 def emit_json(value: Any) -> None:
@@ -47,10 +53,11 @@ def say(message: str) -> None:
 
 @contextmanager
 def progress() -> Iterator[Tell]:
-    """Show what long work is doing: a spinner with seconds on a terminal, a line per step elsewhere."""
-    if not sys.stderr.isatty():
-        start = time.monotonic()
-        yield lambda text: say(f"[{time.monotonic() - start:6.1f} s] {text}")
+    """Show what long work is doing: a spinner with seconds on a terminal; elsewhere, such as in the log of a build, a
+    plain line per step, and one now and then while a step takes long."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") in _DUMB:
+        with plain_progress() as tell:
+            yield tell
         return
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -59,3 +66,30 @@ def progress() -> Iterator[Tell]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting")
         yield lambda text: bar.update(task, description=text)
+
+
+@contextmanager
+def plain_progress(remind_after: float = _REMIND_AFTER) -> Iterator[Tell]:
+    """Lines on stderr without control codes, each with the seconds since the start."""
+    start = time.monotonic()
+    last: tuple[float, str] | None = None
+    over = Event()
+
+    def tell(text: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        last = now, text
+        say(f"[{now - start:6.1f} s] {text}")
+
+    def remind() -> None:
+        while not over.wait(remind_after):
+            if last is not None and (now := time.monotonic()) - last[0] >= remind_after / 2:
+                say(f"[{now - start:6.1f} s] {last[1]}: still at it")
+
+    reminder = Thread(target=remind, name="progress", daemon=True)
+    reminder.start()
+    try:
+        yield tell
+    finally:
+        over.set()
+        reminder.join()

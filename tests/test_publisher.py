@@ -125,6 +125,52 @@ def test_inputs_with_defaults_may_be_missing_from_the_data(built: Built, base: P
     assert {request.signature for request in requests_of(done.path)} == {"serving_default", "score"}
 
 
+FEED = """
+import os
+
+def rows():
+    with open("rows.txt") as file:
+        for line in file:
+            yield {"x": [float(word) * float(os.environ["FACTOR"]) for word in line.split()]}
+"""
+
+
+def test_samples_come_from_wherever_compress_takes_them(
+    tflite: Path, base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function finds the directory and the environment in which publish was called; the model does not."""
+    (tmp_path / "feed.py").write_text(FEED)
+    (tmp_path / "rows.txt").write_text("1 2 3\n4 5 6\n7 8 nan\n")
+    write_warmup(tmp_path / "recorded", [WarmupRequest("m", "serving_default", {"x": models.weights(4, 3)})])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FACTOR", "2")
+    done = publish(tflite, base, data="feed.py:rows", warmup=2)
+    assert [request.inputs["x"].tolist() for request in requests_of(done.path)] == [[[2, 4, 6]], [[8, 10, 12]]]
+    assert publish(tflite, base, data="recorded,limit=3").ran == {"tflite": 3}
+    assert publish(tflite, base, data={"serving_default": "samples.npz"}, warmup=5).ran == {"tflite": 5}
+    refused(InvalidSamples, r"feed.py:rows: .*\[2,2\]", tflite, base, data="feed.py:rows", warmup=3)
+    refused(InvalidSamples, "feed.py:row.*did you mean rows", tflite, base, data="feed.py:row")
+    monkeypatch.delenv("FACTOR")
+    refused(InvalidSamples, "KeyError: 'FACTOR'", tflite, base, data="feed.py:rows")
+
+
+def test_each_signature_may_have_samples_of_its_own(built: Built, base: Path, tmp_path: Path) -> None:
+    model, ids, x = built(layers_onnx) / "layers.onnx", tmp_path / "ids.npy", tmp_path / "x.npz"
+    np.save(ids, np.arange(5, dtype=np.int64))
+    np.savez(x, x=models.weights(9, 8))
+
+    def asked(*data: str) -> list[str]:
+        return [request.signature for request in requests_of(publish(model, base, data=data, warmup=2).path)]
+
+    assert asked(f"by_id={ids},limit=1", f"serving_default={x}") == ["by_id", "serving_default", "serving_default"]
+    assert asked(f"by_id={ids}", str(x)) == ["by_id", "by_id", "serving_default", "serving_default"]
+    one = publish(model, base, data=[f"by_id={ids}"])
+    assert one.notes == ("signature serving_default was not tried: it was given no samples",)
+    refused(InvalidSamples, "no input called 'x'", model, base, data=[f"by_id={x}", str(x)])
+    refused(NotFound, "no signature by_ids.*did you mean by_id", model, base, data=[f"by_ids={ids}"])
+    refused(UsageError, "two sources of samples for the signature by_id", model, base, data=[f"by_id={ids}"] * 2)
+
+
 def test_a_tflite_file_becomes_a_version(tflite: Path, base: Path) -> None:
     done = publish(tflite, base)
     assert (done.number, done.ran, done.samples) == (1, {"tflite": 1}, "synthetic")
@@ -287,7 +333,7 @@ def test_samples_that_do_not_fit_are_refused(tflite: Path, tmp_path: Path, base:
     np.savez(tmp_path / "nan.npz", x=np.full((2, 3), np.nan, np.float32))
     refused(InvalidSamples, "no input called 'z'", tflite, base, data=tmp_path / "names.npz")
     refused(InvalidSamples, r"has nan at \[0,0\]", tflite, base, data=tmp_path / "nan.npz")
-    refused(InvalidSamples, "nowhere.npz: there is no such file", tflite, base, data=tmp_path / "nowhere.npz")
+    refused(InvalidSamples, "nowhere.npz: no such file", tflite, base, data=tmp_path / "nowhere.npz")
 
 
 def test_a_warmup_request_that_fails_is_refused(version: Path, base: Path) -> None:

@@ -14,7 +14,10 @@ import tfopt
 from tests.models import weights
 from tests.serve.conftest import base, lite, server  # noqa: F401 - fixtures
 from tfopt.cli.main import main
-from tfopt.errors import InvalidSamples, RequestError, ServerUnavailable, UsageError
+from tfopt.errors import InvalidSamples, NotFound, RequestError, ServerUnavailable, UsageError
+from tfopt.formats.example_schema import Example
+from tfopt.formats.tfrecord import encode_records
+from tfopt.formats.warmup import WarmupRequest, write_warmup
 
 X = np.array([[1, 2, 5], [0, 0, 0]], np.float32)
 Y = X @ weights(3, 2) + weights(2, seed=1)
@@ -71,6 +74,50 @@ def test_inputs_from_a_file(run: Tfopt, tmp_path: Path) -> None:
     assert len(run.json("linear", "--data", tmp_path / "x.npz", "--count", "1")["outputs"]["y"]) == 1
 
 
+def test_inputs_from_every_kind_of_source(run: Tfopt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "feed.py").write_text(f"def rows():\n    for row in {X.tolist()}:\n        yield {{'x': row}}\n")
+    examples = []
+    for row in X:
+        example = Example()
+        example.features.feature["floats"].float_list.value.extend(row.tolist())
+        examples.append(example.SerializeToString())
+    (tmp_path / "rows.tfrecord").write_bytes(encode_records(examples))
+    write_warmup(tmp_path / "requests", [WarmupRequest("m", "serving_default", {"x": X})])
+    monkeypatch.chdir(tmp_path)
+    for source in ("feed.py:rows", "rows.tfrecord,map=x:floats", "requests", "serving_default=requests"):
+        np.testing.assert_allclose(run.json("linear", "--data", source)["outputs"]["y"], Y, rtol=1e-5)
+    assert len(run.json("linear", "--data", "rows.tfrecord,map=x:floats,limit=1")["outputs"]["y"]) == 1
+    assert "no option of samples" in run.fails(InvalidSamples.exit_code, "linear", "--data", "requests,limt=1")
+    assert "no feature 'x'" in run.fails(InvalidSamples.exit_code, "linear", "--data", "rows.tfrecord")
+
+
+def test_samples_go_in_batches_to_the_signature_they_are_for(run: Tfopt, tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, np.float32([1, 2, 3, 4, 5]))
+    for flags in (["--data", path, "--signature", "scalar"], ["--data", f"scalar={path}"]):
+        assert run.json("echo", *flags, "--batch-size", "2")["outputs"]["y"] == [3, 7, 5], "a sum for each request"
+    said = run.fails(UsageError.exit_code, "echo", "--data", f"scalar={path}", "--signature", "divide")
+    assert "--signature divide, and samples for scalar" in said
+    said = run.fails(NotFound.exit_code, "echo", "--data", f"scaler={path}")
+    assert "the model has no signature scaler; did you mean scalar" in said
+    path.unlink()
+    assert "x.npy: no such file" in run.fails(InvalidSamples.exit_code, "echo", "--data", f"scalar={path}")
+
+
+def test_samples_for_several_inputs_and_with_nan(run: Tfopt, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.eye(5, dtype=np.float32), scale=np.float32([1, 1, 1, 1, 2]))
+    embedding = run.json("two", "--data", tmp_path / "x.npz")["outputs"]["embedding"]
+    expected = np.tanh(weights(5, 4)) * np.float32([[1], [1], [1], [1], [2]])
+    np.testing.assert_allclose(embedding, expected, rtol=1e-5)
+    np.save(tmp_path / "nan.npy", np.float32([[np.nan, np.inf]]))
+    assert run.json("echo", "--data", tmp_path / "nan.npy")["outputs"]["y"] == [["nan", "inf"]]
+
+
+def test_numbers_of_another_kind_are_told_before_the_model_is_asked(run: Tfopt, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", X.astype(np.int64))
+    assert "input 'x'" in run.fails(InvalidSamples.exit_code, "linear", "--data", tmp_path / "x.npy")
+
+
 def test_inputs_from_stdin(run: Tfopt, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(X.tolist())))
     np.testing.assert_allclose(run.json("linear", "--json-input", "-")["outputs"]["y"], Y, rtol=1e-5)
@@ -118,7 +165,9 @@ def test_what_goes_wrong_is_told_in_one_line(run: Tfopt, tmp_path: Path) -> None
     assert "no file of samples" in run.fails(InvalidSamples.exit_code, "linear", "--data", tmp_path / "x.npz")
     assert "no such file" in run.fails(InvalidSamples.exit_code, "linear", "--data", tmp_path / "nope.npz")
     np.save(tmp_path / "scalar.npy", np.float32(5))
-    assert "without a batch axis" in run.fails(InvalidSamples.exit_code, "linear", "--data", tmp_path / "scalar.npy")
+    assert "input 'x': the samples are []" in run.fails(
+        InvalidSamples.exit_code, "linear", "--data", tmp_path / "scalar.npy"
+    )
     assert "is no base64" in run.fails(UsageError.exit_code, "linear", "--json-input", '[{"b64": "!"}]')
     assert run.fails(RequestError.exit_code, "linear", "--json-input", "{}")
 

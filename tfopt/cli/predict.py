@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -11,12 +10,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.table import Table
 
+    from tfopt.client import Client
+
 
 def predict(
     url: Annotated[str, typer.Argument(help="The server: http://host:port, or host:port for short.")],
     model: Annotated[str, typer.Argument(help="The model's name.")],
     data: Annotated[
-        Path | None, typer.Option(help="Inputs: .npz by input name, or .npy for a single input. Axis 0 is the batch.")
+        str | None,
+        typer.Option(
+            metavar="[SIGNATURE=]SOURCE", help="Inputs: samples, as `tfopt compress --data` takes them, examples first."
+        ),
     ] = None,
     json_input: Annotated[
         str | None,
@@ -27,6 +31,7 @@ def predict(
     signature: Annotated[str | None, typer.Option(help="The signature to run; default: serving_default.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="Show the K largest classes of each example only.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Send only the first N examples of --data.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples of --data in one request.")] = 32,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 60.0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON; NaN and infinities are strings in it.")] = False,
 ) -> None:
@@ -36,42 +41,63 @@ def predict(
     Examples:
       tfopt predict localhost:8501 linear --json-input '[[5.0]]'
       tfopt predict localhost:8501 digits --data samples.npz --count 3 --top 3
-      tfopt predict http://host:8501 digits --data samples.npz --label canary --json
+      tfopt predict http://host:8501 digits --data photos/,range=0..1 --label canary --json
     """
     from tfopt.cli.output import emit_json, out
     from tfopt.client import Client
+    from tfopt.errors import UsageError
 
-    inputs, named_signature = _inputs(data, json_input, count)
+    if (data is None) == (json_input is None):
+        raise UsageError("give the inputs with --data or with --json-input")
     with Client(url, timeout) as client:
-        outputs = client.outputs(model, inputs, version=version, label=label, signature=signature or named_signature)
+        if data is not None:
+            ask = _Asked(client, model, version, label)
+            outputs = _predict_samples(ask, data, signature, count, batch_size)
+        else:
+            assert json_input is not None
+            inputs, named = _parse(json_input)
+            outputs = client.outputs(model, inputs, version=version, label=label, signature=signature or named)
     if json:
         emit_json({"model": model, **_as_json(outputs, top)})
     else:
         out().print(_table(outputs, top))
 
 
-def _inputs(data: Path | None, json_input: str | None, count: int | None) -> tuple[Any, str | None]:
-    """Inputs for the client, and the signature that a whole request body names."""
-    from tfopt.errors import UsageError
+class _Asked(NamedTuple):
+    """Whom a request is for."""
 
-    if (data is None) == (json_input is None):
-        raise UsageError("give the inputs with --data or with --json-input")
-    if data is not None:
-        return _load(data, count), None
-    assert json_input is not None
-    return _parse(json_input)
+    client: Client
+    model: str
+    version: int | None
+    label: str | None
 
 
-def _load(path: Path, count: int | None) -> Any:
-    from tfopt.data.files import UNNAMED, read_arrays
-    from tfopt.errors import InvalidSamples
+def _predict_samples(
+    asked: _Asked, data: str, signature: str | None, count: int | None, batch_size: int
+) -> dict[str, NDArray[Any]]:
+    """What the model says of samples, in the types that the server says it takes."""
+    from tfopt.cli.output import say
+    from tfopt.data import check_sources, load_samples, split_name
+    from tfopt.errors import NotFound, UsageError, nearest
+    from tfopt.ir.graph import DEFAULT_SIGNATURE
+    from tfopt.measure.endpoint import rest_inputs
 
-    arrays = read_arrays(path)
-    for name, array in arrays.items():
-        if not array.ndim:
-            raise InvalidSamples(f"{name} is a single number, without a batch axis", where=str(path))
-    few = {name: array[:count] for name, array in arrays.items()}
-    return few[UNNAMED] if few.keys() == {UNNAMED} else few
+    client, model, version, label = asked
+    named, place = split_name(data)
+    if named is not None and signature not in (None, named):
+        raise UsageError(f"--signature {signature}, and samples for {named}", where=f"--data {data}")
+    check_sources([place])
+    key = signature or named or DEFAULT_SIGNATURE
+    known = client.metadata(model, version=version, label=label)["metadata"]["signature_def"]["signature_def"]
+    if key not in known:
+        hint = nearest(key, known) or f"signatures: {', '.join(sorted(known))}"
+        raise NotFound(f"the model has no signature {key}", where=f"--data {data}", hint=hint)
+    samples = load_samples(place, rest_inputs(known[key]), signature=key, allow_nan=True, limit=count)
+    if samples.count % samples.batching.block:
+        say(f"note: {samples.description}")
+    return samples.map(
+        lambda batch: client.outputs(model, batch, version=version, label=label, signature=key), batch_size
+    )
 
 
 def _parse(text: str) -> tuple[Any, str | None]:

@@ -21,10 +21,11 @@ def publish(
     ],
     name: Annotated[str | None, typer.Option(help="The model's name, when the path before is only BASE.")] = None,
     data: Annotated[
-        Path | None,
+        list[str] | None,
         typer.Option(
-            help="Samples for warmup requests: .npz by input name, or .npy for a single input. "
-            "Default: the model's own warmup requests, or random numbers."
+            metavar="[SIGNATURE=]SOURCE",
+            help="Samples for warmup requests, as `tfopt compress --data` takes them; without a signature for all that "
+            "they fit. Repeatable. Default: the model's own warmup requests, or random numbers.",
         ),
     ] = None,
     warmup: Annotated[int, typer.Option(metavar="N", help="Warmup requests for each signature; 0 writes none.")] = 8,
@@ -41,7 +42,7 @@ def publish(
     \b
     Examples:
       tfopt publish model/ models/cnn --data samples.npz
-      tfopt publish small/ models/cnn --label canary --json
+      tfopt publish small/ models/cnn --data photos/,range=0..1 --label canary --json
       tfopt publish small/ models --name cnn --hold
     """
     from tfopt.cli.output import emit_json, progress, say

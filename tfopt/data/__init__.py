@@ -4,7 +4,7 @@ from tfopt.data.files import load_labels
 from tfopt.data.loading import check_sources, load_samples
 from tfopt.data.requests import warmup_samples
 from tfopt.data.samples import Batching, Samples, batching
-from tfopt.data.source import by_signature
+from tfopt.data.source import by_signature, split_name
 from tfopt.data.splitting import Split, split
 from tfopt.data.synthetic import synthetic_samples
 
@@ -18,6 +18,7 @@ __all__ = [
     "load_labels",
     "load_samples",
     "split",
+    "split_name",
     "synthetic_samples",
     "warmup_samples",
 ]

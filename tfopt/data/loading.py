@@ -33,19 +33,20 @@ def load_samples(
     *,
     signature: str = DEFAULT_SIGNATURE,
     allow_nan: bool = False,
+    limit: int | None = None,
 ) -> Samples:
     """Samples for a signature with these inputs, from a file, a directory or a function (`tfopt.data.source`).
 
     Axis 0 of each array is the example axis; `tfopt.data.samples` says what one example is. Large arrays are mapped,
     not read. Integers are brought to the model's integer type when every value fits and floats to its float type;
     integers for a float input are refused, because their scale is the caller's to choose. `signature` chooses among
-    recorded requests.
+    recorded requests. Of more than `limit` examples the first are taken, and no others are looked at.
 
     Raises InvalidSamples: a place that is missing, unreadable or none of those, a wrong name, shape or dtype, no
     examples, different numbers of them, NaN or infinity (unless `allow_nan`). Raises MissingExtra for images without
     Pillow.
     """
-    parsed = parse_source(source)
+    parsed = parse_source(source).at_most(limit)
     how = batching(inputs)
     given, kind = _read(parsed, inputs, signature)
     named = _by_name(given, inputs, parsed.text)

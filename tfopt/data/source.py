@@ -15,7 +15,7 @@ examples (`tfopt.data.examples`).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tfopt.data.images import IMAGE_OPTIONS
@@ -49,6 +49,12 @@ class Source:
         if not text.isdecimal() or int(text) == 0:
             raise InvalidSamples(f"limit={text}: not a number of samples", where=self.text)
         return int(text)
+
+    def at_most(self, count: int | None) -> Source:
+        """The same place, of which no more than the first `count` samples are wanted. Raises InvalidSamples."""
+        if count is None or (self.limit is not None and self.limit <= count):
+            return self
+        return replace(self, options={**self.options, "limit": str(count)})
 
     def check_options(self, *known: str) -> None:
         """Raise InvalidSamples for an option that means nothing for this kind of place."""

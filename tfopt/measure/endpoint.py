@@ -101,10 +101,12 @@ def rest_signatures(endpoint: Endpoint, timeout: float) -> dict[str, dict[str, T
     with Client(f"{endpoint.protocol}://{host}:{endpoint.port}", timeout) as client:
         answer = client.metadata(endpoint.model, version=endpoint.version, label=endpoint.label)
     known = answer["metadata"]["signature_def"]["signature_def"]
-    return {
-        key: {name: _rest_type(info) for name, info in sorted(signature["inputs"].items())}
-        for key, signature in known.items()
-    }
+    return {key: rest_inputs(signature) for key, signature in known.items()}
+
+
+def rest_inputs(signature: Mapping[str, Any]) -> dict[str, TensorType]:
+    """The inputs of one signature of the metadata's JSON."""
+    return {name: _rest_type(info) for name, info in sorted(signature["inputs"].items())}
 
 
 def proto_type(info: Any) -> TensorType:

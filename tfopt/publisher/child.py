@@ -15,6 +15,7 @@ from typing import Any
 from tfopt import errors
 from tfopt.errors import InvalidModel, TfoptError
 from tfopt.processes import import_path, lifeline
+from tfopt.publisher.caller import handed_over
 from tfopt.publisher.task import Outcome, Task
 
 # What a server would not have set cannot help or break the model.
@@ -37,7 +38,7 @@ def run_rehearsal(task: Task, shown: Path, timeout: float) -> Outcome:
                 capture_output=True,
                 timeout=timeout,
                 cwd=Path(task.version).parent,
-                env=_environment(),
+                env=_environment(task),
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
@@ -51,9 +52,10 @@ def run_rehearsal(task: Task, shown: Path, timeout: float) -> Outcome:
     return Outcome(**answer)
 
 
-def _environment() -> dict[str, str]:
+def _environment(task: Task) -> dict[str, str]:
+    callers = handed_over(os.environ) if task.data else {}
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    return {**kept, "PYTHONPATH": import_path()}
+    return {**callers, **kept, "PYTHONPATH": import_path()}
 
 
 def _last_words(status: int, stderr: bytes) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from tfopt.errors import InvalidSamples, UsageError
+from tfopt.errors import UsageError
 from tfopt.publisher.child import run_rehearsal
 from tfopt.publisher.source import artifact_files, artifacts_in, check_base, check_model, copy_model
 from tfopt.publisher.task import Outcome, Task
@@ -48,7 +48,7 @@ def publish(
     base: str | Path,
     *,
     name: str | None = None,
-    data: str | Path | None = None,
+    data: str | Path | Sequence[str | Path] | Mapping[str, str | Path] | None = None,
     warmup: int = 8,
     hold: bool = False,
     label: str | None = None,
@@ -58,10 +58,12 @@ def publish(
     """Publish a SavedModel directory, a version that `compress` made, a .tflite or a .onnx file as the next version.
 
     `base` is the model's base path, BASE/NAME, as in TF Serving's --model_base_path; with `name` versions go to
-    `base/name`. The input is copied, never changed. `data` (.npz or .npy) gives the first `warmup` examples as TF
-    Serving's warmup requests; without it the model's own warmup file is kept; a model that has none gets one random
-    example for each signature. Each request has run on each artifact, in another process that may take `timeout`
-    seconds, before the version gets its number. `hold` leaves it out of service, `label` lets a label point at it.
+    `base/name`. The input is copied, never changed. `data` says where samples are, as for `compress`
+    (`tfopt.data.source`): by signature, or one source for every signature that it fits. The first `warmup` examples
+    become TF Serving's warmup requests; without `data` the model's own warmup file is kept; a model that has none gets
+    one random example for each signature. Each request has run on each artifact, in another process that may take
+    `timeout` seconds, before the version gets its number. `hold` leaves it out of service, `label` lets a label point
+    at it.
 
     Raises NotFound, InvalidModel and UnsupportedModel for the model, FidelityError when its artifacts answer in
     different forms, InvalidSamples, UsageError, OutputError. Nothing is in place then.
@@ -69,7 +71,7 @@ def publish(
     started = time.monotonic()
     source = Path(model)
     target = Path(base) if name is None else Path(base) / name
-    samples = None if data is None else Path(data)
+    samples = _sources(data)
     _check_arguments(source, target, name, samples, warmup, hold, label)
     store = Store(target)
     with store.stage() as staged:
@@ -77,9 +79,7 @@ def publish(
         copy_model(source, staged)
         manifest = verify_files(staged) or _describe(source, staged)
         tell("loading and running it in a process of its own")
-        task = Task(
-            str(staged.resolve()), target.resolve().name, None if samples is None else str(samples.resolve()), warmup
-        )
+        task = Task(str(staged.resolve()), target.resolve().name, samples, str(Path.cwd()), warmup)
         outcome = run_rehearsal(task, source, timeout)
         write_manifest(staged, manifest.with_entries(**_record(task, outcome)))
         tell("putting it in place")
@@ -101,16 +101,24 @@ def publish(
     )
 
 
+def _sources(data: str | Path | Sequence[str | Path] | Mapping[str, str | Path] | None) -> tuple[str, ...]:
+    if isinstance(data, Mapping):
+        return tuple(f"{signature}={place}" for signature, place in data.items())
+    return () if data is None else (str(data),) if isinstance(data, str | Path) else tuple(map(str, data))
+
+
 def _check_arguments(
-    model: Path, base: Path, name: str | None, samples: Path | None, warmup: int, hold: bool, label: str | None
+    model: Path, base: Path, name: str | None, samples: Sequence[str], warmup: int, hold: bool, label: str | None
 ) -> None:
     """What can be known before anything is copied and a process is started."""
     check_model(model)
     if name is not None and (not name or "/" in name or name.startswith(".")):
         raise UsageError(f"{name!r} cannot be a model's name", hint="it is the name of one directory")
     check_base(base, model, named=name is not None)
-    if samples is not None and not samples.is_file():
-        raise InvalidSamples("there is no such file", where=str(samples), hint="give a .npz or .npy file")
+    if samples:
+        from tfopt.data import check_sources  # brings numpy, which nothing else here needs
+
+        check_sources(samples, named=True)
     if not 0 <= warmup <= LARGEST_WARMUP:
         raise UsageError(f"{warmup} warmup requests; TensorFlow Serving takes 0 to {LARGEST_WARMUP}")
     if label is not None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tfopt.errors import ExecutionError, FidelityError, InvalidModel, TfoptError
 from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, read_warmup, write_warmup
 from tfopt.processes import end_with_parent
+from tfopt.publisher.caller import as_the_caller
 from tfopt.publisher.requests import Requests, choose_requests
 from tfopt.publisher.source import ONNX, TFLITE, artifacts_in
 from tfopt.publisher.task import Outcome, Task
@@ -43,7 +44,8 @@ def rehearse(task: Task) -> Outcome:
         first = next(iter(runtimes.values()))
         if not first.signatures:
             raise InvalidModel("the model has no signatures, so no request can be made of it", where=str(version))
-        chosen = choose_requests(version, first, task.name, None if task.data is None else Path(task.data), task.warmup)
+        with as_the_caller(task.directory):
+            chosen = choose_requests(version, first, task.name, task.data, task.warmup)
         requests = _settle(version, chosen, task.warmup)
         expected = [_answer(first, request, number) for number, request in enumerate(requests, 1)]
         ran = {kind: _replay(runtime, requests, expected, first.kind) for kind, runtime in runtimes.items()}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tfopt.data import Samples, load_samples, synthetic_samples
+from tfopt.data import Samples, batching, by_signature, load_samples, split_name, synthetic_samples
 from tfopt.errors import ExecutionError, InvalidSamples
 from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, read_warmup
 from tfopt.ir.graph import DEFAULT_SIGNATURE
@@ -24,48 +24,62 @@ class Requests:
     notes: tuple[str, ...] = ()
 
 
-def choose_requests(version: Path, runtime: Runtime, name: str, data: Path | None, count: int) -> Requests:
+def choose_requests(version: Path, runtime: Runtime, name: str, data: Sequence[str], count: int) -> Requests:
     """At least one request that the model can be run with.
 
-    From `data` when given: `count` examples (one for a count of 0) for every signature that they fit. Else those of
-    the model's own warmup file. Else one random example for every signature that runs on it.
+    From `data` when given, as `tfopt.data.source` reads it: `count` examples (one for a count of 0) for every signature
+    that has a source of its own or that the source without a name fits. Else those of the model's own warmup file.
+    Else one random example for every signature that runs on it.
 
-    Raises InvalidSamples when the data fits no signature or nothing random can be run, InvalidModel.
+    Raises InvalidSamples when a source does not fit its signature, the one without a name none, or nothing random can
+    be run; NotFound for an unknown signature, UsageError for two sources of one, InvalidModel, MissingExtra.
     """
-    if data is not None:
+    if data:
         return _from_data(data, runtime, name, max(count, 1))
     own = version / WARMUP_PATH
     recorded = tuple(read_warmup(own)) if own.is_file() else ()
     return Requests(recorded, "warmup") if recorded else _from_random_numbers(runtime, name)
 
 
-def _from_data(data: Path, runtime: Runtime, name: str, count: int) -> Requests:
-    requests: list[WarmupRequest] = []
+def _from_data(data: Sequence[str], runtime: Runtime, name: str, count: int) -> Requests:
+    keys = ordered(runtime.signatures)
+    sources = by_signature(data, keys, keys[0])
+    own = {key: sources[key] for key, _ in map(split_name, data) if key is not None}
+    everybodys = next((place for key, place in map(split_name, data) if key is None), None)
+    requests = [request for key, place in own.items() for request in _read(place, runtime, name, key, count)]
+    left = [key for key in keys if key not in own]
+    if everybodys is None:
+        return Requests(tuple(requests), "data", tuple(_not_tried(key, "it was given no samples") for key in left))
     refused: dict[str, InvalidSamples] = {}
-    for key in ordered(runtime.signatures):
+    for key in left:
         try:
-            samples = _fitting(data, runtime.signatures[key])
+            requests += _read(everybodys, runtime, name, key, count)
         except InvalidSamples as error:
             refused[key] = error
-        else:
-            requests += _requests(samples, name, key, count)
-    if not requests:
+    if len(refused) == len(left):
         raise next(iter(refused.values()))
-    return Requests(
-        tuple(requests), "data", tuple(f"signature {key} was not tried: {refused[key].what}" for key in refused)
-    )
+    return Requests(tuple(requests), "data", tuple(_not_tried(key, error.what) for key, error in refused.items()))
 
 
-def _fitting(data: Path, signature: SignatureInfo) -> Samples:
-    """The samples for a signature; inputs with a default may be missing from them."""
+def _read(source: str, runtime: Runtime, name: str, key: str, count: int) -> list[WarmupRequest]:
+    return list(_requests(_fitting(source, runtime.signatures[key], key, count), name, key, count))
+
+
+def _fitting(source: str, signature: SignatureInfo, key: str, count: int) -> Samples:
+    """The first samples for a signature; inputs with a default may be missing from them."""
     inputs = input_types(signature)
+    few = count * batching(inputs).block
     required = {name: kind for name, kind in inputs.items() if name not in signature.defaults}
     try:
-        return load_samples(data, inputs)
+        return load_samples(source, inputs, signature=key, limit=few)
     except InvalidSamples:
         if required == inputs:
             raise
-        return load_samples(data, required)
+        return load_samples(source, required, signature=key, limit=few)
+
+
+def _not_tried(key: str, why: str) -> str:
+    return f"signature {key} was not tried: {why}"
 
 
 def _requests(samples: Samples, name: str, signature: str, count: int) -> Iterator[WarmupRequest]:
@@ -88,9 +102,7 @@ def _from_random_numbers(runtime: Runtime, name: str) -> Requests:
         key, reason = next(iter(failed.items()))
         what = f"signature {key} does not run on random numbers: {reason}"
         raise InvalidSamples(what, hint="give samples of your own with --data")
-    return Requests(
-        tuple(requests), "synthetic", tuple(f"signature {key} was not tried: {failed[key]}" for key in failed)
-    )
+    return Requests(tuple(requests), "synthetic", tuple(_not_tried(key, why) for key, why in failed.items()))
 
 
 def input_types(signature: SignatureInfo) -> dict[str, TensorType]:

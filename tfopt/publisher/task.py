@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Task:
-    """`version` is the staged directory, `name` the model's; `data` is a file of samples; `warmup` counts the requests
-    to write for each signature."""
+    """`version` is the staged directory, `name` the model's; `data` says where samples are, as seen from the
+    `directory` in which the publisher was called; `warmup` counts the requests to write for each signature."""
 
     version: str
     name: str
-    data: str | None
+    data: Sequence[str]
+    directory: str
     warmup: int
 
 

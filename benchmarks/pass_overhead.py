@@ -20,7 +20,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from tfopt.ir.graph import AttrValue, Graph, Node, Value
+from tfopt.ir.graph import AttrValue, Graph, Model, Node, Value
 from tfopt.ir.rewrite import constant_node
 from tfopt.ir.types import DType, Shape, Tensor, TensorType
 from tfopt.ir.verify import verify
@@ -67,9 +67,9 @@ def milliseconds(name: str, graph: Graph, rounds: int) -> float:
     for _ in range(rounds):
         fresh = replace(graph)
         start = time.perf_counter()
-        outcome = step.run(fresh, OPTIONS.get(name))
+        outcome = step.run_model(Model(fresh, {}), OPTIONS.get(name))
         taken.append(1000 * (time.perf_counter() - start))
-        assert outcome.graph is fresh, f"{name} changed the graph"
+        assert outcome.model.graph is fresh, f"{name} changed the graph"
     return statistics.median(taken)
 
 
@@ -81,7 +81,7 @@ def main() -> int:
     options = parser.parse_args()
     graph = convolutions(options.nodes)
     verify(graph)
-    passes = [name for name in BUILTIN if steps()[name].kind == "pass" and steps()[name].over == "graph"]
+    passes = [name for name in BUILTIN if steps()[name].kind == "pass"]
     taken = {name: milliseconds(name, graph, options.rounds) for name in passes}
     machine = {
         "machine": platform.processor() or platform.machine(),

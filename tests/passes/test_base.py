@@ -116,4 +116,4 @@ def test_tflite_asks_for_an_int8_file_by_default() -> None:
 @pytest.mark.parametrize("sparsity", [1.0, -0.1, 1.5, float("nan")])
 def test_a_sparsity_out_of_range_is_refused(sparsity: float) -> None:
     with pytest.raises(InvalidRecipe, match=r"prune_magnitude: sparsity is .*; give at least 0 and less than 1"):
-        steps()["prune_magnitude"].run(GRAPH, {"sparsity": sparsity})
+        steps()["prune_magnitude"].run_model(Model(GRAPH, {}), {"sparsity": sparsity})

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tfopt.errors import InvalidRecipe
-from tfopt.ir.graph import Graph, Node, Value
+from tfopt.ir.bodies import all_nodes, innermost_first
+from tfopt.ir.graph import Graph, Model, Node, Value
 from tfopt.ir.linear import linear
 from tfopt.ir.rewrite import constant_node
+from tfopt.ir.text import parse
 from tfopt.ir.types import UNKNOWN_SHAPE, DType, Tensor, TensorType
+from tfopt.ledger import Scales
 from tfopt.passes.prune_magnitude import prune_magnitude
 from tfopt.passes.sparsity import Matrix, mask_of_every, masks, parse_block, parse_pattern
 
@@ -85,4 +90,57 @@ def test_patterns_that_are_none(text: str) -> None:
 @pytest.mark.parametrize("options", [{"sparsity": 0.5}, {"block": "2x2"}, {"scope": "global"}])
 def test_a_pattern_stands_alone(options: dict[str, object]) -> None:
     with pytest.raises(InvalidRecipe, match="by itself"):
-        prune_magnitude.run(Graph(()), {"pattern": "2:4", **options})
+        prune_magnitude.run_model(Model(Graph(()), {}), {"pattern": "2:4", **options})
+
+
+BRANCHES = """graph {
+  %index = Placeholder() {dtype: int32, shape: []} -> int32[]
+  %x = Placeholder() {dtype: float32, shape: [?,2]} -> float32[?,2]
+  %v = Const() {dtype: float32, value: float32[2,2] [[10.0, 20.0], [30.0, 40.0]]} -> float32[2,2]
+  %h = MatMul(%x, %v) {T: float32, transpose_a: false, transpose_b: false} -> float32[?,2]
+  %y = Case(%index, %h) {Tin: (float32), Tout: (float32), branches: (graph {
+    %x = Placeholder() {dtype: float32, shape: [?,2]} -> float32[?,2]
+    %w = Const() {dtype: float32, value: float32[2,2] [[1.0, 2.0], [3.0, 4.0]]} -> float32[2,2]
+    %y = MatMul(%x, %w) {T: float32, transpose_a: false, transpose_b: false} -> float32[?,2]
+    inputs %x
+    outputs %y
+  }, graph {
+    %x = Placeholder() {dtype: float32, shape: [?,2]} -> float32[?,2]
+    %u = Const() {dtype: float32, value: float32[2,2] [[1.0, 2.0], [3.0, 4.0]]} -> float32[2,2]
+    %z = MatMul(%x, %u) {T: float32, transpose_a: false, transpose_b: false} -> float32[?,2]
+    %y = Tanh(%z) {T: float32} -> float32[?,2]
+    inputs %x
+    outputs %y
+  }), output_shapes: ([?,2])} -> float32[?,2]
+  inputs %index, %x
+  outputs %y
+}"""
+
+
+def test_global_means_the_functions_of_loops_and_branches_too() -> None:
+    model = Model(_sharing(parse(BRANCHES)), {})
+    outcome = prune_magnitude.run_model(model, {"scope": "global"})
+    weights = {node.name: node.tensor for node in all_nodes(outcome.model.graph) if node.op == "Const"}
+    assert weights["w"] is weights["u"]
+    # Half of the eight: a weight that two branches share counts once.
+    assert not weights["w"].array.any() and weights["v"] is model.graph["v"].tensor
+    assert any("shared by 2 layers" in finding.message for finding in outcome.findings)
+    assert Scales().row("pruned", outcome.model).parameters == 8
+
+
+def test_a_function_is_left_out_by_its_place() -> None:
+    model = Model(parse(BRANCHES), {})
+    outcome = prune_magnitude.run_model(model, {"exclude": ("y/branches/0/*",)})
+    found = {finding.node: finding.done for finding in outcome.findings}
+    assert found == {"y/branches/0/w": False, "y/branches/1/u": True, "v": True}
+
+
+def _sharing(graph: Graph) -> Graph:
+    """With one tensor in both branches."""
+    weights = [node.tensor for node in all_nodes(graph) if node.name in ("w", "u")]
+
+    def change(function: Graph, _: str) -> Graph:
+        nodes = [node.with_attrs(value=weights[0]) if node.name in ("w", "u") else node for node in function]
+        return replace(function, nodes=tuple(nodes))
+
+    return innermost_first(graph, change)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from tfopt.errors import InvalidRecipe
-from tfopt.ir.graph import Graph, Node
+from tfopt.ir.bodies import innermost_first
+from tfopt.ir.graph import Graph, Model, Node
 from tfopt.ir.linear import LINEAR, linear
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import Tensor
-from tfopt.passes.base import Finding, Outcome, graph_pass
+from tfopt.passes.base import Finding, ModelOutcome, graph_pass
 from tfopt.passes.sparsity import Mask, Matrix, mask_of_every, masks, parse_block, parse_pattern
 
 #: The share of zeros when neither a share nor a pattern is given.
@@ -23,7 +24,7 @@ _SPARSITY = 0.5
 
 @graph_pass(exact=False)
 def prune_magnitude(
-    graph: Graph,
+    model: Model,
     *,
     sparsity: float | None = None,
     scope: Literal["layer", "global"] = "layer",
@@ -31,7 +32,7 @@ def prune_magnitude(
     pattern: str | None = None,
     exclude: tuple[str, ...] = (),
     depthwise: bool = False,
-) -> Graph | Outcome:
+) -> ModelOutcome:
     """Set the weights of smallest magnitude in convolutions and matrix products to zero.
 
         %w = Const() {[1, -2, 3, -4]}    ->    %w = Const() {[0, 0, 3, -4]}
@@ -40,24 +41,25 @@ def prune_magnitude(
     together (`scope`). With `block`, such as 4x1 (inputs by output channels), whole blocks go, ranked by their mean
     magnitude. `pattern`, such as 2:4, keeps two of every four inputs in a row of each output channel instead; it sets
     the share by itself. `exclude` holds patterns (as in a shell) of layers or weights to leave as they are. Depthwise
-    filters are a percent of a model's weights and hurt most, so they are left dense unless `depthwise` is set. Of
-    equal magnitudes the first ones go. A weight that several layers share is pruned once; one that another op reads
-    too (a tied embedding) is left. Raises InvalidRecipe for options out of range, or that do not go together.
+    filters are a percent of a model's weights and hurt most, so they are left dense unless `depthwise` is set. Of equal
+    magnitudes the first ones go. Layers in loops and branches count as all others. A weight that several layers share
+    is pruned once and stays one; one that another op reads too (a tied embedding) is left. Raises InvalidRecipe for
+    options out of range, or that do not go together.
     Source: Han et al., Learning both Weights and Connections, 2015 (arXiv:1506.02626), without retraining; the
     global form as in Frankle & Carbin, 2019 (arXiv:1803.03635); N:M as in Mishra et al., 2021 (arXiv:2104.08378).
     """
     how = _How.of(sparsity, scope, block, pattern)
     findings, chosen = [], []
-    for weight in _weights(graph):
-        reason = _reason_to_leave(graph, weight, exclude, depthwise) or how.reason_to_leave(weight.matrix)
+    for weight in _weights(model.graph):
+        reason = _reason_to_leave(weight, exclude, depthwise) or how.reason_to_leave(weight.matrix)
         if reason is None:
             chosen.append(weight)
         else:
-            findings.append(Finding(weight.nodes[0].name, False, reason))
-    editor = Editor(graph)
+            findings.append(Finding(weight.name, False, reason))
+    pruned: dict[int, Tensor] = {}
     for weight, mask in zip(chosen, how.masks([weight.matrix for weight in chosen]), strict=True):
-        findings.append(_prune(editor, weight, mask))
-    return Outcome(editor.finish(), tuple(findings))
+        findings.append(_prune(pruned, weight, mask))
+    return ModelOutcome(model.with_graph(_with_tensors(model.graph, pruned)), tuple(findings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,52 +93,89 @@ class _How:
         return masks(matrices, self.share, self.block, self.together)
 
 
+class _Place(NamedTuple):
+    """A node of a graph, and what it is called from outside of the functions that it is in."""
+
+    graph: Graph
+    node: Node
+    name: str
+
+
 @dataclass(slots=True)
 class _Weight:
-    """One payload, the Const nodes that hold it and the layers that read it."""
+    """One payload, the Const nodes that hold it and the layers that read it, in whatever functions they are."""
 
     tensor: Tensor
     matrix: Matrix
-    nodes: list[Node]
-    layers: list[Node]
+    holders: list[_Place]
+    layers: list[_Place]
+
+    @property
+    def name(self) -> str:
+        return self.holders[0].name
 
 
 def _weights(graph: Graph) -> Sequence[_Weight]:
+    places = list(_places(graph))
     found: dict[int, _Weight] = {}
-    for node in graph.nodes:
-        layer = linear(graph, node) if node.op in LINEAR else None
+    for place in places:
+        layer = linear(place.graph, place.node) if place.node.op in LINEAR else None
         if layer is None or isinstance(layer, str) or not layer.weight.dtype.is_floating:
             continue
         weight = found.setdefault(id(layer.weight), _Weight(layer.weight, Matrix.of(layer), [], []))
-        holder = graph.producer(layer.weight_value)
-        weight.layers.append(node)
-        if holder not in weight.nodes:
-            weight.nodes.append(holder)
+        weight.layers.append(place)
+    for place in places:
+        if place.node.op == "Const" and id(place.node.tensor) in found:
+            found[id(place.node.tensor)].holders.append(place)
     return list(found.values())
 
 
-def _reason_to_leave(graph: Graph, weight: _Weight, exclude: tuple[str, ...], depthwise: bool) -> str | None:
-    for node in (*weight.layers, *weight.nodes):
+def _places(graph: Graph) -> Sequence[_Place]:
+    found: list[_Place] = []
+
+    def look(function: Graph, path: str) -> Graph:
+        found.extend(_Place(function, node, f"{path}/{node.name}" if path else node.name) for node in function.nodes)
+        return function
+
+    innermost_first(graph, look)
+    return found
+
+
+def _reason_to_leave(weight: _Weight, exclude: tuple[str, ...], depthwise: bool) -> str | None:
+    for place in (*weight.layers, *weight.holders):
         for pattern in exclude:
-            if fnmatchcase(node.name, pattern):
-                return f"{node.name} is left out by {pattern!r}"
-    for node in weight.nodes:
-        others = [r for r in graph.readers.get(node.value(), ()) if r not in weight.layers]
+            if fnmatchcase(place.name, pattern) or fnmatchcase(place.node.name, pattern):
+                return f"{place.name} is left out by {pattern!r}"
+    layers = {id(place.node) for place in weight.layers}
+    for graph, node, _ in weight.holders:
+        others = [reader for reader in graph.readers.get(node.value(), ()) if id(reader) not in layers]
         if others or node.value() in graph.output_set:
             return f"is read by {others[0].name} ({others[0].op}) too" if others else "is an output of the graph"
-    if not depthwise and any(node.op == "DepthwiseConv2dNative" for node in weight.layers):
+    if not depthwise and any(place.node.op == "DepthwiseConv2dNative" for place in weight.layers):
         return "is a depthwise filter, see the option depthwise"
     return None
 
 
-def _prune(editor: Editor, weight: _Weight, mask: Mask) -> Finding:
+def _prune(pruned: dict[int, Tensor], weight: _Weight, mask: Mask) -> Finding:
     array = weight.tensor.array
     if np.any(array[mask]):
-        pruned = Tensor(np.where(mask, np.zeros((), array.dtype), array), weight.tensor.dtype)
-        for node in weight.nodes:
-            editor.update(node.with_attrs(value=pruned))
-        array = pruned.array
+        tensor = Tensor(np.where(mask, np.zeros((), array.dtype), array), weight.tensor.dtype)
+        pruned[id(weight.tensor)] = tensor
+        array = tensor.array
     zeros = array.size - int(np.count_nonzero(array))
     shared = f", shared by {len(weight.layers)} layers" if len(weight.layers) > 1 else ""
     message = f"{zeros:,} of {array.size:,} weights are zero ({zeros / max(1, array.size):.1%}){shared}"
-    return Finding(weight.nodes[0].name, True, message)
+    return Finding(weight.name, True, message)
+
+
+def _with_tensors(graph: Graph, tensors: Mapping[int, Tensor]) -> Graph:
+    """The graph, and every function in it, with tensors in the place of others, which are known by their id."""
+
+    def change(function: Graph, _: str) -> Graph:
+        editor = Editor(function)
+        for node in function.by_op.get("Const", ()):
+            if id(node.tensor) in tensors:
+                editor.update(node.with_attrs(value=tensors[id(node.tensor)]))
+        return editor.finish()
+
+    return innermost_first(graph, change)

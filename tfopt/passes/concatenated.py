@@ -115,7 +115,9 @@ def _merged(editor: Editor, weights: NewWeights, run: Sequence[_Part]) -> Value:
     if first.activation is None:
         return value
     function = first.activation
-    return editor.add(function.op, f"{function.name}/merged", (value,), outputs, function.attrs).value()
+    # IsFinite and its like make booleans.
+    made_of = TensorType(function.outputs[0].dtype, outputs[0].shape)
+    return editor.add(function.op, f"{function.name}/merged", (value,), (made_of,), function.attrs).value()
 
 
 def _widened(node: Node, axis: int, channels: int) -> TensorType:

@@ -55,6 +55,8 @@ def _reason_to_stay(graph: Graph, node: Node) -> str | None:
         return f"its matrix is made by a {graph.producer(node.inputs[1]).op}, and is no constant"
     if node.attrs.get("adj_x") or node.controls:
         return "transposes what it multiplies, or waits for other nodes"
+    if 0 in (graph.type_of(node.inputs[1]).shape.dims or ()):
+        return "its matrix is empty: no Reshape can tell how many rows nothing has"
     if not node.outputs[0].dtype.is_floating or 0 in dims:
         return f"multiplies {graph.type_of(node.inputs[0])}"
     return None

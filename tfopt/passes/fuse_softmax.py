@@ -25,7 +25,8 @@ def fuse_softmax(graph: Graph) -> Graph | Outcome:
     Softmax does not change when a number is added to all of a row, and takes the largest away by itself. Libraries
     add tiny numbers (Hugging Face's TensorFlow models 1e-9) or take the largest away once more: a pass over all
     scores of attention each time. Exponentials without the largest taken away stay, since they overflow where Softmax
-    does not.
+    does not. A row that holds NaN or plus infinity is not finite before and after; Softmax makes NaN of fewer of its
+    elements on a CPU.
     """
     sizes, editor = KnownSizes(graph), Editor(graph)
     findings = []

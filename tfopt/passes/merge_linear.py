@@ -34,7 +34,8 @@ def merge_linear(graph: Graph) -> Graph | Outcome:
     convolution behind it. A bias of the first goes through the second, unless that pads: zeros are not biased.
     Layers that were split to save work, such as the two halves of a bottleneck, stay split.
 
-    The product of the weights is computed in float64 and rounded once.
+    The product of the weights is computed in float64 and rounded once. An input that is not finite makes a result that
+    is not finite of both forms, be it NaN in one and infinity in the other.
     """
     findings: list[Finding] = []
     while True:

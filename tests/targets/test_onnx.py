@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +100,17 @@ def test_a_model_too_large_for_one_message_has_its_weights_beside_it(tmp_path: P
     x = ir_models.normal(2, 8)
     with ONNXRuntime(path) as large, ONNXRuntime(tmp_path / "model.onnx") as small:
         np.testing.assert_array_equal(*(r.run("serving_default", {"x": x})["y"] for r in (large, small)))
+
+
+def test_what_cannot_lie_beside_the_file_and_is_too_large_for_it_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError) as caught:
+        write_onnx(ir_models.layers(), tmp_path / "model.onnx", largest=700)
+    assert re.fullmatch(
+        r"signature \w+, \S+: 768 bytes: \d+ bytes of constants have to be in the ONNX file, which holds at most 700; "
+        r"weights of 1,024 bytes and more lie beside the file, the rest cannot",
+        str(caught.value),
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_signatures_that_are_one_program_share_a_file(tmp_path: Path) -> None:

@@ -212,6 +212,16 @@ def test_ops_without_a_place_in_the_refusal_are_looked_up_in_the_model(tmp_path:
     )
 
 
+def test_a_model_too_large_for_a_file_is_refused_before_the_converter_is_started(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError) as caught:
+        write_tflite(ir_models.layers(), tmp_path / "model.tflite", precision="float16", largest=1800, timeout=0)
+    assert str(caught.value) == (
+        "table: 1,024 bytes: the model holds 1,892 bytes of constants, and the TFLite converter takes at most 1,800 of "
+        "them, whatever the precision; serve the SavedModel, or write ONNX, whose weights may lie beside the file"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_conversion_is_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_tflite(ir_models.layers(), tmp_path / "m.tflite", precision="int8", calibration=layers_samples())
     assert capfd.readouterr() == ("", "")

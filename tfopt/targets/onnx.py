@@ -63,13 +63,15 @@ def write_onnx(model: Model, path: Path, *, opset: int = 17, largest: int = LARG
     outputs stay; inputs with a default may be left out. Signatures that are one program share a file.
 
     Weights go into `<path>.data` where several signatures read them, and all of them when a file would have more than
-    `largest` bytes. Raises ConversionError naming the op and the node that ONNX has no equal for, OutputExists,
-    OutputError.
+    `largest` bytes. Raises ConversionError naming the op and the node that ONNX has no equal for, or what stays too
+    large for a file; OutputExists, OutputError.
     """
     aliases = twins(model)
     drawn = {key: _draw(model, key, opset) for key in model.signatures if key not in aliases}
     files = _files(path, drawn, aliases)
     external = _External(path.with_name(f"{path.name}.data"), _shared(drawn, largest))
+    for key, one in drawn.items():
+        _check_size(f"signature {key}", one.file, external, largest)
     with writing(path):
         for number, (key, one) in enumerate(drawn.items()):
             mine = {other for other, file in files.items() if file == files[key]}
@@ -183,6 +185,18 @@ def _shared(drawn: Mapping[str, _Drawn], largest: int) -> frozenset[tuple[int, t
     return frozenset(key for key, count in readers.items() if large or count > 1)
 
 
+def _check_size(where: str, file: File, external: _External, largest: int) -> None:
+    """Raise ConversionError naming the largest one when what cannot lie beside the file is too much for it."""
+    inside = {name: array.nbytes for name, array in file.weights.tensors.items() if not external.holds(file, name)}
+    if sum(inside.values()) > largest:
+        name = max(inside, key=lambda name: inside[name])
+        raise ConversionError(
+            f"{sum(inside.values()):,} bytes of constants have to be in the ONNX file, which holds at most {largest:,}",
+            where=f"{where}, {name}: {inside[name]:,} bytes",
+            hint=f"weights of {_SMALLEST_EXTERNAL:,} bytes and more lie beside the file, the rest cannot",
+        )
+
+
 class _External:
     """The file of weights beside, which is there when something has been put into it."""
 
@@ -193,18 +207,23 @@ class _External:
         self._arrays: list[NDArray[Any]] = []
         self._end = 0
 
+    def holds(self, file: File, name: str) -> bool:
+        """Does this weight belong in here?"""
+        source = file.weights.sources.get(name)
+        return source is not None and (id(source[0]), source[1]) in self._members
+
     def reference(self, file: File, name: str) -> onnx.TensorProto | None:
         """The initializer of a weight that lies in here, else None."""
-        source = file.weights.sources.get(name)
-        key = source and (id(source[0]), source[1])
-        if key is None or key not in self._members:
+        if not self.holds(file, name):
             return None
+        source = file.weights.sources[name]
+        key = id(source[0]), source[1]
         array = file.weights.tensors[name]
         if key not in self._places:
             self._places[key] = -(-self._end // _PAGE) * _PAGE
             self._end = self._places[key] + array.nbytes
             self._arrays.append(array)
-        found = onnx.TensorProto(name=name, data_type=ELEMENT_TYPES[source[0].dtype], dims=array.shape)  # type: ignore[index] # not None: it has a key
+        found = onnx.TensorProto(name=name, data_type=ELEMENT_TYPES[source[0].dtype], dims=array.shape)
         found.data_location = onnx.TensorProto.EXTERNAL
         for field, value in (("location", self._path.name), ("offset", self._places[key]), ("length", array.nbytes)):
             found.external_data.add(key=field, value=str(value))

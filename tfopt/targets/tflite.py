@@ -8,7 +8,9 @@ from pathlib import Path
 
 from tfopt.data import Samples
 from tfopt.errors import ConversionError
+from tfopt.formats.message_size import LARGEST, constant_bytes
 from tfopt.ir import Model
+from tfopt.ir.bodies import all_nodes
 from tfopt.store.disk import writing
 from tfopt.store.output import check_absent
 from tfopt.targets.base import Artifact
@@ -32,6 +34,7 @@ def write_tflite(
     sparse: bool = False,
     calibration: Mapping[str, Samples] | None = None,
     timeout: float = TIMEOUT_SECONDS,
+    largest: int = LARGEST,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Artifact:
     """Write every signature of `model` into one file. Keys, names, dtypes and shapes of inputs and outputs stay.
@@ -45,9 +48,11 @@ def write_tflite(
     values: every input must be given.
 
     The converter runs in a process of its own. Raises ConversionError when it refuses the model, crashes, takes more
-    than `timeout` seconds or loses a name, OutputExists, OutputError.
+    than `timeout` seconds or loses a name, and before it is started for more than `largest` bytes of constants: it
+    reads them from one protobuf, and a .tflite file holds two gigabytes. Raises OutputExists, OutputError.
     """
     check_absent(path)
+    _check_size(model, largest)
     aliases = twins(model)
     keys = sorted(model.signatures.keys() - aliases.keys())
     samples = _samples(model, keys, calibration or {}) if precision == "int8" else {}
@@ -62,6 +67,19 @@ def write_tflite(
     with writing(path), path.open("xb") as file:
         file.write(content)
     return Artifact("tflite", path, notes=float_ops_note(content) if precision == "int8" else ())
+
+
+def _check_size(model: Model, largest: int) -> None:
+    size = constant_bytes(model.graph)
+    if size > largest:
+        constants = (node for node in all_nodes(model.graph) if node.op == "Const")
+        worst = max(constants, key=lambda node: node.tensor.nbytes)
+        raise ConversionError(
+            f"the model holds {size:,} bytes of constants, and the TFLite converter takes at most {largest:,} of them, "
+            "whatever the precision",
+            where=f"{worst.name}: {worst.tensor.nbytes:,} bytes",
+            hint="serve the SavedModel, or write ONNX, whose weights may lie beside the file",
+        )
 
 
 def _samples(model: Model, keys: list[str], calibration: Mapping[str, Samples]) -> Mapping[str, Samples]:

@@ -80,6 +80,13 @@ def test_the_command_prints_tables_json_and_the_graph(
     assert main(["inspect", str(CNN / "variables"), "--graph"]) == 3
 
 
+def test_explain_says_where_it_cannot(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(small / "model.tflite"), "--explain"]) == 0
+    assert "note: what is in a tflite file is not looked at" in capsys.readouterr().err
+    assert main(["inspect", str(small), "--explain", "--json"]) == 2
+    assert "exact_passes" in capsys.readouterr().err
+
+
 def test_only_passes_with_something_to_say_have_a_row(
     built: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

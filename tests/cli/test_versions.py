@@ -55,6 +55,12 @@ def test_list_for_people(base: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "kB" in rows[1]
 
 
+def test_a_directory_of_models_is_told_from_a_base_path(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (base.parent / "notes.txt").touch()
+    assert main(["versions", "list", str(base.parent)]) == 0
+    assert f"note: there are no versions here, but models that have some: {base}" in capsys.readouterr().err
+
+
 def test_list_as_json(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = versions(capsys, "list", base)
     assert document["latest"] == 3

@@ -37,6 +37,13 @@ def test_a_keras_file_is_to_be_exported(tmp_path: Path) -> None:
         saved_model_file(tmp_path / "model.keras")
 
 
+def test_a_directory_of_models_names_one(tmp_path: Path) -> None:
+    (tmp_path / "cnn").mkdir()
+    (tmp_path / "cnn" / "saved_model.pb").touch()
+    with pytest.raises(InvalidModel, match=r"it holds models, give one, such as .*/cnn$"):
+        saved_model_file(tmp_path)
+
+
 def test_a_directory_of_versions_names_the_highest(tmp_path: Path) -> None:
     for number in ("9", "10"):
         (tmp_path / number).mkdir()

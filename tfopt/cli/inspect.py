@@ -26,11 +26,14 @@ def inspect(
       tfopt inspect model/ --graph | less
       tfopt inspect version/model.tflite --json
     """
-    from tfopt.cli.output import emit_json, out, progress, terminal_width
+    from tfopt.cli.output import emit_json, out, progress, say, terminal_width
+    from tfopt.errors import UsageError
     from tfopt.inspection import inspect_model, read_graph_text
     from tfopt.report.findings_text import findings_text
     from tfopt.report.inspection_table import inspection_tables
 
+    if explain and (graph or json):
+        raise UsageError("--explain goes with the tables alone", hint="--json has all findings, as exact_passes")
     with progress() as tell:
         tell(f"reading {model}")
         text = read_graph_text(model) if graph else ""
@@ -42,5 +45,7 @@ def inspect(
     else:
         for table in inspection_tables(found, width=terminal_width()):
             out().print(table)
-        if explain and found.found is not None:
+        if explain and found.found is None:
+            say(f"note: what is in a {found.kind} file is not looked at, so that there is nothing to explain")
+        elif explain and found.found is not None:
             print("\n" + findings_text(found.found, width=terminal_width()))

@@ -125,14 +125,23 @@ for _command in (list_, promote, rollback, label, delete):
 
 def _show(store: Store, json: bool, **more: Any) -> None:
     """The state after the command: the same document for all of them."""
-    from tfopt.cli.output import emit_json, out
+    from tfopt.cli.output import emit_json, out, say
     from tfopt.report.versions_table import to_dict, versions_table
 
     latest, versions = store.latest(), store.versions()
+    if not versions and (models := _models_below(store.base)):
+        say(f"note: there are no versions here, but models that have some: {', '.join(models)}")
     if json:
         emit_json({**to_dict(store.base, latest, versions), **more})
     else:
         out().print(versions_table(latest, versions))
+
+
+def _models_below(base: Path) -> list[str]:
+    """Base paths in a directory that is none itself."""
+    from tfopt.store import Store
+
+    return [str(path) for path in sorted(base.iterdir()) if path.is_dir() and Store(path).versions()]
 
 
 def _warn_of_labels(store: Store) -> None:

@@ -40,7 +40,7 @@ def saved_model_file(path: Path) -> Path:
     if (path / _CHUNKS).is_file():
         what = f"is written in chunks ({_CHUNKS}), which tfopt does not read yet"
         raise UnsupportedModel(what, where=str(path), hint="save it without experimental_image_format")
-    raise InvalidModel(f"holds no {SAVED_MODEL}", where=str(path), hint=version_hint(path) or WHAT_IS_A_SAVED_MODEL)
+    raise InvalidModel(f"holds no {SAVED_MODEL}", where=str(path), hint=_below(path) or WHAT_IS_A_SAVED_MODEL)
 
 
 def version_hint(path: Path) -> str | None:
@@ -48,6 +48,12 @@ def version_hint(path: Path) -> str | None:
     entries = path.iterdir() if path.is_dir() else ()
     numbers = [int(entry.name) for entry in entries if entry.name.isdecimal()]
     return f"it holds versions, give one: {path / str(max(numbers))}" if numbers else None
+
+
+def _below(path: Path) -> str | None:
+    """Where the model may be that was meant: a version, or a model in the directory."""
+    model = next((file.parent for file in sorted(path.glob(f"*/{SAVED_MODEL}"))), None)
+    return version_hint(path) or (f"it holds models, give one, such as {model}" if model else None)
 
 
 def _nearest_beside(path: Path) -> Path | None:

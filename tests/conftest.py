@@ -8,6 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# What is true does not depend on how busy the machine is.
+settings.register_profile("tfopt", deadline=None)
+settings.load_profile("tfopt")
 
 # Tests import TensorFlow before tfopt can ask it to be quiet, and some read what is written to stderr.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

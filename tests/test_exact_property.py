@@ -57,7 +57,7 @@ def assert_same(expected: NDArray, made: NDArray) -> None:
 
 
 @settings(
-    max_examples=EXAMPLES, deadline=None, derandomize="TFOPT_EXAMPLES" not in os.environ,
+    max_examples=EXAMPLES, derandomize="TFOPT_EXAMPLES" not in os.environ,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
 )  # fmt: skip
 @given(programs(), recipes)

@@ -59,7 +59,7 @@ def test_a_function_is_a_graph_in_an_attribute() -> None:
     assert (second.inputs, second.outputs, second.targets) == (("d",), (Value("c"),), ("checked",))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(graphs())
 def test_parses_what_it_prints(graph: Graph) -> None:
     assert same_graph(parse(to_text(graph, None)), graph)

@@ -156,7 +156,7 @@ def test_two_of_them_make_it_unclear_and_not_wrong() -> None:
 
 
 @given(st.floats(0.01, 100), st.floats(0.01, 100), st.integers(1, 6), st.integers(1, 40))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_what_is_exact_is_found_and_turning_it_round_inverts_it(
     one: float, other: float, processes: int, rounds: int
 ) -> None:

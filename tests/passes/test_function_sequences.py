@@ -83,7 +83,7 @@ def calling(draw: st.DrawFn) -> Graph:
 CARRIED_INTO = (DType.FLOAT32, DType.INT32)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(calling(), st.lists(st.sampled_from(EXACT), min_size=2, max_size=10))
 def test_random_loops_and_branches_compute_the_same(graph: Graph, names: list[str]) -> None:
     verify(graph)

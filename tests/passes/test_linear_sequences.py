@@ -180,7 +180,7 @@ def networks(draw: st.DrawFn) -> tuple[Graph, tuple[int, ...]]:
     return Graph(tuple(builder.nodes), ("x",), outputs), builder.feed
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50, derandomize=True)
 @given(networks(), st.lists(st.sampled_from(PASSES), min_size=1, max_size=10))
 def test_random_networks_compute_the_same(network: tuple[Graph, tuple[int, ...]], names: list[str]) -> None:
     graph, shape = network
@@ -200,7 +200,7 @@ def test_random_networks_compute_the_same(network: tuple[Graph, tuple[int, ...]]
         )
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50, derandomize=True)
 @given(networks())
 def test_the_usual_order_reaches_a_fixpoint(network: tuple[Graph, tuple[int, ...]]) -> None:
     graph, _ = network

@@ -129,7 +129,7 @@ def networks(draw: st.DrawFn) -> Graph:
     return Graph(tuple(builder.nodes), ("x",), tuple(shown))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(networks(), st.lists(st.sampled_from(EXACT), min_size=2, max_size=10))
 def test_random_networks_compute_the_same(graph: Graph, names: list[str]) -> None:
     verify(graph)
@@ -145,7 +145,7 @@ def test_random_networks_compute_the_same(graph: Graph, names: list[str]) -> Non
         np.testing.assert_allclose(after, before, rtol=0, atol=2e-5 * max(1.0, float(np.max(np.abs(before)))))
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 @given(networks())
 def test_the_usual_order_reaches_a_fixpoint(graph: Graph) -> None:
     """A recipe may repeat the exact passes until nothing changes."""

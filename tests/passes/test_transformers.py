@@ -163,7 +163,7 @@ def spelled(draw: st.DrawFn, x: tf.Tensor) -> tf.Tensor:
     return times(draw, x, 0.5, plus(draw, 1.0, curve))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_gelu_is_known_however_it_is_spelled(data: st.DataObject) -> None:
     with tf.Graph().as_default() as graph:

@@ -69,7 +69,8 @@ def _approximate(graph: Graph, editor: Editor, node: Node) -> Finding | None:
     root = _root(graph, node, base)
     if root is None:
         return Finding(node.name, False, "tanh of x + 0.044715 x^3 is no part of a GELU")
-    if _is_canonical(graph, root, base) and _is_canonical_cubic(graph, node, base):
+    is_known = _is_canonical(graph, root, base) and _is_canonical_cubic(graph, node, base)
+    if is_known and _are_named_in_order(graph, root):
         return None
     make = _Maker(editor, root, base)
     cube = make.two("Mul", "cube", base, make.two("Mul", "square", base, base))
@@ -103,6 +104,13 @@ def _is_canonical(graph: Graph, root: Node, base: Value) -> bool:
         and sum_.op == "AddV2"
         and graph.producer(sum_.inputs[0]).op == "Const"
     )
+
+
+def _are_named_in_order(graph: Graph, root: Node) -> bool:
+    """TensorFlow's optimizer sorts the operands of a product by their names, and knows this one with the sum first.
+    A half of x that others read too has the name that merge_duplicates gave it."""
+    half, sum_ = root.inputs
+    return sum_.node < half.node or not graph.is_private(half)
 
 
 def _times(graph: Graph, value: Value, base: Value) -> bool:
@@ -190,8 +198,8 @@ class _Maker:
 
     def gelu(self, curve: Value) -> None:
         half = self.scaled("half", self._base, 0.5)
-        sum_ = self.two("AddV2", "one_plus", self._number("one", 1.0), curve)
-        self._editor.update(replace(self._root, op="Mul", inputs=(half, sum_), attrs={"T": self._dtype}))
+        gate = self.two("AddV2", "gate", self._number("one", 1.0), curve)
+        self._editor.update(replace(self._root, op="Mul", inputs=(half, gate), attrs={"T": self._dtype}))
 
     def one(self, op: str, name: str, value: Value) -> Value:
         return self._add(op, name, value)

@@ -37,7 +37,7 @@ def fuse_hard_swish(graph: Graph) -> Graph | Outcome:
         elif root.outputs[0].dtype is DType.FLOAT16:
             findings.append(Finding(root.name, False, "x relu6(x + 3) would overflow float16 where x is above 10,917"))
         elif not _is_canonical(graph, root, node, added[1]):
-            _write(editor, root, node, added[1])
+            _write(graph, editor, root, node, added[1])
             findings.append(Finding(root.name, True, "hard-swish"))
     return Outcome(editor.finish(), tuple(findings))
 
@@ -55,12 +55,20 @@ def _root(graph: Graph, node: Node, base: Value) -> Node | None:
 def _is_canonical(graph: Graph, root: Node, node: Node, base: Value) -> bool:
     inner = graph.producer(root.inputs[0])
     is_scaled = root.op == "Mul" and number(graph, root.inputs[1]) is not None
-    return is_scaled and inner.op == "Mul" and inner.inputs == (base, node.value())
+    is_known = is_scaled and inner.op == "Mul" and inner.inputs == (base, node.value())
+    return is_known and _are_named_in_order(graph, node, base)
 
 
-def _write(editor: Editor, root: Node, node: Node, base: Value) -> None:
+def _are_named_in_order(graph: Graph, node: Node, base: Value) -> bool:
+    """TensorFlow's optimizer sorts the operands of a product by their names, and knows this one with the bias first."""
+    return graph.producer(base).op != "BiasAdd" or base.node < node.name
+
+
+def _write(graph: Graph, editor: Editor, root: Node, node: Node, base: Value) -> None:
     made = root.outputs[0]
     attrs = {"T": made.dtype}
+    if not _are_named_in_order(graph, node, base):
+        node = editor.add(node.op, f"{base.node}/relu6", node.inputs, node.outputs, node.attrs)
     product = editor.add("Mul", f"{root.name}/product", (base, node.value()), [made], attrs)
     sixth = editor.constant(f"{root.name}/sixth", np.array(1 / 6, numpy_dtype(made.dtype)), made.dtype)
     editor.update(replace(root, op="Mul", inputs=(product.value(), sixth), attrs=attrs))

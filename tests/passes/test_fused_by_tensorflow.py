@@ -1,4 +1,4 @@
-"""Stock TensorFlow runs fused what the exact recipe writes. The ops are those of the graph that its optimizer leaves."""
+"""TensorFlow runs fused what the exact recipe writes. The ops are those of the graph that its own optimizer leaves."""
 
 from __future__ import annotations
 

@@ -96,6 +96,8 @@ def test_a_model_is_served_and_loaded(tflite: Path, tmp_path: Path) -> None:
     report = json.loads((tmp_path / "load.json").read_text())
     assert report["kind"] == "server"
     assert report["servers"][0]["points"][0]["errors"] == {}
+    said = fails("--compare", tmp_path / "load.json", tmp_path / "load.json", code=2)
+    assert "load.json: a report of servers" in said and "--server URL --server URL" in said
 
 
 def test_a_model_that_cannot_be_served(tmp_path: Path) -> None:

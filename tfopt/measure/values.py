@@ -227,7 +227,7 @@ def write_json(document: Mapping[str, Any], path: str | Path) -> None:
 
 
 def load_report(path: str | Path) -> Report:
-    """Raises NotFound, and UsageError for what is no report, or one of another tfopt."""
+    """Raises NotFound, and UsageError for what is no report, or one of servers or of another tfopt."""
     hint = "`tfopt bench MODEL --out report.json` writes one"
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -235,6 +235,10 @@ def load_report(path: str | Path) -> Report:
         raise NotFound("no such file", where=str(path), hint=hint) from error
     except (OSError, ValueError) as error:
         raise UsageError("cannot be read as a bench report", where=str(path), hint=hint) from error
+    if isinstance(data, dict) and data.get("kind") == "server":
+        what = "a report of servers, whose runs nothing tells apart from a change of the machine: it cannot be compared"
+        both = "`tfopt bench --server URL --server URL` loads two in turns and compares them"
+        raise UsageError(what, where=str(path), hint=both)
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != SCHEMA:
         found = "no bench report" if schema is None else f"a bench report of schema {schema}, not {SCHEMA}"

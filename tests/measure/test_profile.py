@@ -16,7 +16,7 @@ from tfopt.measure.peaks import Peaks
 from tfopt.measure.profile import ArtifactProfile, Profile, ProfiledOp, profile, share_of_peak
 from tfopt.recipe import parse_recipe
 from tfopt.report.profile_table import profile_tables
-from tfopt.runtimes.trace import OpTime, calm, calm_ops
+from tfopt.runtimes.trace import OpTime, calm, calm_ops, in_turns
 
 CNN = Path(tfopt.__file__).parent / "demo" / "fashion_cnn"
 
@@ -136,3 +136,21 @@ def test_a_file_of_many_ops_is_cut_behind_the_costliest() -> None:
     assert sum(each.macs or 0 for each in together) == sum(each.macs or 0 for each in ops)
     assert sum(len(each.covers) or 1 for each in together) <= 100
     assert {"op49", "op99"} <= {each.name for each in together}
+
+
+def test_a_table_tells_what_tracing_cost() -> None:
+    ops = (ProfiledOp(op("loop/body", 1.0, estimated=True), ()), ProfiledOp(op("head", 1.0), ()))
+    artifact = ArtifactProfile("m", "onnx", 2.0, ops, 6.2e-6)
+    table, text = list(profile_tables(Profile(1, Peaks(1, 1e9, None, 1e9), (artifact,))))[1:]
+    assert not isinstance(table, str)
+    assert list(table.columns[2].cells) == ["~1000.000", "1000.000"]
+    assert "6.2 us" in str(text)
+    assert ArtifactProfile.from_dict(json.loads(json.dumps(artifact.to_dict()))) == artifact
+
+
+def test_calls_take_turns() -> None:
+    order: list[str] = []
+    seconds, given = in_turns(lambda: order.append("plain"), lambda: order.append("traced"), 10)
+    assert (len(seconds), len(given)) == (10, 10)
+    assert order[:8] == ["plain"] * 4 + ["traced"] * 4
+    assert order[-4:] == ["plain"] * 2 + ["traced"] * 2

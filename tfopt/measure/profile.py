@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,14 +11,15 @@ from tfopt.measure.artifacts import Found
 from tfopt.measure.inputs import Batch
 from tfopt.measure.layers import original_layers
 from tfopt.measure.peaks import Peaks, measure_peaks
-from tfopt.runtimes.base import Runtime
-from tfopt.runtimes.trace import OpTime, Tracer, calm
+from tfopt.runtimes.trace import OpTime, Tracer, seconds_of
 
 if TYPE_CHECKING:
     from tfopt.ir.graph import Graph
 
-#: Calls that are traced, and as many that are not, in turns.
+#: Calls that are traced, and as many that are not, in turns: fewer where they would take longer than this.
 CALLS: Final = 40
+_FEWEST: Final = 8
+_SECONDS: Final = 10.0
 _WARM_UP: Final = 3
 
 Tell = Callable[[str], None]
@@ -44,12 +44,13 @@ class ProfiledOp:
 @dataclass(frozen=True)
 class ArtifactProfile:
     """The ops of one artifact. `seconds` is an untraced call's (`calm`), `covered` the share of it that the ops add up
-    to."""
+    to, `trace_cost` the seconds that tracing one op takes where that was taken off."""
 
     name: str
     kind: str
     seconds: float
     ops: tuple[ProfiledOp, ...]
+    trace_cost: float = 0.0
 
     @property
     def covered(self) -> float:
@@ -66,13 +67,14 @@ class ArtifactProfile:
             "seconds": self.seconds,
             "covered": self.covered,
             "macs": self.macs,
+            "trace_cost": self.trace_cost,
             "ops": [op.to_dict() for op in self.ops],
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ArtifactProfile:
         ops = tuple(ProfiledOp.from_dict(op) for op in data["ops"])
-        return cls(data["name"], data["kind"], data["seconds"], ops)
+        return cls(data["name"], data["kind"], data["seconds"], ops, data.get("trace_cost", 0.0))
 
 
 @dataclass(frozen=True)
@@ -147,12 +149,10 @@ def _profiled(
     tracer: Tracer, name: str, kind: str, original: Graph | None, signature: str, inputs: Batch
 ) -> ArtifactProfile:
     with tracer.runtime as runtime:
-        for _ in range(_WARM_UP):
-            runtime.run(signature, inputs)
-        seconds = _untraced(runtime, signature, inputs)
-        ops = tracer.trace(signature, inputs, CALLS)
-        seconds += _untraced(runtime, signature, inputs)
-    return ArtifactProfile(name, kind, calm(seconds), tuple(_profiled_op(op, original) for op in ops))
+        quickest = min(seconds_of(lambda: runtime.run(signature, inputs)) for _ in range(_WARM_UP))
+        trace = tracer.trace(signature, inputs, max(_FEWEST, min(CALLS, int(_SECONDS / quickest / 2))))
+    ops = tuple(_profiled_op(op, original) for op in trace.ops)
+    return ArtifactProfile(name, kind, trace.seconds, ops, trace.cost)
 
 
 def _profiled_op(op: OpTime, original: Graph | None) -> ProfiledOp:
@@ -168,12 +168,3 @@ def _original(found: Sequence[Found]) -> Graph | None:
     from tfopt.formats.saved_model import read_saved_model
 
     return read_saved_model(Path(path)).graph
-
-
-def _untraced(runtime: Runtime, signature: str, inputs: Batch) -> list[float]:
-    seconds = []
-    for _ in range(CALLS // 2):
-        start = time.perf_counter()
-        runtime.run(signature, inputs)
-        seconds.append(time.perf_counter() - start)
-    return seconds

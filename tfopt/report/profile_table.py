@@ -13,6 +13,8 @@ from tfopt.report.bench_table import ENGINES, as_markdown, table_of
 
 #: Ops of one artifact that are shown; JSON has all.
 SHOWN = 15
+#: Before a time of which tracing was the larger part.
+_ABOUT = "~"
 
 
 def profile_tables(profile: Profile, *, markdown: bool = False) -> Iterator[Table | str]:
@@ -50,7 +52,7 @@ def _row(op: ProfiledOp, name: str, whole: float, of_peak: float | None) -> Sequ
     return (
         op.time.op,
         name,
-        f"{op.time.seconds * 1000:.3f}",
+        f"{_ABOUT if op.time.estimated else ''}{op.time.seconds * 1000:.3f}",
         f"{op.time.seconds / whole:.1%}",
         f"{op.time.macs / 1e6:.2f}" if op.time.macs else "",
         "" if op.time.bytes is None else f"{op.time.bytes / 1e6:.2f}",
@@ -67,10 +69,14 @@ def _rest_row(ops: Sequence[ProfiledOp], whole: float) -> Sequence[str]:
 
 
 def _sum_text(artifact: ArtifactProfile) -> str:
-    return (
+    text = (
         f"{len(artifact.ops)} ops add up to {artifact.covered:.1%} of an untraced call, "
         f"{artifact.seconds * 1000:.3f} ms; {artifact.macs / 1e6:,.1f} M MACs in all"
     )
+    if not any(op.time.estimated for op in artifact.ops):
+        return text
+    cost = f"{artifact.trace_cost * 1e6:.1f} us"
+    return f"{text}\n{_ABOUT} loops and what is in them: tracing takes {cost} each time an op runs, which is taken off"
 
 
 def _peaks_text(peaks: Peaks) -> str:

@@ -1,16 +1,17 @@
 """Where the time of a .tflite file goes.
 
 LiteRT's Python package has no profiler, so the file is cut behind each op, and an op takes what the file cut behind it
-takes longer than the file cut before it. Neighbours run in turns. So the times add up to that of the whole. Each cut is
-a file of its own that has to be loaded, so a file of many ops is cut behind the costliest alone.
+takes longer than the file cut before it. Neighbours run in turns. Nothing is recorded while they run, so that nothing
+has to be taken off; a loop or a branch is one op. Each cut is a file of its own that has to be loaded, so a file of
+many ops is cut behind the costliest alone.
 """
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from math import prod
 from pathlib import Path
@@ -23,7 +24,7 @@ from tfopt.errors import MissingExtra
 from tfopt.formats.native_stderr import without_lines
 from tfopt.runtimes.base import arguments, find_signature
 from tfopt.runtimes.litert import NOISE, LiteRTRuntime
-from tfopt.runtimes.trace import OpTime, calm
+from tfopt.runtimes.trace import OpTime, Trace, calm, seconds_of
 
 try:
     import flatbuffers
@@ -49,8 +50,13 @@ _SIZES = {
     getattr(schema.TensorType, name): size for name, size in _ITEMSIZE.items() if hasattr(schema.TensorType, name)
 }
 
+Work = Callable[[], object]
+
 #: Each costs about what loading the file does.
 _MOST_CUTS = 32
+#: Seconds to run a cut beside its neighbour, and how often at least.
+_PATIENCE = 0.3
+_FEWEST = 5
 
 
 class LiteRTTracer:
@@ -61,8 +67,9 @@ class LiteRTTracer:
         self._content = path.read_bytes()
         self._threads = threads
 
-    def trace(self, signature: str, inputs: Mapping[str, NDArray[Any]], repeats: int) -> list[OpTime]:
-        """As `Tracer.trace`, each cut run `repeats` times beside each neighbour. Raises what the runtime raises."""
+    def trace(self, signature: str, inputs: Mapping[str, NDArray[Any]], repeats: int) -> Trace:
+        """As `Tracer.trace`, each cut run up to `repeats` times beside each neighbour, and the whole beside the last.
+        Raises what the runtime raises."""
         info = find_signature(self.runtime.signatures, signature)
         fed = {info.inputs[name].name: np.asarray(value) for name, value in arguments(info, inputs).items()}
         model = self._alone(signature)
@@ -71,34 +78,22 @@ class LiteRTTracer:
         shapes = _shapes(_interpreter(model, self._threads, fed, keep=True))
         ops = [_untimed(name, op, tensors, shapes) for name, op in named]
         places = _places(ops)
-        cuts = self._cut_times(signature, fed, places, repeats)
-        return [
+        works = [partial(self._cut, signature, place, fed) for place in places]
+        *cuts, whole = _in_pairs([*works, lambda: partial(self.runtime.run, signature, inputs)], repeats)
+        timed = [
             replace(_together(ops[start:end]), seconds=after - before)
-            for (start, end), (before, after) in zip(pairwise([0, *places]), pairwise(cuts), strict=True)
+            for (start, end), (before, after) in zip(pairwise([0, *places]), pairwise([0.0, *cuts]), strict=True)
         ]
+        return Trace(timed, whole)
 
-    def _cut_times(
-        self, signature: str, fed: Mapping[str, NDArray[Any]], places: Sequence[int], repeats: int
-    ) -> list[float]:
-        """Seconds of nothing, and of the file cut at each of the places."""
-        seconds: list[list[float]] = [[] for _ in places]
-        before = None
-        for number, place in enumerate(places):
-            after = self._cut(signature, place, fed)
-            for _ in range(repeats):
-                if before is not None:
-                    seconds[number - 1].append(_seconds(before))
-                seconds[number].append(_seconds(after))
-            before = after
-        return [0.0, *map(calm, seconds)]
-
-    def _cut(self, signature: str, ops: int, fed: Mapping[str, NDArray[Any]]) -> Any:
-        """An interpreter of the first `ops` ops, ready to run."""
+    def _cut(self, signature: str, ops: int, fed: Mapping[str, NDArray[Any]]) -> Work:
+        """Runs the first `ops` ops."""
         model = self._alone(signature)
         graph = model.subgraphs[0]
         graph.outputs = _needed_later(graph, ops)
         graph.operators = graph.operators[:ops]
-        return _interpreter(model, self._threads, fed)
+        run: Work = _interpreter(model, self._threads, fed).invoke
+        return run
 
     def _alone(self, signature: str) -> Any:
         """The file's objects with the signature's graph in front, where an interpreter runs it without a name."""
@@ -198,10 +193,19 @@ def _ready(interpreter: Any, fed: Mapping[str, NDArray[Any]]) -> Any:
     return interpreter
 
 
-def _seconds(interpreter: Any) -> float:
-    start = time.perf_counter()
-    interpreter.invoke()
-    return time.perf_counter() - start
+def _in_pairs(load: Sequence[Callable[[], Work]], repeats: int) -> list[float]:
+    """Seconds of each, run in turns with the one before it, then with the one behind it; two are loaded at a time. The
+    last two, which stand for the sum and the whole, run all the `repeats`."""
+    seconds: list[list[float]] = [[] for _ in load]
+    before = load[0]()
+    for number, work in enumerate(load[1:], 1):
+        after = work()
+        patience = repeats if number == len(load) - 1 else int(_PATIENCE / (seconds_of(before) + seconds_of(after)))
+        for _ in range(max(_FEWEST, min(repeats, patience))):
+            seconds[number - 1].append(seconds_of(before))
+            seconds[number].append(seconds_of(after))
+        before = after
+    return [calm(each) for each in seconds]
 
 
 def _macs(name: str, op: Any, shapes: Mapping[int, tuple[int, ...]]) -> int:

@@ -20,7 +20,7 @@ from tfopt.ir.facts import macs
 from tfopt.ir.graph import Graph, Model, Node
 from tfopt.ir.types import Shape
 from tfopt.runtimes.tensorflow import TensorFlowRuntime
-from tfopt.runtimes.trace import OpTime, calm_ops
+from tfopt.runtimes.trace import OpTime, Trace, calm, calm_ops, in_turns
 
 #: `name = Op(inputs)`, behind what memory it took.
 _LABEL = re.compile(r"= (\w+)\(")
@@ -34,15 +34,23 @@ class TensorFlowTracer:
         self._model = read_saved_model(directory)
         self._options = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.SOFTWARE_TRACE)
 
-    def trace(self, signature: str, inputs: Mapping[str, NDArray[Any]], repeats: int) -> list[OpTime]:
-        """As `Tracer.trace`. Raises what the runtime raises."""
-        calls = [self._ran(signature, inputs) for _ in range(repeats)]
+    def trace(self, signature: str, inputs: Mapping[str, NDArray[Any]], repeats: int) -> Trace:
+        """As `Tracer.trace`. Raises what the runtime raises.
+
+        An op's time is its kernel's, as traced: the tracer writes its records between the ops. What TensorFlow takes to
+        bring an op to run is in no op's time, and what reading the clock adds to each is not taken off. The ops of a
+        loop stand beside all others; a loop that TensorFlow runs as a function is one op, whose body is not traced.
+        """
+        seconds, calls = in_turns(
+            lambda: self.runtime.run(signature, inputs), lambda: self._ran(signature, inputs), repeats
+        )
         graph = _as_run(self._model, signature, inputs)
         names = {node.node_name: _own_name(graph, node.node_name) for call in calls for node in call}
         covers = _covered(graph, set(names.values()))
-        return calm_ops(
+        ops = calm_ops(
             [_op_time(graph, node, covers.get(names[node.node_name], ())) for node in call] for call in calls
         )
+        return Trace(ops, calm(seconds))
 
     def _ran(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> list[Any]:
         """The nodes of one call in the order in which they ran."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
@@ -13,6 +14,10 @@ from tfopt.runtimes.base import Runtime
 
 #: One in so many calls counts.
 QUARTER = 4
+#: Calls of one kind before those of the other.
+_TURN = 4
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,8 @@ class OpTime:
 
     `seconds` of all `times` that it ran in one call. `macs` are multiply-accumulates and `bytes` what is read and
     written, weights included, once for each of them; None where shapes are not known. `integer` ones work on int8.
+
+    `estimated` are seconds of which tracing was the larger part, before what it cost was taken off.
     """
 
     name: str
@@ -32,6 +39,18 @@ class OpTime:
     bytes: int | None = None
     integer: bool = False
     times: int = 1
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The ops in the order in which they run, as they were in the quicker calls. `seconds` is what a call takes that
+    is not traced, of calls in turns with the traced ones; `cost` what tracing one op takes, where that was taken off
+    the ops. Nothing makes the ops add up to `seconds`: a time that belongs to no op is missing in their sum."""
+
+    ops: Sequence[OpTime]
+    seconds: float
+    cost: float = 0.0
 
 
 class Tracer(Protocol):
@@ -40,8 +59,26 @@ class Tracer(Protocol):
     @property
     def runtime(self) -> Runtime: ...
 
-    def trace(self, signature: str, inputs: Mapping[str, NDArray[Any]], repeats: int) -> list[OpTime]:
-        """The ops in the order in which they run, as they were in the quicker ones of `repeats` calls."""
+    def trace(self, signature: str, inputs: Mapping[str, NDArray[Any]], repeats: int) -> Trace:
+        """Of `repeats` calls, or fewer where these would be too much to hold."""
+
+
+def in_turns(untraced: Callable[[], object], traced: Callable[[], _T], repeats: int) -> tuple[list[float], list[_T]]:
+    """Seconds of `repeats` calls of the one, and what as many of the other give. They take turns of a few, so that
+    what else the machine does slows both, and what one leaves in the caches slows only the first of the other."""
+    seconds: list[float] = []
+    given: list[_T] = []
+    while len(given) < repeats:
+        count = min(_TURN, repeats - len(given))
+        seconds += [seconds_of(untraced) for _ in range(count)]
+        given += [traced() for _ in range(count)]
+    return seconds, given
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def calm(seconds: Sequence[float]) -> float:
@@ -52,7 +89,7 @@ def calm(seconds: Sequence[float]) -> float:
 def calm_ops(calls: Iterable[Iterable[OpTime]]) -> list[OpTime]:
     """The ops by name, each with its mean over the quickest quarter of the calls, so that they add up to what `calm`
     gives for these. In a loop's body one runs many times a call."""
-    totals = [_added_up(call) for call in calls]
+    totals = [added_up(call) for call in calls]
     totals.sort(key=lambda call: sum(op.seconds for op in call.values()))
     kept = totals[: max(1, len(totals) // QUARTER)]
     names = dict.fromkeys(name for call in kept for name in call)
@@ -60,7 +97,8 @@ def calm_ops(calls: Iterable[Iterable[OpTime]]) -> list[OpTime]:
     return [replace(ops[0], seconds=sum(op.seconds for op in ops) / len(kept)) for ops in found.values()]
 
 
-def _added_up(call: Iterable[OpTime]) -> dict[str, OpTime]:
+def added_up(call: Iterable[OpTime]) -> dict[str, OpTime]:
+    """By name: seconds, times, multiply-accumulates and bytes are summed."""
     found: dict[str, OpTime] = {}
     for op in call:
         known = found.get(op.name)

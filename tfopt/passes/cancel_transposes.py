@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from tfopt.ir.graph import Graph, Node
@@ -10,7 +11,7 @@ from tfopt.ir.sizes import ONE, Dims
 from tfopt.ir.types import DType
 from tfopt.passes.base import Finding, Outcome, graph_pass
 from tfopt.passes.bypass import Bypass
-from tfopt.passes.layout_regions import Region, permute, regions, saved, transpose_perm
+from tfopt.passes.layout_regions import Region, permute, regions, saved, transpose_perm, undone
 from tfopt.passes.permuting import Perm, after
 
 _MATMULS = {
@@ -45,7 +46,17 @@ def cancel_transposes(graph: Graph) -> Graph | Outcome:
         findings += _told(changed, region)
         changed = permute(changed, KnownSizes(changed), region)
     last = _local(changed, reshape=True)
-    return Outcome(last.graph, (*findings, *last.findings))
+    return Outcome(last.graph, (*findings, *last.findings, *_reasons(last.graph)))
+
+
+def _reasons(graph: Graph) -> Iterator[Finding]:
+    """Why transposes that undo what one before them did are left."""
+    sizes = KnownSizes(graph)
+    for region in regions(graph, sizes):
+        pairs = min(len(region.exits), len(undone(graph, sizes, region)))
+        if pairs and saved(graph, sizes, region) <= 0:
+            words = "undoes one before it, but what is between them is wanted in this order elsewhere"
+            yield from (Finding(name, False, words) for name in region.exits)
 
 
 def _told(graph: Graph, region: Region) -> list[Finding]:
@@ -114,16 +125,18 @@ def _reshape(bypass: Bypass, node: Node, *, source: Node) -> None:
 
 def _multiply(bypass: Bypass, node: Node) -> None:
     """Take the transposes of the operands into the multiplication."""
-    if node.outputs[0].dtype in (DType.COMPLEX64, DType.COMPLEX128):
-        return  # adj_x is the conjugate as well
+    is_complex = node.outputs[0].dtype in (DType.COMPLEX64, DType.COMPLEX128)
     changed = node
     for at, flag in enumerate(_MATMULS[node.op]):
         operand = bypass.producer(node.inputs[at])
         perm = transpose_perm(bypass.sizes, operand)
         if perm is None or operand.controls or not _swaps_last(perm):
             continue
-        if not bypass.graph.is_private(operand.value()):
-            bypass.leave(node, f"{operand.name} is read by others too")
+        reason = f"{operand.name} is read by others too" if not bypass.graph.is_private(operand.value()) else None
+        if is_complex and flag.startswith("adj"):
+            reason = f"its {flag} would take the conjugate of {operand.name} too"
+        if reason is not None:
+            bypass.leave(node, reason)
             continue
         inputs = [operand.inputs[0] if place == at else value for place, value in enumerate(changed.inputs)]
         changed = changed.with_inputs(*inputs).with_attrs(**{flag: not node.attrs.get(flag, False)})

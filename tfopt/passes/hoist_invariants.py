@@ -33,13 +33,16 @@ def hoist_invariants(graph: Graph, *, max_bytes: int = 16_000_000) -> Graph | Ou
         return hoist_rows(graph, editor, loop, max_bytes)
 
     outcome = rewrite_loops(moved.graph, rows)
-    return Outcome(outcome.graph, (*(finding for finding in moved.findings if finding.done), *outcome.findings))
+    # A loop that must be left alone is left twice, for one reason.
+    return Outcome(outcome.graph, tuple(dict.fromkeys((*moved.findings, *outcome.findings))))
 
 
 def _hoist(graph: Graph, editor: Editor, loop: Loop) -> Iterator[Finding]:
     counted = trips(graph, loop)
     is_run = not isinstance(counted, str) and counted.count > 0
     fixed = _invariant_nodes(loop, is_run)
+    for node in _kept_back(loop, fixed):
+        yield Finding(loop.node.name, False, f"{node.op} {node.name} may fail, and the loop may not run at all")
     moved = [value for value in _read_by_others(loop.body, fixed) if _is_tensor(loop.body, value)]
     if not moved:
         return
@@ -66,6 +69,12 @@ def _invariant_nodes(loop: Loop, is_run: bool) -> dict[str, Node]:
             fixed.add(node.name)
             found[node.name] = node
     return found
+
+
+def _kept_back(loop: Loop, moved: Mapping[str, Node]) -> list[Node]:
+    """The first of those that would be moved if the loop were known to run."""
+    others = {name: node for name, node in _invariant_nodes(loop, is_run=True).items() if name not in moved}
+    return [node for node in others.values() if not any(value.node in others for value in node.inputs)]
 
 
 def _is_movable(body: Graph, node: Node, is_run: bool) -> bool:

@@ -87,10 +87,15 @@ def _others(node: Node, data: tuple[int, ...]) -> Iterable[Value]:
 
 def saved(graph: Graph, sizes: KnownSizes, region: Region) -> int:
     """How many Transposes fewer there are when the region is permuted."""
+    entering = undone(graph, sizes, region)
+    gone = [v for v in entering if v not in graph.output_set and _only_within(graph, region, v)]
+    return len(region.exits) + len(gone) - len(region.outputs) - (len(region.inputs) - len(entering))
+
+
+def undone(graph: Graph, sizes: KnownSizes, region: Region) -> list[Value]:
+    """What enters the region from Transposes that its permutation undoes."""
     back = inverse(region.perm)
-    undone = [value for value in region.inputs if transpose_perm(sizes, graph.producer(value)) == back]
-    gone = [v for v in undone if v not in graph.output_set and _only_within(graph, region, v)]
-    return len(region.exits) + len(gone) - len(region.outputs) - (len(region.inputs) - len(undone))
+    return [value for value in region.inputs if transpose_perm(sizes, graph.producer(value)) == back]
 
 
 def _only_within(graph: Graph, region: Region, value: Value) -> bool:

@@ -42,6 +42,11 @@ def _merge_reads(graph: Graph) -> Outcome:
     editor = Editor(graph)
     findings = []
     for source, base, run in _neighbours(graph):
+        if len(run) == 1:
+            (nodes,) = run.values()
+            message = f"no row of {source} next to it is read, while others are"
+            findings += [Finding(node.name, False, message) for node in nodes]
+            continue
         rows = _read_together(graph, editor, source, base, run)
         for offset, nodes in run.items():
             for node in nodes:
@@ -52,7 +57,7 @@ def _merge_reads(graph: Graph) -> Outcome:
 
 def _neighbours(graph: Graph) -> Iterator[tuple[Value, Value | None, Mapping[int, Sequence[Node]]]]:
     """Rows next to each other that are read one by one: the tensor, what their places are counted from, and who
-    reads which."""
+    reads which. A row that has no such neighbours stands alone, where others of the tensor are read."""
     found: dict[tuple[Value, Value | None], dict[int, list[Node]]] = {}
     for node in graph.by_op.get("GatherV2", ()):
         if is_of_one_row(graph, node) and not node.controls:
@@ -60,7 +65,7 @@ def _neighbours(graph: Graph) -> Iterator[tuple[Value, Value | None, Mapping[int
             found.setdefault((node.inputs[0], place.base), {}).setdefault(place.offset, []).append(node)
     for (source, base), readers in found.items():
         for offsets in _runs(sorted(readers)):
-            if len(offsets) > 1:
+            if len(readers) > 1:
                 yield source, base, {offset: readers[offset] for offset in offsets}
 
 
@@ -94,8 +99,12 @@ def _gathered(graph: Graph, editor: Editor, first: Node, base: Value | None, off
 def _merge_writes(graph: Graph) -> Outcome:
     editor, sizes = Editor(graph), KnownSizes(graph)
     findings = []
-    for chain in _chains(graph):
+    for chain, reason in _chains(graph):
         last = chain[-1].node
+        if reason is not None:
+            findings.append(Finding(chain[0].node.name, False, reason))
+        if len(chain) == 1:
+            continue
         covered = _is_everything(graph, sizes, chain)
         rows = _packed(graph, editor, chain, covered)
         value = rows.value() if covered else _written_together(graph, editor, chain, rows)
@@ -133,22 +142,32 @@ class _Write(NamedTuple):
     amount: Value | None
 
 
-def _chains(graph: Graph) -> Iterator[list[_Write]]:
-    """Writes of different rows, each of what the one before it made and nobody else reads; first one first."""
+def _chains(graph: Graph) -> Iterator[tuple[list[_Write], str | None]]:
+    """Writes of different rows, each of what the one before it made and nobody else reads; first one first. Where
+    there is another write before the first, with the reason that it is not among them."""
     writes = {node.value(): write for node in graph if (write := _write(graph, node)) is not None}
     inner = {write.node.inputs[0] for write in writes.values() if graph.is_private(write.node.inputs[0])}
     for value, write in writes.items():
         if value in inner:
             continue
-        chain, places = [write], {write.place}
-        while chain[0].node.inputs[0] in inner and chain[0].node.inputs[0] in writes:
-            before = writes[chain[0].node.inputs[0]]
-            if before.place in places or (before.place.base, before.amount) != (write.place.base, write.amount):
-                break
-            places.add(before.place)
-            chain.insert(0, before)
-        if len(chain) > 1:
-            yield chain
+        chain, reason = [write], None
+        while reason is None and (before := writes.get(chain[0].node.inputs[0])) is not None:
+            reason = _reason_to_end(before, chain, is_private=chain[0].node.inputs[0] in inner)
+            if reason is None:
+                chain.insert(0, before)
+        yield chain, reason
+
+
+def _reason_to_end(before: _Write, chain: Sequence[_Write], *, is_private: bool) -> str | None:
+    """Why a write is not done together with those that follow it."""
+    name = before.node.name
+    if not is_private:
+        return f"what {name} wrote is read by others too"
+    if before.place in {write.place for write in chain}:
+        return f"{name} wrote a row that is written again"
+    if (before.place.base, before.amount) != (chain[0].place.base, chain[0].amount):
+        return f"{name} wrote a row that is counted from somewhere else"
+    return None
 
 
 def _write(graph: Graph, node: Node) -> _Write | None:

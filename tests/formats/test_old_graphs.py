@@ -36,6 +36,26 @@ def test_the_oldest_variables_are_read(tmp_path: Path) -> None:
     assert_carried(edited(path, tmp_path / "old", age), {"x": X})
 
 
+@pytest.mark.parametrize(("producer", "shape"), [(21, Shape(None)), (22, Shape.of())])
+def test_a_scalar_s_shape_said_nothing_up_to_producer_21(tmp_path: Path, producer: int, shape: Shape) -> None:
+    with tf.Graph().as_default():
+        x = v1.placeholder(tf.float32, None, "x")
+        path = saved(tmp_path / "m", ("serving_default", {"x": x}, {"y": tf.exp(x)}))
+
+    def age(meta_graph: MetaGraphDef) -> None:
+        meta_graph.graph_def.versions.producer = producer
+        for node in meta_graph.graph_def.node:
+            node.attr.pop("_output_shapes", None)
+        next(node for node in meta_graph.graph_def.node if node.name == "x").attr["shape"].shape.Clear()
+
+    old = edited(path, tmp_path / "old", age)
+    with tf.Graph().as_default() as graph, v1.Session() as session:
+        v1.saved_model.load(session, ["serve"], str(old))
+        assert graph.get_tensor_by_name("x:0").shape.rank == shape.rank
+    assert read_saved_model(old).graph["x"].outputs[0].shape == shape
+    assert_carried(old, {"x": X if shape.rank is None else X[0, 0]})
+
+
 def test_an_old_graph_in_the_words_of_its_time(tmp_path: Path) -> None:
     """Producer 6: a batch norm that was removed, placeholders whose shape said nothing, attributes not there yet."""
     with tf.Graph().as_default():

@@ -13,6 +13,7 @@ from tests.formats.saved_v1 import assert_carried, saved
 from tests.formats.session import assert_same
 from tests.models import WORDS
 from tfopt.formats.saved_model import read_saved_model
+from tfopt.runtimes.tensorflow import ModelRunner
 
 v1 = tf.compat.v1
 
@@ -66,6 +67,33 @@ def test_tables_of_all_kinds(tmp_path: Path, kind: str) -> None:
     assert model.init is not None
     (filled,) = (model.graph[name].op for name in model.graph[model.init].controls)
     assert filled == ("LookupTableInsertV2" if restorable else "InitializeTableV2")
+
+
+def test_a_table_is_filled_from_another_that_is_filled_before(tmp_path: Path) -> None:
+    """The order of the two is a control dependency alone."""
+    with tf.Graph().as_default():
+        words = v1.placeholder(tf.string, [None], "words")
+        keys, numbers = tf.constant(WORDS), tf.constant([3, 1, 4, 1], tf.int64)
+        first, second = (
+            tf.raw_ops.HashTableV2(key_dtype=key, value_dtype=value, shared_name=name)
+            for name, key, value in (("first", tf.string, tf.int64), ("second", tf.string, tf.int64))
+        )
+        missing = tf.constant(-1, tf.int64)
+        fill = tf.raw_ops.InitializeTableV2(table_handle=first, keys=keys, values=numbers)
+        with tf.control_dependencies([fill]):
+            found = tf.raw_ops.LookupTableFindV2(table_handle=first, keys=keys, default_value=missing)
+        then = tf.raw_ops.InitializeTableV2(table_handle=second, keys=keys, values=found * 10)
+        v1.add_to_collection(v1.GraphKeys.TABLE_INITIALIZERS, then)
+        each = [
+            tf.raw_ops.LookupTableFindV2(table_handle=table, keys=words, default_value=missing)
+            for table in (first, second)
+        ]
+        signature = ("serving_default", {"words": words}, {"first": each[0], "second": each[1]})
+        path = saved(tmp_path / "m", signature, main_op=v1.tables_initializer())
+    fed = np.array(["fox", "the", "cow"], object)
+    model = assert_carried(path, {"words": fed})
+    with ModelRunner(model) as runner:
+        assert runner.run("serving_default", {"words": fed})["second"].tolist() == [10, 30, -1]
 
 
 class _OldTable(saver.BaseSaverBuilder.SaveableObject):

@@ -99,3 +99,14 @@ def test_only_passes_with_something_to_say_have_a_row(
     assert main(["inspect", model, "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["exact_passes"]
     assert set(listed) == {step.step.name for step in load_recipe("exact")}
+
+
+def test_what_pruning_would_zero_by_default(built: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(built(models.cnn_with_batch_norm))
+    assert main(["inspect", model, "--explain"]) == 0
+    shown = capsys.readouterr().out
+    _, _, lossy = shown.partition("lossy pass")
+    assert "weights are zero (50.0%)" in lossy and "is a depthwise filter" in lossy
+    assert main(["inspect", model, "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["lossy_passes"]
+    assert {finding["done"] for finding in listed["prune_magnitude"]} == {True, False}

@@ -1,19 +1,21 @@
-"""What a model is: contract, size, operations, and what the exact recipe would do to it."""
+"""What a model is: contract, size, operations, and what the exact recipe and the lossy passes would do to it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tfopt.errors import UsageError
 from tfopt.formats.model_path import saved_model_file
 from tfopt.ir.bodies import all_nodes
+from tfopt.ir.graph import Model
 from tfopt.ir.text import to_text
 from tfopt.ledger import LedgerRow, findings_by_step
 from tfopt.passes.base import Finding
+from tfopt.passes.registry import BUILTIN, steps
 from tfopt.runtimes.base import SignatureInfo, signatures_of
 from tfopt.store.size import model_files
 
@@ -24,7 +26,8 @@ _FILES = (".tflite", ".onnx")
 @dataclass(frozen=True, slots=True)
 class Inspection:
     """`signatures` maps key to {"inputs": {name: type}, "outputs": ..., "method_name": ...}; for a .tflite or
-    .onnx file only these and `bytes` are known."""
+    .onnx file only these and `bytes` are known. `found` is of the exact recipe's passes, `lossy` of those that change
+    the outputs, each with its defaults after that recipe."""
 
     path: Path
     kind: str
@@ -33,18 +36,13 @@ class Inspection:
     figures: LedgerRow | None = None
     operations: Mapping[str, int] | None = None
     found: Mapping[str, tuple[Finding, ...]] | None = None
+    lossy: Mapping[str, tuple[Finding, ...]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         figures = None
         if self.figures is not None:
             unmeasured = ("step", "options", "seconds", "change", "done")
             figures = {k: v for k, v in self.figures.to_dict().items() if k not in unmeasured}
-        found = None
-        if self.found is not None:
-            found = {
-                name: [{"node": f.node, "done": f.done, "message": f.message} for f in findings]
-                for name, findings in self.found.items()
-            }
         return {
             "path": str(self.path),
             "kind": self.kind,
@@ -52,8 +50,13 @@ class Inspection:
             "signatures": dict(self.signatures),
             "figures": figures,
             "operations": self.operations,
-            "exact_passes": found,
+            "exact_passes": None if self.found is None else _plain(self.found),
+            "lossy_passes": None if self.lossy is None else _plain(self.lossy),
         }
+
+
+def _plain(found: Mapping[str, tuple[Finding, ...]]) -> dict[str, list[dict[str, Any]]]:
+    return {name: [asdict(finding) for finding in findings] for name, findings in found.items()}
 
 
 def inspect_model(path: Path, *, tell: Callable[[str], None] = lambda _: None) -> Inspection:
@@ -70,7 +73,8 @@ def inspect_model(path: Path, *, tell: Callable[[str], None] = lambda _: None) -
     from tfopt.recipe import load_recipe
 
     model = read_saved_model(path)
-    original, *rows = run_pipeline(model, load_recipe("exact"), tell=tell).ledger
+    result = run_pipeline(model, load_recipe("exact"), tell=tell)
+    original, *rows = result.ledger
     operations = Counter(node.op for node in all_nodes(model.graph))
     return Inspection(
         path=path,
@@ -80,7 +84,18 @@ def inspect_model(path: Path, *, tell: Callable[[str], None] = lambda _: None) -
         figures=original,
         operations=dict(operations.most_common()),
         found=findings_by_step(rows),
+        lossy=_lossy(result.model, tell),
     )
+
+
+def _lossy(model: Model, tell: Callable[[str], None]) -> dict[str, tuple[Finding, ...]]:
+    found = {}
+    for name in BUILTIN:
+        step = steps()[name]
+        if step.kind == "pass" and not step.exact:
+            tell(name)
+            found[name] = step.run_model(model).findings
+    return found
 
 
 def read_graph_text(path: Path) -> str:

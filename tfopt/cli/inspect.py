@@ -12,12 +12,12 @@ def inspect(
     model: Annotated[Path, typer.Argument(help="A SavedModel or version directory, a .tflite or a .onnx file.")],
     explain: Annotated[
         bool,
-        typer.Option("--explain", help="Say what each exact pass would do, and why it would leave the rest."),
+        typer.Option("--explain", help="Say what each pass would do, and why it would leave the rest."),
     ] = False,
     graph: Annotated[bool, typer.Option("--graph", help="Print the whole graph as text.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show a model's signatures, size, operations, and what the exact passes would find.
+    """Show a model's signatures, size, operations, and what the passes would find.
 
     \b
     Examples:
@@ -33,7 +33,9 @@ def inspect(
     from tfopt.report.inspection_table import inspection_tables
 
     if explain and (graph or json):
-        raise UsageError("--explain goes with the tables alone", hint="--json has all findings, as exact_passes")
+        raise UsageError(
+            "--explain goes with the tables alone", hint="--json has all findings, as exact_passes and lossy_passes"
+        )
     with progress() as tell:
         tell(f"reading {model}")
         text = read_graph_text(model) if graph else ""
@@ -48,4 +50,4 @@ def inspect(
         if explain and found.found is None:
             say(f"note: what is in a {found.kind} file is not looked at, so that there is nothing to explain")
         elif explain and found.found is not None:
-            print("\n" + findings_text(found.found, width=terminal_width()))
+            print("\n" + findings_text({**found.found, **(found.lossy or {})}, width=terminal_width()))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.table import Table
 
 from tfopt.inspection import Inspection
+from tfopt.passes.base import Finding
 from tfopt.report.ledger_table import loops_text
 from tfopt.report.names import shortened
 from tfopt.report.units import count, size
@@ -29,8 +30,12 @@ def inspection_tables(found: Inspection, *, width: int | None = None) -> Iterato
             yield loops_text(row.uncounted_loops)
     if found.operations is not None:
         yield "ops: " + ", ".join(f"{op} x{times}" for op, times in found.operations.items()) + "\n"
+    longest = None if width is None else max(20, width - _FIGURES)
     if found.found is not None:
-        yield _findings(found, None if width is None else max(20, width - _FIGURES))
+        yield _findings("exact pass", found.found, longest)
+    if found.lossy is not None:
+        yield ""
+        yield _findings("lossy pass", found.lossy, longest)
 
 
 def _signatures(found: Inspection) -> Table:
@@ -44,16 +49,16 @@ def _signatures(found: Inspection) -> Table:
     return table
 
 
-def _findings(found: Inspection, longest: int | None) -> Table:
+def _findings(heading: str, found: Mapping[str, Sequence[Finding]], longest: int | None) -> Table:
     """A row for each pass that has something to say; the others are named below."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("exact pass", no_wrap=True)
+    table.add_column(heading, no_wrap=True)
     table.add_column("would\nchange", justify="right")
     table.add_column("would\nleave", justify="right")
     # Names of nodes are long and hold no blanks: where they are not cut, folded they can still be read whole.
     table.add_column("for instance", overflow="fold")
     idle = []
-    for name, findings in (found.found or {}).items():
+    for name, findings in found.items():
         if not findings:
             idle.append(name)
             continue

@@ -76,6 +76,11 @@ class LiteRTRuntime(Closing):
             except (ValueError, RuntimeError) as error:
                 raise ExecutionError(explained(info, values, str(error)), where=f"signature {signature}") from error
 
+    def runner(self, signature: str) -> _Runner:
+        """LiteRT's own call of a signature, in an interpreter of its own. Raises NotFound."""
+        find_signature(self.signatures, signature)
+        return self._make_runners()[signature]
+
     def close(self) -> None:
         """Free the idle interpreters; those at work are freed when they are done."""
         self._closed.set()

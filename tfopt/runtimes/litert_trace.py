@@ -1,8 +1,9 @@
 """Where the time of a .tflite file goes.
 
 LiteRT's Python package has no profiler, so the file is cut behind each op, and an op takes what the file cut behind it
-takes longer than the file cut before it. Neighbours run in turns. Nothing is recorded while they run, so that nothing
-has to be taken off; a loop or a branch is one op. Each cut is a file of its own that has to be loaded, so a file of
+takes longer than the file cut before it. Neighbours and the whole run in turns. Nothing is recorded while they run, so
+that nothing has to be taken off; a loop or a branch is one op. What lies around the ops, the inputs' way in and the
+outputs' way out, is in no cut and missing in the sum. Each cut is a file of its own that has to be loaded, so a file of
 many ops is cut behind the costliest alone.
 """
 
@@ -15,6 +16,7 @@ from functools import partial
 from itertools import pairwise
 from math import prod
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -54,9 +56,9 @@ Work = Callable[[], object]
 
 #: Each costs about what loading the file does.
 _MOST_CUTS = 32
-#: Seconds to run a cut beside its neighbour, and how often at least.
-_PATIENCE = 0.3
-_FEWEST = 5
+#: Seconds to run a cut beside its neighbour and the whole, and how often at least.
+_PATIENCE = 0.2
+_FEWEST = 4
 
 
 class LiteRTTracer:
@@ -68,10 +70,11 @@ class LiteRTTracer:
         self._threads = threads
 
     def trace(self, signature: str, inputs: Mapping[str, NDArray[Any]], repeats: int) -> Trace:
-        """As `Tracer.trace`, each cut run up to `repeats` times beside each neighbour, and the whole beside the last.
-        Raises what the runtime raises."""
+        """As `Tracer.trace`, each cut run for a moment beside its neighbours and the whole, the last `repeats` times at
+        least. Raises what the runtime raises."""
         info = find_signature(self.runtime.signatures, signature)
-        fed = {info.inputs[name].name: np.asarray(value) for name, value in arguments(info, inputs).items()}
+        values = {name: np.asarray(value) for name, value in arguments(info, inputs).items()}
+        fed = {info.inputs[name].name: value for name, value in values.items()}
         model = self._alone(signature)
         tensors = model.subgraphs[0].tensors
         named = [(_op_name(model, op), op) for op in model.subgraphs[0].operators]
@@ -79,10 +82,10 @@ class LiteRTTracer:
         ops = [_untimed(name, op, tensors, shapes) for name, op in named]
         places = _places(ops)
         works = [partial(self._cut, signature, place, fed) for place in places]
-        *cuts, whole = _in_pairs([*works, lambda: partial(self.runtime.run, signature, inputs)], repeats)
+        shares, whole = _shares(works, partial(self.runtime.runner(signature), **values), repeats)
         timed = [
-            replace(_together(ops[start:end]), seconds=after - before)
-            for (start, end), (before, after) in zip(pairwise([0, *places]), pairwise([0.0, *cuts]), strict=True)
+            replace(_together(ops[start:end]), seconds=(after - before) * whole)
+            for (start, end), (before, after) in zip(pairwise([0, *places]), pairwise([0.0, *shares]), strict=True)
         ]
         return Trace(timed, whole)
 
@@ -193,19 +196,23 @@ def _ready(interpreter: Any, fed: Mapping[str, NDArray[Any]]) -> Any:
     return interpreter
 
 
-def _in_pairs(load: Sequence[Callable[[], Work]], repeats: int) -> list[float]:
-    """Seconds of each, run in turns with the one before it, then with the one behind it; two are loaded at a time. The
-    last two, which stand for the sum and the whole, run all the `repeats`."""
-    seconds: list[list[float]] = [[] for _ in load]
-    before = load[0]()
-    for number, work in enumerate(load[1:], 1):
-        after = work()
-        patience = repeats if number == len(load) - 1 else int(_PATIENCE / (seconds_of(before) + seconds_of(after)))
-        for _ in range(max(_FEWEST, min(repeats, patience))):
-            seconds[number - 1].append(seconds_of(before))
-            seconds[number].append(seconds_of(after))
-        before = after
-    return [calm(each) for each in seconds]
+def _shares(load: Sequence[Callable[[], Work]], whole: Work, repeats: int) -> tuple[list[float], float]:
+    """What each takes for a share of what the whole takes at that time, and the whole's seconds. Each is run in turns
+    with the one before it and with the whole, then with the one behind it; two are loaded at a time. The last, which
+    stands for the sum, runs `repeats` times at least."""
+    found: list[list[float]] = [[] for _ in load]
+    wholes: list[float] = []
+    beside: list[tuple[int, Work]] = []
+    for number, work in enumerate(load):
+        beside = [*beside[-1:], (number, work())]
+        works = [whole, *(each for _, each in beside)]
+        fewest = repeats if number == len(load) - 1 else _FEWEST
+        count = max(fewest, int(_PATIENCE / sum(map(seconds_of, works))))
+        seconds = list(zip(*([seconds_of(each) for each in works] for _ in range(count)), strict=True))
+        wholes += seconds[0]
+        for (place, _), own in zip(beside, seconds[1:], strict=True):
+            found[place].append(calm(own) / calm(seconds[0]))
+    return [fmean(shares) for shares in found], calm(wholes)
 
 
 def _macs(name: str, op: Any, shapes: Mapping[int, tuple[int, ...]]) -> int:

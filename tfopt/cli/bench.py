@@ -69,8 +69,8 @@ def bench(
         list[str] | None,
         typer.Option(
             metavar="URL",
-            help="Load this server: http://host:port/v1/models/NAME or grpc://host:port/NAME; host:port is enough for a "
-            "tfopt server of one model. Repeat to compare.",
+            help="Load this server: http://host:port/v1/models/NAME or grpc://host:port/NAME; host:port is enough for "
+            "a tfopt server of one model. Repeat to compare.",
         ),
     ] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Serve each model with `tfopt serve`, and load that.")] = False,

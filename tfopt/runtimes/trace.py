@@ -44,9 +44,9 @@ class OpTime:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The ops in the order in which they run, as they were in the quicker calls. `seconds` is what the runtime's own call
-    takes that is not traced, in turns with the traced ones; `cost` what tracing one op takes, where that was taken off
-    the ops. Nothing makes the ops add up to `seconds`: a time that belongs to no op is missing in their sum."""
+    """The ops in the order in which they run, as they were in the quicker calls. `seconds` is what the runtime's own
+    call takes that is not traced, in turns with the traced ones; `cost` what tracing one op takes, where that was taken
+    off the ops. Nothing makes the ops add up to `seconds`: a time that belongs to no op is missing in their sum."""
 
     ops: Sequence[OpTime]
     seconds: float

@@ -15,7 +15,7 @@ from tfopt.runtimes.base import Runtime
 #: One in so many calls counts.
 QUARTER = 4
 #: Calls of one kind before those of the other.
-_TURN = 4
+_TURN = 8
 
 _T = TypeVar("_T")
 
@@ -65,7 +65,7 @@ class Tracer(Protocol):
 
 def in_turns(untraced: Callable[[], object], traced: Callable[[], _T], repeats: int) -> tuple[list[float], list[_T]]:
     """Seconds of `repeats` calls of the one, and what as many of the other give. They take turns of a few, so that
-    what else the machine does slows both, and what one leaves in the caches slows only the first of the other."""
+    what else the machine does slows both, and what one leaves in the caches slows only the first few of the other."""
     seconds: list[float] = []
     given: list[_T] = []
     while len(given) < repeats:

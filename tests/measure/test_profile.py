@@ -94,6 +94,11 @@ def test_what_runs_many_times_in_a_loop_is_one_op() -> None:
     assert (only.seconds, only.times, only.macs) == (6.0, 3, 15)
 
 
+def test_ops_of_a_loop_are_calm_each_for_itself() -> None:
+    calls = [[op("a", first), op("a", 1.0), op("b", last)] for first, last in ((1.0, 9.0), (9.0, 1.0))]
+    assert [each.seconds for each in calm_ops(calls)] == [2.0, 1.0]
+
+
 def test_shares_are_of_the_arithmetic_that_is_used() -> None:
     peaks = Peaks(1, 1e9, 4e9, 1e9)
     assert share_of_peak(op("a", 0.01, macs=5_000_000), peaks) == pytest.approx(0.5)

@@ -53,3 +53,9 @@ def test_a_loop_that_runs_as_a_function_is_one_op(loops: dict[bool, Path]) -> No
     trace = TensorFlowTracer(loops[False], threads=1).trace("serving_default", INPUTS, 8)
     assert [op.times for op in trace.ops if "While" in op.op] == [1]
     assert not any("MatMul" in op.op for op in trace.ops)
+
+
+def test_the_call_itself_is_measured_by_itself(loops: dict[bool, Path]) -> None:
+    trace = TensorFlowTracer(loops[True], threads=1).trace("serving_default", INPUTS, 8)
+    assert trace.ops[-1].name == "the call itself"
+    assert 0 < trace.ops[-1].seconds < trace.seconds

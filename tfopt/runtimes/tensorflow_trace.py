@@ -17,19 +17,22 @@ from tensorflow.python.client import pywrap_tf_session
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.formats.shapes import with_types
 from tfopt.ir.facts import macs
-from tfopt.ir.graph import Graph, Model, Node
+from tfopt.ir.graph import Graph, Model, Node, Signature, SignatureOutput
 from tfopt.ir.types import Shape
-from tfopt.runtimes.tensorflow import TensorFlowRuntime
-from tfopt.runtimes.trace import OpTime, Trace, calm, calm_ops, in_turns
+from tfopt.runtimes.tensorflow import ModelRunner, TensorFlowRuntime
+from tfopt.runtimes.trace import OpTime, Trace, calm, calm_ops, in_turns, seconds_of
 
 #: `name = Op(inputs)`, behind what memory it took.
 _LABEL = re.compile(r"= (\w+)\(")
+#: What a call takes besides its ops.
+_AROUND = "the call itself"
 
 
 class TensorFlowTracer:
     """A SavedModel whose ops run one after the other, and say how long they took."""
 
     def __init__(self, directory: Path, *, threads: int | None = None) -> None:
+        self._threads = threads
         self.runtime = TensorFlowRuntime(directory, threads=threads, one_op_at_a_time=True)
         self._model = read_saved_model(directory)
         self._options = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.SOFTWARE_TRACE)
@@ -38,8 +41,9 @@ class TensorFlowTracer:
         """As `Tracer.trace`. Raises what the runtime raises.
 
         An op's time is its kernel's, as traced: the tracer writes its records between the ops. What TensorFlow takes to
-        bring an op to run is in no op's time, and what reading the clock adds to each is not taken off. The ops of a
-        loop stand beside all others; a loop that TensorFlow runs as a function is one op, whose body is not traced.
+        bring an op to run is in no op's time, and what reading the clock adds to each is not taken off. To begin a call
+        and to end it is the last, measured by itself, on a graph that does nothing. The ops of a loop stand beside all
+        others; a loop that TensorFlow runs as a function is one op, whose body is not traced.
         """
         seconds, calls = in_turns(
             lambda: self.runtime.run(signature, inputs), lambda: self._ran(signature, inputs), repeats
@@ -50,7 +54,15 @@ class TensorFlowTracer:
         ops = calm_ops(
             [_op_time(graph, node, covers.get(names[node.node_name], ())) for node in call] for call in calls
         )
-        return Trace(ops, calm(seconds))
+        return Trace([*ops, *self._around(signature, inputs, repeats)], calm(seconds))
+
+    def _around(self, signature: str, inputs: Mapping[str, NDArray[Any]], repeats: int) -> list[OpTime]:
+        model = _idle(self._model, signature)
+        if not model.graph.outputs:
+            return []
+        with ModelRunner(model, threads=self._threads) as runner:
+            seconds = [seconds_of(lambda: runner.run(signature, inputs)) for _ in range(repeats)]
+        return [OpTime(_AROUND, _AROUND, calm(seconds))]
 
     def _ran(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> list[Any]:
         """The nodes of one call in the order in which they ran."""
@@ -64,6 +76,20 @@ class TensorFlowTracer:
             pywrap_tf_session.TF_DeleteBuffer(metadata)
         ran = (node for device in told.step_stats.dev_stats for node in device.node_stats)
         return sorted(ran, key=lambda node: int(node.all_start_nanos))
+
+
+def _idle(model: Model, signature: str) -> Model:
+    """Takes what the signature takes, and hands it back."""
+    taken = model.signatures[signature]
+    fed = {name: model.graph[entry.node] for name, entry in taken.inputs.items()}
+    made = [
+        Node(f"{node.name}/back", "Identity", (node.value(),), {"T": node.attrs["dtype"]}, node.outputs)
+        for node in fed.values()
+    ]
+    places = [node.name for node in fed.values()]
+    graph = Graph((*fed.values(), *made), inputs=tuple(places), outputs=tuple(node.value() for node in made))
+    outputs = {name: SignatureOutput(n, entry.type) for n, (name, entry) in enumerate(taken.inputs.items())}
+    return Model(graph, {signature: Signature(taken.inputs, outputs, defaults=taken.defaults)})
 
 
 def _as_run(model: Model, signature: str, inputs: Mapping[str, NDArray[Any]]) -> Graph:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from tfopt.ir.bodies import WHILES
+from tfopt.ir.content_rules import contents_rule
+from tfopt.ir.dim_rules import dims_rule
 from tfopt.ir.facts import DimsOf
 from tfopt.ir.graph import Graph, Node, Value
-from tfopt.ir.size_rules import contents_rule, dims_rule
 from tfopt.ir.sizes import LONGEST, Dims, Size, Symbol, holds_sizes, numbers
 from tfopt.ir.types import TensorType
 

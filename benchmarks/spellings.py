@@ -42,20 +42,24 @@ def _moments(x: Any, axis: int) -> tuple[Any, Any]:
     return mean, tf.reduce_mean(tf.math.squared_difference(x, mean), axis, keepdims=True)
 
 
-def batch_normalization(x: Any, axis: int = -1) -> Any:
+def batch_normalization(x: Any, axis: int = -1, epsilon: float = 1e-5) -> Any:
     mean, variance = _moments(x, axis)
-    factor = tf.math.rsqrt(variance + 1e-3) * GAMMA
+    factor = tf.math.rsqrt(variance + epsilon) * GAMMA
     return x * factor + (BETA - mean * factor)
 
 
+def epsilon_of_keras(x: Any) -> Any:
+    return batch_normalization(x, epsilon=1e-3)
+
+
 def axis_from_the_front(x: Any) -> Any:
-    return batch_normalization(x, 1)
+    return batch_normalization(x, 1, 1e-3)
 
 
 def around_the_mean(x: Any) -> Any:
     centred = x - tf.reduce_mean(x, -1, keepdims=True)
     variance = tf.reduce_mean(tf.square(centred), -1, keepdims=True)
-    return centred * tf.math.rsqrt(variance + 1e-3) * GAMMA + BETA
+    return centred * tf.math.rsqrt(variance + 1e-5) * GAMMA + BETA
 
 
 def _dense(x: Any) -> Any:
@@ -89,7 +93,7 @@ class Pair(NamedTuple):
 
 PAIRS: Final = (
     Pair("layer norm: x factor + (beta - mean factor)", batch_normalization, around_the_mean),
-    Pair("the same, the axis counted from the front", axis_from_the_front, around_the_mean),
+    Pair("layer norm, epsilon 0.001: the axis from the front", epsilon_of_keras, axis_from_the_front),
     Pair("GELU: x (0.5 erfc)", gelu_erfc_half_inside, gelu_erf),
     Pair("GELU: a Reshape behind the MatMul", reshape_between, gelu_erf),
     Pair("MatMul: the weight transposed", transposed_weight, _dense),

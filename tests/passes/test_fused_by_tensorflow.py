@@ -31,9 +31,13 @@ def gelu_by_tanh(x: tf.Tensor) -> tf.Tensor:
     return tf.nn.gelu(x, approximate=True)
 
 
-def layer_norm(x: tf.Tensor) -> tf.Tensor:
+def layer_norm(x: tf.Tensor, epsilon: float = 1e-6) -> tf.Tensor:
     mean, variance = tf.nn.moments(x, [-1], keepdims=True)
-    return tf.nn.batch_normalization(x, mean, variance, models.weights(16), models.weights(16, seed=1), 1e-6)
+    return tf.nn.batch_normalization(x, mean, variance, models.weights(16), models.weights(16, seed=1), epsilon)
+
+
+def layer_norm_of_keras(x: tf.Tensor) -> tf.Tensor:
+    return layer_norm(x, 1e-3)
 
 
 def dense(x: tf.Tensor) -> tf.Tensor:
@@ -76,6 +80,13 @@ def test_smooth_activations_are_done_by_onednn(
     require_onednn()
     (op,) = exact_ops(tmp_path, layer, activation, scopes)
     assert op.endswith(fused)
+
+
+@pytest.mark.parametrize("scopes", SCOPES, ids="-".join)
+def test_layer_norm_is_a_kernel_of_onednn(tmp_path: Path, scopes: tuple[str, str]) -> None:
+    require_onednn()
+    ops = exact_ops(tmp_path, dense, layer_norm_of_keras, scopes)
+    assert sorted(ops) == ["_MklLayerNorm", "_MklNativeFusedMatMul+BiasAdd"]
 
 
 def test_layer_norm_is_not_fused_with_another_epsilon(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.rewrite import Editor
+from tfopt.ir.types import DType
 from tfopt.passes.base import Finding, Outcome, graph_pass
 from tfopt.passes.factors import SUMS, only_reader, plus
 
@@ -16,26 +17,30 @@ _KERNEL_EPSILON = np.float32(0.001)
 
 @dataclass(frozen=True, slots=True)
 class _Statistics:
-    """`rsqrt` = 1 / sqrt(mean of `squares` + epsilon), `squares` those of x - mean; reduced is the last axis.
-
-    `has_kernel`: TensorFlow would compute the layer norm right in a kernel of its own.
-    """
+    """`rsqrt` = 1 / sqrt(`variance` + epsilon), `variance` the mean of `squares`, those of x - mean; the last axis is
+    reduced."""
 
     x: Value
     mean: Value
     squares: Node
+    variance: Node
     rsqrt: Value
-    has_kernel: bool
+    epsilon: float
 
 
 @dataclass(frozen=True, slots=True)
 class _LayerNorm:
-    """`root` = x inverse + beta - mean inverse, where `inverse` is rsqrt, or rsqrt gamma."""
+    """`root` = x inverse + beta - mean inverse, where `inverse` is rsqrt, or rsqrt gamma, and `scaled` x inverse.
 
+    `is_plain`: mean inverse is taken from beta, not added with its sign turned.
+    """
+
+    inverse: Value
     gamma: Value | None
     beta: Value | None
     scaled: Node
     root: Node
+    is_plain: bool
 
 
 @graph_pass
@@ -50,9 +55,10 @@ def fuse_layer_norm(graph: Graph) -> Graph | Outcome:
 
     Ba, Kiros & Hinton, "Layer Normalization" (2016), https://arxiv.org/abs/1607.06450. Keras and
     tf.nn.batch_normalization write the form on the left. It stretches more vectors to the size of x, and takes longer
-    (benchmarks/spellings.py). TensorFlow with oneDNN has a kernel for it where the axis is counted from the front, but
-    computes with an epsilon of 0.001 there whatever the model says (seen in 2.21); where the model says the same, it
-    is left to the kernel. The form on the right is run as it is written.
+    (benchmarks/spellings.py). TensorFlow with oneDNN has a kernel for the form on the left, where the axis is counted
+    from the front and x is of rank 2 or 3, but computes with an epsilon of 0.001 there whatever the model says (seen in
+    2.21). Where the model says the same, as Keras does, it is written for the kernel, else as on the right, which no
+    runtime takes for something else.
     """
     editor = Editor(graph)
     findings = []
@@ -61,8 +67,12 @@ def fuse_layer_norm(graph: Graph) -> Graph | Outcome:
         if statistics is None:
             continue
         found = _layer_norm(graph, statistics)
-        if not isinstance(found, str) and statistics.has_kernel:
-            findings.append(Finding(found.root.name, False, "TensorFlow with oneDNN has a kernel for it as it is"))
+        if not isinstance(found, str) and _suits_kernel(graph, statistics, found):
+            if _is_kernels(graph, statistics, found):
+                findings.append(Finding(found.root.name, False, "TensorFlow with oneDNN has a kernel for it as it is"))
+            else:
+                _write_for_kernel(graph, editor, statistics, found)
+                findings.append(Finding(found.root.name, True, "written as TensorFlow with oneDNN has a kernel for it"))
         elif not isinstance(found, str):
             _write(graph, editor, statistics, found)
             findings.append(Finding(found.root.name, True, "layer norm written around x - mean"))
@@ -87,8 +97,7 @@ def _statistics(graph: Graph, rsqrt: Node) -> _Statistics | None:
     for x, value in (squares.inputs, squares.inputs[::-1]):
         mean = graph.producer(value)
         if _is_mean(graph, mean) and mean.inputs[0] == x:
-            has_kernel = np.float32(added[0]) == _KERNEL_EPSILON and _counts_from_front(graph, variance)
-            return _Statistics(x, value, squares, rsqrt.value(), has_kernel)
+            return _Statistics(x, value, squares, variance, rsqrt.value(), added[0])
     return None
 
 
@@ -102,9 +111,28 @@ def _is_mean(graph: Graph, node: Node) -> bool:
     return int(axes.array.reshape(())) in (-1, rank - 1)
 
 
-def _counts_from_front(graph: Graph, node: Node) -> bool:
-    axes = graph.constant(node.inputs[1])
-    return axes is not None and bool((axes.array >= 0).all())
+def _suits_kernel(graph: Graph, statistics: _Statistics, found: _LayerNorm) -> bool:
+    """Does oneDNN's kernel compute this one? It takes vectors that are constants."""
+    made = graph.type_of(statistics.x)
+    if np.float32(statistics.epsilon) != _KERNEL_EPSILON or made.dtype is not DType.FLOAT32:
+        return False
+    vectors = [value and graph.constant(value) for value in (found.gamma, found.beta)]
+    width = (made.shape.dims or (None,))[-1]
+    return made.shape.rank in (2, 3) and all(
+        vector and vector.array.size == width and vector.array.shape[-1] == width for vector in vectors
+    )
+
+
+def _is_kernels(graph: Graph, statistics: _Statistics, found: _LayerNorm) -> bool:
+    """Is it written as the kernel's already?"""
+    means = graph.producer(statistics.mean), statistics.variance
+    axes = [graph.constant(mean.inputs[1]) for mean in means]
+    vectors = [value and graph.constant(value) for value in (found.gamma, found.beta)]
+    return (
+        found.is_plain
+        and all(axis is not None and bool((axis.array >= 0).all()) for axis in axes)
+        and all(vector and vector.array.ndim == 1 for vector in vectors)
+    )
 
 
 def _layer_norm(graph: Graph, statistics: _Statistics) -> _LayerNorm | str:
@@ -123,11 +151,17 @@ def _layer_norm(graph: Graph, statistics: _Statistics) -> _LayerNorm | str:
     scaled = products.pop(statistics.x, None)
     if scaled is None or len(products) != 1:
         return "its factor does not multiply x and the mean alone"
-    return _ended(graph, statistics, gamma, scaled, *products.popitem())
+    return _ended(graph, statistics, inverse, gamma, scaled, *products.popitem())
 
 
 def _ended(
-    graph: Graph, statistics: _Statistics, gamma: Value | None, scaled: Node, shift: Value, shifted: Node
+    graph: Graph,
+    statistics: _Statistics,
+    inverse: Value,
+    gamma: Value | None,
+    scaled: Node,
+    shift: Value,
+    shifted: Node,
 ) -> _LayerNorm | str:
     """The sum of x inverse and of what is left of the mean inverse."""
     negative = graph.producer(shift)
@@ -136,14 +170,16 @@ def _ended(
     if root is None or root.controls or not (is_negative or shift == statistics.mean):
         return "its factor does not multiply x and the mean alone"
     if root.op == "Sub" and root.inputs == (scaled.value(), shifted.value()) and not is_negative:
-        return _LayerNorm(gamma, None, scaled, root)
+        return _LayerNorm(inverse, gamma, None, scaled, root, is_plain=False)
     if root.op not in SUMS:
         return f"the scaled x goes into {root.name}, a {root.op}"
     rest = root.inputs[1 - root.inputs.index(scaled.value())]
     if rest == shifted.value() and is_negative:
-        return _LayerNorm(gamma, None, scaled, root)
+        return _LayerNorm(inverse, gamma, None, scaled, root, is_plain=False)
     beta = _beta(graph, rest, shifted.value(), is_negative)
-    return _LayerNorm(gamma, beta, scaled, root) if beta is not None else "the mean is not taken away again"
+    if beta is None:
+        return "the mean is not taken away again"
+    return _LayerNorm(inverse, gamma, beta, scaled, root, is_plain=not is_negative)
 
 
 def _beta(graph: Graph, rest: Value, shifted: Value, is_negative: bool) -> Value | None:
@@ -176,3 +212,23 @@ def _write(graph: Graph, editor: Editor, statistics: _Statistics, found: _LayerN
         normed = editor.add("Mul", f"{name}/normed", (normed, factor), [out], attrs).value()
     op, operand = ("Mul", last) if found.beta is None else ("AddV2", found.beta)
     editor.update(replace(found.root, op=op, inputs=(normed, operand), attrs=attrs))
+
+
+def _write_for_kernel(graph: Graph, editor: Editor, statistics: _Statistics, found: _LayerNorm) -> None:
+    """x inverse + (beta - mean inverse), the axes counted from the front."""
+    made, mean = graph.type_of(statistics.x), statistics.mean
+    attrs, name = {"T": made.dtype}, found.root.name
+    gamma, beta = (
+        editor.constant(f"{name}/{what}", graph.producer(value).tensor.array.reshape(-1))
+        for what, value in (("gamma", found.gamma), ("beta", found.beta))
+        if value is not None
+    )
+    axis = editor.constant(f"{name}/axis", np.array([len(made.shape.dims or ()) - 1], np.int32))
+    for node in (graph.producer(mean), statistics.variance):
+        editor.update(node.with_inputs(node.inputs[0], axis).with_attrs(Tidx=DType.INT32))
+    editor.update(statistics.squares.with_inputs(statistics.x, mean))
+    editor.update(graph.producer(found.inverse).with_inputs(statistics.rsqrt, gamma))
+    editor.update(found.scaled.with_inputs(statistics.x, found.inverse))
+    shifted = editor.add("Mul", f"{name}/shifted", (mean, found.inverse), [made], attrs).value()
+    rest = editor.add("Sub", f"{name}/shift", (beta, shifted), [made], attrs).value()
+    editor.update(replace(found.root, op="AddV2", inputs=(found.scaled.value(), rest), attrs=attrs))

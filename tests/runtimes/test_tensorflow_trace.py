@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+from tfopt.runtimes.tensorflow_calls import traced_call
 from tfopt.runtimes.tensorflow_trace import TensorFlowTracer
 
 INPUTS = {"x": np.ones((64, 64), np.float32)}
@@ -37,7 +38,7 @@ def loops(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
 @pytest.mark.parametrize("lowered", [True, False])
 def test_ops_take_no_longer_than_the_call(loops: dict[bool, Path], lowered: bool) -> None:
     tracer = TensorFlowTracer(loops[lowered], threads=1)
-    call = [tracer._ran("serving_default", INPUTS) for _ in range(2)][-1]
+    call = [traced_call(tracer.runtime, "serving_default", INPUTS) for _ in range(2)][-1]
     start = min(ran.all_start_nanos for ran in call)
     end = max(ran.all_start_nanos + ran.all_end_rel_nanos for ran in call)
     assert sum(ran.op_end_rel_nanos - ran.op_start_rel_nanos for ran in call) <= end - start
@@ -55,7 +56,11 @@ def test_a_loop_that_runs_as_a_function_is_one_op(loops: dict[bool, Path]) -> No
     assert not any("MatMul" in op.op for op in trace.ops)
 
 
-def test_the_call_itself_is_measured_by_itself(loops: dict[bool, Path]) -> None:
+def test_what_is_in_no_kernel_is_measured_by_itself(loops: dict[bool, Path]) -> None:
     trace = TensorFlowTracer(loops[True], threads=1).trace("serving_default", INPUTS, 8)
-    assert trace.ops[-1].name == "the call itself"
-    assert 0 < trace.ops[-1].seconds < trace.seconds
+    *ops, around, between = trace.ops
+    assert [around.name, between.name] == ["the call itself", "bringing ops to run"]
+    assert 0 < around.seconds < trace.seconds
+    assert between.times == sum(op.times for op in ops)
+    # No op that was ever brought to run took a microsecond for it, nor none.
+    assert 1e-9 < between.seconds / between.times < 1e-6

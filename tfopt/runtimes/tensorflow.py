@@ -57,7 +57,7 @@ class _Plan:
     echoed: Mapping[str, str]
 
 
-class _SessionRuntime(Closing):
+class SessionRuntime(Closing):
     """A graph in a session of its own and what may be asked of it."""
 
     kind = "saved_model"
@@ -121,7 +121,7 @@ class _SessionRuntime(Closing):
         return plan
 
 
-class TensorFlowRuntime(_SessionRuntime):
+class TensorFlowRuntime(SessionRuntime):
     """A SavedModel, loaded as TensorFlow Serving loads it (the v1 loader), variables restored and initialised.
 
     `threads` limits the threads of kernels and between kernels; None leaves both to TensorFlow. `one_op_at_a_time`
@@ -147,7 +147,7 @@ class TensorFlowRuntime(_SessionRuntime):
         self._needs_rank = any(op in _ABORT_ON_RANK for op in _ops(meta_graph.graph_def))
 
 
-class ModelRunner(_SessionRuntime):
+class ModelRunner(SessionRuntime):
     """A `Model` in memory, initialised and ready to run a few times.
 
     TensorFlow's graph optimizer is off: it takes several times longer than the few runs that it would speed up.
@@ -247,7 +247,7 @@ def _ops(graph_def: protos.GraphDef) -> Iterator[str]:
 
 
 @contextmanager
-def _closing_on_failure(runtime: _SessionRuntime) -> Iterator[None]:
+def _closing_on_failure(runtime: SessionRuntime) -> Iterator[None]:
     try:
         yield
     except BaseException:

@@ -9,23 +9,23 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from tfopt.formats.tensorflow import tf  # isort: split
-
 from numpy.typing import NDArray
-from tensorflow.python.client import pywrap_tf_session
 
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.formats.shapes import with_types
 from tfopt.ir.facts import macs
-from tfopt.ir.graph import Graph, Model, Node, Signature, SignatureOutput
+from tfopt.ir.graph import Graph, Model, Node
 from tfopt.ir.types import Shape
-from tfopt.runtimes.tensorflow import ModelRunner, TensorFlowRuntime
-from tfopt.runtimes.trace import OpTime, Trace, calm, calm_ops, in_turns, seconds_of
+from tfopt.runtimes.tensorflow import TensorFlowRuntime
+from tfopt.runtimes.tensorflow_calls import kernel_seconds, traced_call
+from tfopt.runtimes.tensorflow_overhead import seconds_around, seconds_between
+from tfopt.runtimes.trace import OpTime, Trace, calm, calm_ops, in_turns
 
 #: `name = Op(inputs)`, behind what memory it took.
 _LABEL = re.compile(r"= (\w+)\(")
-#: What a call takes besides its ops.
+#: What a call takes besides its ops, and what all of them take besides their kernels.
 _AROUND = "the call itself"
+_BETWEEN = "bringing ops to run"
 
 
 class TensorFlowTracer:
@@ -35,18 +35,18 @@ class TensorFlowTracer:
         self._threads = threads
         self.runtime = TensorFlowRuntime(directory, threads=threads, one_op_at_a_time=True)
         self._model = read_saved_model(directory)
-        self._options = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.SOFTWARE_TRACE)
 
     def trace(self, signature: str, inputs: Mapping[str, NDArray[Any]], repeats: int) -> Trace:
         """As `Tracer.trace`. Raises what the runtime raises.
 
-        An op's time is its kernel's, as traced: the tracer writes its records between the ops. What TensorFlow takes to
-        bring an op to run is in no op's time, and what reading the clock adds to each is not taken off. To begin a call
-        and to end it is the last, measured by itself, on a graph that does nothing. The ops of a loop stand beside all
-        others; a loop that TensorFlow runs as a function is one op, whose body is not traced.
+        An op's time is its kernel's, as traced, in a call that comes behind an untraced one: what tracing leaves in the
+        caches is not what an op finds. The ops of a loop stand beside all others; a loop that TensorFlow runs as a
+        function is one op, whose body is not traced. What is in no kernel comes last, measured by itself: to begin a
+        call and to end it on a graph that does nothing, to bring an op to run on a chain of small ones, less what
+        reading the clock adds to their kernels.
         """
         seconds, calls = in_turns(
-            lambda: self.runtime.run(signature, inputs), lambda: self._ran(signature, inputs), repeats
+            lambda: self.runtime.run(signature, inputs), lambda: traced_call(self.runtime, signature, inputs), repeats
         )
         graph = _as_run(self._model, signature, inputs)
         names = {node.node_name: _own_name(graph, node.node_name) for call in calls for node in call}
@@ -54,42 +54,11 @@ class TensorFlowTracer:
         ops = calm_ops(
             [_op_time(graph, node, covers.get(names[node.node_name], ())) for node in call] for call in calls
         )
-        return Trace([*ops, *self._around(signature, inputs, repeats)], calm(seconds))
-
-    def _around(self, signature: str, inputs: Mapping[str, NDArray[Any]], repeats: int) -> list[OpTime]:
-        model = _idle(self._model, signature)
-        if not model.graph.outputs:
-            return []
-        with ModelRunner(model, threads=self._threads) as runner:
-            seconds = [seconds_of(lambda: runner.run(signature, inputs)) for _ in range(repeats)]
-        return [OpTime(_AROUND, _AROUND, calm(seconds))]
-
-    def _ran(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> list[Any]:
-        """The nodes of one call in the order in which they ran."""
-        options = pywrap_tf_session.TF_NewBufferFromString(self._options.SerializeToString())
-        metadata = pywrap_tf_session.TF_NewBuffer()
-        try:
-            self.runtime.run(signature, inputs, options=options, metadata=metadata)
-            told = tf.compat.v1.RunMetadata.FromString(pywrap_tf_session.TF_GetBuffer(metadata))
-        finally:
-            pywrap_tf_session.TF_DeleteBuffer(options)
-            pywrap_tf_session.TF_DeleteBuffer(metadata)
-        ran = (node for device in told.step_stats.dev_stats for node in device.node_stats)
-        return sorted(ran, key=lambda node: int(node.all_start_nanos))
-
-
-def _idle(model: Model, signature: str) -> Model:
-    """Takes what the signature takes, and hands it back."""
-    taken = model.signatures[signature]
-    fed = {name: model.graph[entry.node] for name, entry in taken.inputs.items()}
-    made = [
-        Node(f"{node.name}/back", "Identity", (node.value(),), {"T": node.attrs["dtype"]}, node.outputs)
-        for node in fed.values()
-    ]
-    places = [node.name for node in fed.values()]
-    graph = Graph((*fed.values(), *made), inputs=tuple(places), outputs=tuple(node.value() for node in made))
-    outputs = {name: SignatureOutput(n, entry.type) for n, (name, entry) in enumerate(taken.inputs.items())}
-    return Model(graph, {signature: Signature(taken.inputs, outputs, defaults=taken.defaults)})
+        count = sum(op.times for op in ops)
+        around = seconds_around(self._model, signature, inputs, threads=self._threads, repeats=repeats)
+        between = count * seconds_between(self._threads)
+        rest = [OpTime(_AROUND, _AROUND, around), OpTime(_BETWEEN, _BETWEEN, between, times=count)]
+        return Trace([*ops, *rest], calm(seconds))
 
 
 def _as_run(model: Model, signature: str, inputs: Mapping[str, NDArray[Any]]) -> Graph:
@@ -106,7 +75,7 @@ def _op_time(graph: Graph, ran: Any, covers: tuple[str, ...]) -> OpTime:
     return OpTime(
         name=ran.node_name,
         op=found[1] if found else "runtime",
-        seconds=(ran.op_end_rel_nanos - ran.op_start_rel_nanos) / 1e9,
+        seconds=kernel_seconds(ran),
         covers=covers,
         macs=sum(macs(graph, node) for node in nodes) if nodes else None,
         bytes=_traffic(graph, nodes) if nodes else None,

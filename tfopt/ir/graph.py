@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
+from tfopt.ir.grid import Grid
 from tfopt.ir.types import DType, Shape, Tensor, TensorType
 
 #: The signature that is meant when none is named.
@@ -76,6 +77,8 @@ class Graph:
     somebody from outside replaces: a Const among them is the path of an asset, and no constant to count on.
     A graph that is a function has its arguments as `inputs` and what it returns as `outputs`, both by position, and
     as `targets` what must run whenever it is called.
+    `grids` are those that quantized values lie on: a linear layer whose data and weight have one computes on integers,
+    and the payload of a Const that has one lies on it already. Ops and dtypes are those of the float model.
     Equality is identity, so a pass that changes nothing returns the very object it got.
     """
 
@@ -83,6 +86,7 @@ class Graph:
     inputs: tuple[str, ...] = ()
     outputs: tuple[Value, ...] = ()
     targets: tuple[str, ...] = ()
+    grids: Mapping[Value, Grid] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes)

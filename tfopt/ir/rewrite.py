@@ -77,7 +77,7 @@ class Editor:
         nodes += [node for name, node in self._added.items() if name not in self._removed]
         outputs = tuple(self._resolve(value) for value in self.graph.outputs)
         edited = replace(self.graph, nodes=topological(nodes), outputs=outputs)
-        return _without_unread(edited, self._possibly_unread())
+        return _with_standing_grids(_without_unread(edited, self._possibly_unread()))
 
     def _possibly_unread(self) -> set[str]:
         """Nodes that had a reader before the edits and may have none now."""
@@ -122,6 +122,11 @@ def _without_unread(graph: Graph, suspects: Iterable[str]) -> Graph:
             uses.subtract(needed)
             stack.extend(needed)
     return replace(graph, nodes=tuple(n for n in graph.nodes if n.name not in unread)) if unread else graph
+
+
+def _with_standing_grids(graph: Graph) -> Graph:
+    standing = {value: grid for value, grid in graph.grids.items() if value.node in graph}
+    return graph if len(standing) == len(graph.grids) else replace(graph, grids=standing)
 
 
 def constant_node(name: str, tensor: Tensor) -> Node:

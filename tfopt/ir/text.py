@@ -12,7 +12,9 @@ A tensor is written `dtype[shape] literal`, where the literal is a nested list, 
 `random(seed)` (standard normal), or for strings a list of quoted strings; a complex number is a pair. The printer
 writes lists up to `limit` elements and `elided(sha256 prefix)` beyond, which the parser refuses. Control inputs are
 written `^name`, `%name:1` is a node's second output, `@name` a function (`@'name'` where it has odd characters). An
-attribute that is a function's body is a graph within the node's braces.
+attribute that is a function's body is a graph within the node's braces. A quantized value's grid stands at the end:
+
+      grid %w {axes: (1), bits: 8, narrow: true, scales: float32[2] [0.5, 0.25], signed: true, zero_point: 0}
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import ast
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,7 @@ from numpy.typing import NDArray
 
 from tfopt.errors import InvalidModel
 from tfopt.ir.graph import AttrScalar, AttrValue, FunctionRef, Graph, Node, Value
+from tfopt.ir.grid import Grid
 from tfopt.ir.types import DType, Shape, Tensor, TensorType, numpy_dtype
 
 
@@ -41,6 +45,7 @@ def _graph(graph: Graph, limit: int | None) -> str:
     lines += _roots("inputs", [f"%{name}" for name in graph.inputs])
     lines += _roots("outputs", [str(value) for value in graph.outputs])
     lines += _roots("targets", [f"^{name}" for name in graph.targets])
+    lines += [f"grid {value} {{{_attrs(_grid_attrs(grid), limit)}}}" for value, grid in sorted(graph.grids.items())]
     # No token holds a line break, so that every one of them is the end of a line, a body's as well.
     indented = (f"  {line}".replace("\n", "\n  ") for line in lines)
     return "\n".join(["graph {", *indented, "}"])
@@ -52,9 +57,21 @@ def _roots(word: str, names: list[str]) -> list[str]:
 
 def _node(node: Node, limit: int | None) -> str:
     inputs = ", ".join([*map(str, node.inputs), *(f"^{name}" for name in node.controls)])
-    attrs = ", ".join(f"{_key(key)}: {_attr(value, limit)}" for key, value in sorted(node.attrs.items()))
+    attrs = _attrs(node.attrs, limit)
     outputs = f" -> {', '.join(map(str, node.outputs))}" if node.outputs else ""
     return f"%{node.name} = {node.op}({inputs})" + (f" {{{attrs}}}" if attrs else "") + outputs
+
+
+def _attrs(attrs: Mapping[str, AttrValue], limit: int | None) -> str:
+    return ", ".join(f"{_key(key)}: {_attr(value, limit)}" for key, value in sorted(attrs.items()))
+
+
+def _grid_attrs(grid: Grid) -> Mapping[str, AttrValue]:
+    return {**asdict(grid), "scales": Tensor(np.array(grid.scales, np.float32))}
+
+
+def _grid(attrs: Mapping[str, Any]) -> Grid:
+    return Grid(**{**attrs, "scales": tuple(attrs["scales"].array.tolist())})
 
 
 def _key(key: str) -> str:
@@ -170,10 +187,14 @@ class _Parser:
         self._take("{")
         nodes: list[Node] = []
         roots: dict[str, list[str]] = {"inputs": [], "outputs": [], "targets": []}
+        grids: dict[Value, Grid] = {}
         while not self._maybe("}"):
             if self._peek() in roots:
                 word = self._take("word")
                 roots[word] = self._names("control" if word == "targets" else "value")
+            elif self._maybe("grid"):
+                value, grid = self._grid()
+                grids[value] = grid
             else:
                 nodes.append(self._node())
         return Graph(
@@ -181,7 +202,15 @@ class _Parser:
             tuple(name[1:] for name in roots["inputs"]),
             tuple(_value(token) for token in roots["outputs"]),
             tuple(name[1:] for name in roots["targets"]),
+            grids,
         )
+
+    def _grid(self) -> tuple[Value, Grid]:
+        value, place = _value(self._take("value")), self.tokens[self.at][2]
+        try:
+            return value, _grid(self._attrs())
+        except (AttributeError, KeyError, TypeError) as error:
+            raise self._error(f"is no grid: {error}", place) from error
 
     def _names(self, kind: str) -> list[str]:
         found = [self._take(kind)]

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from tfopt.errors import InvalidModel
 from tfopt.ir.bodies import bodies
 from tfopt.ir.facts import BINARY, IDENTITIES, UNARY
 from tfopt.ir.graph import Graph, Model, Node
 from tfopt.ir.rewrite import is_back_edge
-from tfopt.ir.types import Tensor
+from tfopt.ir.types import DType, Tensor
 from tfopt.ir.verify_bodies import control_flow_problems
 
 
@@ -41,6 +43,7 @@ def problems(graph: Graph) -> Iterator[str]:
         yield from _op_problems(graph, node)
         placed[node.name] = node
     yield from _root_problems(graph, placed)
+    yield from _grid_problems(graph, placed)
 
 
 def _edge_problems(node: Node, placed: dict[str, Node], graph: Graph) -> Iterator[str]:
@@ -73,6 +76,21 @@ def _root_problems(graph: Graph, placed: dict[str, Node]) -> Iterator[str]:
     for name in graph.targets:
         if name not in placed:
             yield f"the target {name} does not exist"
+
+
+def _grid_problems(graph: Graph, placed: dict[str, Node]) -> Iterator[str]:
+    for value, grid in graph.grids.items():
+        if value.node not in placed or value.port >= len(placed[value.node].outputs):
+            yield f"{value}, which has a grid, does not exist"
+            continue
+        made, constant = graph.type_of(value), graph.constant(value)
+        problem = grid.problem(made.shape.dims)
+        if made.dtype is not DType.FLOAT32:
+            yield f"{value} has a grid, and is {made.dtype}"
+        elif problem is not None:
+            yield f"the grid of {value}: {problem}"
+        elif constant is not None and not np.array_equal(grid.snapped(constant.array), constant.array):
+            yield f"{value} does not lie on its grid"
 
 
 def _op_problems(graph: Graph, node: Node) -> Iterator[str]:

@@ -1,0 +1,42 @@
+"""What a pass may ask of the samples that a model is calibrated on. Who runs the model is no matter of the pass's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfopt.ir.graph import Model, Value
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """One value over all samples of all signatures that reach it.
+
+    `low` and `high` are the exact ends of its finite elements, 0.0 and 0.0 where there are none. `sample` holds up to
+    65,536 of them, drawn evenly over examples and positions, reproducibly, and sorted. `not_finite` counts elements
+    that are NaN or infinite. `channel_low`, `channel_high` and `channel_mean` have an entry for each place along the
+    last axis (of its finite elements, 0.0 where it has none), and none where the size of that axis is unknown.
+    """
+
+    low: float
+    high: float
+    sample: NDArray[np.float32]
+    not_finite: int
+    channel_low: NDArray[np.float64]
+    channel_high: NDArray[np.float64]
+    channel_mean: NDArray[np.float64]
+
+
+class Statistics(Protocol):
+    """Runs the calibration samples; each call runs them once, so ask for all values at once."""
+
+    def observe(self, model: Model, values: Collection[Value]) -> Mapping[Value, Observed]:
+        """Of each value that any samples reach; the others, and values of functions (loops and branches), are absent.
+
+        `model` is the one that the pass sees, or one with the same signatures. Values are of numbers: raises
+        TypeError for strings, resources and variants, KeyError for one that the graph does not have.
+        """

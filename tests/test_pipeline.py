@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tfopt.errors import InvalidModel
+from tfopt.errors import InvalidModel, UsageError
 from tfopt.ir.graph import Graph, Model, Node, Signature, SignatureInput, SignatureOutput, Value
 from tfopt.ir.text import parse
 from tfopt.passes.base import Finding, Outcome, Step, graph_pass
@@ -184,3 +184,16 @@ def test_what_a_later_round_leaves_is_what_is_told() -> None:
     result = run_pipeline(model(), recipe(Repeat((step(waits), step(once)))))
     assert [row.step for row in result.ledger] == ["original", "waits", "once"]
     assert [finding.message for finding in result.ledger[1].findings] == ["is light"]
+
+
+def test_what_steps_need_is_handed_in() -> None:
+    @graph_pass(exact=False)
+    def scale(graph: Graph, factor: float) -> Graph:
+        """Scale the weight."""
+        return with_weight(graph, (graph["w"].tensor.array * factor).astype(np.float32))
+
+    steps = recipe(step(nothing), step(scale))
+    result = run_pipeline(model(), steps, probe=numpy_probe, supply={float: 0.25})
+    assert [row.change for row in result.ledger] == [0.0, 0.0, 0.75]
+    with pytest.raises(UsageError, match="the step scale needs float"):
+        run_pipeline(model(), steps)

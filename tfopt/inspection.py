@@ -92,7 +92,8 @@ def _lossy(model: Model, tell: Callable[[str], None]) -> dict[str, tuple[Finding
     found = {}
     for name in BUILTIN:
         step = steps()[name]
-        if step.kind == "pass" and not step.exact:
+        # Without samples there is nothing to say of steps that need them.
+        if step.kind == "pass" and not step.exact and not step.needs:
             tell(name)
             found[name] = step.run_model(model).findings
     return found

@@ -53,6 +53,7 @@ class _Run:
     model: Model
     probe: Probe | None
     tell: Tell
+    supply: Mapping[type, Any]
     exact: bool = True
     scales: Scales = field(default_factory=Scales)
     reference: Outputs | None = None
@@ -61,14 +62,20 @@ class _Run:
 
 
 def run_pipeline(
-    model: Model, recipe: Recipe, *, probe: Probe | None = None, tell: Tell = lambda _: None
+    model: Model,
+    recipe: Recipe,
+    *,
+    probe: Probe | None = None,
+    tell: Tell = lambda _: None,
+    supply: Mapping[type, Any] | None = None,
 ) -> PipelineResult:
-    """Run every step. Without a `probe` the ledger's `change` stays None.
+    """Run every step. Without a `probe` the ledger's `change` stays None. `supply` holds what steps may need, by type.
 
-    Raises InvalidModel naming the step that broke the graph, and what the steps themselves raise.
+    Raises UsageError for a step that needs what is not there, InvalidModel naming the step that broke the graph, and
+    what the steps themselves raise.
     """
     verify_model(model)
-    run = _Run(model, probe, tell)
+    run = _Run(model, probe, tell, supply or {})
     run.reference = probe(model) if probe else None
     run.ledger.append(run.scales.row("original", model, change=0.0 if probe else None))
     for item in recipe.steps:
@@ -97,7 +104,7 @@ def _step(run: _Run, item: RecipeStep) -> None:
         run.requested.append(Requested(step.request(item.options), run.model, run.exact))
         return
     start = time.perf_counter()
-    outcome = step.run_model(run.model, item.options)
+    outcome = step.run_model(run.model, item.options, run.supply)
     seconds = time.perf_counter() - start
     changed = outcome.model
     if changed is run.model and any(row.step == step.name for row in run.ledger):

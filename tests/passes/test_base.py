@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from tfopt.errors import InvalidRecipe
+from tfopt.errors import InvalidRecipe, UsageError
 from tfopt.ir.graph import Graph, Model, Signature
 from tfopt.ir.text import parse
 from tfopt.passes.base import Finding, ModelOutcome, Option, Outcome, TargetRequest, graph_pass, target_step
@@ -87,6 +87,51 @@ def test_an_option_needs_a_default() -> None:
         return graph
 
     with pytest.raises(TypeError, match="forgetful: the option rate needs a default"):
+        graph_pass(forgetful)
+
+
+class Ruler:
+    """Something that a pass may need."""
+
+    length = 30
+
+
+@graph_pass
+def cut(graph: Graph, ruler: Ruler, *, at: int = 0) -> Outcome:
+    """Cut along a ruler."""
+    return Outcome(graph, (Finding("x", False, f"{at} of {ruler.length}"),))
+
+
+def test_what_a_pass_needs_is_told_by_its_parameters_and_given_by_type() -> None:
+    assert cut.needs == (Ruler,) and list(cut.options) == ["at"]
+    assert example.needs == ()
+    given = {Ruler: Ruler(), str: "of no concern"}
+    assert cut.run(GRAPH, {"at": 3}, given).findings[0].message == "3 of 30"
+    assert cut.run_model(Model(GRAPH, {}), {"at": 4}, given).findings[0].message == "4 of 30"
+    assert example.run(GRAPH, None, given).graph is GRAPH
+
+
+def test_a_pass_over_a_model_is_given_what_it_needs_too() -> None:
+    @graph_pass
+    def tag(model: Model, name: str, ruler: Ruler) -> Model:
+        """Tag the model."""
+        return replace(model, tags=(name, str(ruler.length)))
+
+    assert (tag.over, tag.needs) == ("model", (str, Ruler))
+    assert tag.run_model(Model(GRAPH, {}), None, {Ruler: Ruler(), str: "cm"}).model.tags == ("cm", "30")
+
+
+@pytest.mark.parametrize("given", [None, {}, {str: "a"}])
+def test_a_pass_without_what_it_needs_is_refused(given: dict[type, object] | None) -> None:
+    with pytest.raises(UsageError, match=r"the step cut needs Ruler, and none was given; .* given as --data"):
+        cut.run_model(Model(GRAPH, {}), None, given)
+
+
+def test_a_need_needs_a_type() -> None:
+    def forgetful(graph: Graph, ruler) -> Graph:
+        return graph
+
+    with pytest.raises(TypeError, match="forgetful: ruler needs a type, or a \\* before it to be an option"):
         graph_pass(forgetful)
 
 

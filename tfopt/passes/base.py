@@ -7,6 +7,11 @@
 A pass whose first parameter is annotated `Model` is given the whole model and returns one: that is for what concerns
 signatures. All others see the graph alone, and thus work on the bodies of functions too.
 
+What a pass needs besides, it names by type in positional parameters behind the first, and is given:
+
+    @graph_pass(exact=False)
+    def quantize(model: Model, statistics: Statistics, *, skip: tuple[str, ...] = ()) -> ModelOutcome:
+
 Options are keyword-only, typed and defaulted: bool, int, float, str, Literal of str, tuple[str, ...], or one of
 them with None.
 """
@@ -16,10 +21,11 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, Union, overload
 
+from tfopt.errors import UsageError
 from tfopt.ir.bodies import innermost_first
 from tfopt.ir.frames import masked, unmasked
 from tfopt.ir.graph import Graph, Model
@@ -88,7 +94,10 @@ def _type_name(hint: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A recipe step: a pass (exact or lossy) over a graph or a whole model, or a target."""
+    """A recipe step: a pass (exact or lossy) over a graph or a whole model, or a target.
+
+    `needs` are the types of what the function takes behind the graph or the model, in that order.
+    """
 
     name: str
     kind: Literal["pass", "target"]
@@ -96,6 +105,7 @@ class Step:
     function: Callable[..., Any]
     options: Mapping[str, Option]
     over: Literal["graph", "model"] = "graph"
+    needs: tuple[type, ...] = ()
 
     @property
     def doc(self) -> str:
@@ -105,38 +115,55 @@ class Step:
     def summary(self) -> str:
         return self.doc.partition("\n")[0].rstrip(".")
 
-    def run(self, graph: Graph, options: Mapping[str, Any] | None = None) -> Outcome:
-        """Run a graph pass, which does not see TensorFlow 1's loops and branches (`ir/frames.py`).
+    def run(
+        self, graph: Graph, options: Mapping[str, Any] | None = None, given: Mapping[type, Any] | None = None
+    ) -> Outcome:
+        """Run a graph pass, which does not see TensorFlow 1's loops and branches (`ir/frames.py`). `given` holds what
+        it needs, by type, and whatever else there is.
 
-        Raises TypeError for a target, and for a pass over a whole model.
+        Raises TypeError for a target and for a pass over a whole model, UsageError when what it needs is not given.
         """
         if self.kind != "pass" or self.over != "graph":
             raise TypeError(f"{self.name} is a {self._nature}, not a graph pass")
         shown = masked(graph)
-        result = self.function(shown, **(options or {}))
+        result = self.function(shown, *self._needed(given), **(options or {}))
         outcome = result if isinstance(result, Outcome) else Outcome(result)
         return replace(outcome, graph=graph if outcome.graph is shown else unmasked(outcome.graph))
 
-    def run_model(self, model: Model, options: Mapping[str, Any] | None = None) -> ModelOutcome:
+    def run_model(
+        self, model: Model, options: Mapping[str, Any] | None = None, given: Mapping[type, Any] | None = None
+    ) -> ModelOutcome:
         """Run a pass of either kind over a model, a graph pass over every function in it too, innermost first and
-        each function once. The very model comes back when nothing changed. Raises TypeError for a target."""
+        each function once. The very model comes back when nothing changed.
+
+        Raises TypeError for a target, UsageError when something it needs is not `given`.
+        """
         if self.over == "graph":
-            return self._run_everywhere(model, options)
+            return self._run_everywhere(model, options, given)
         shown = model.with_graph(masked(model.graph))
-        result = self.function(shown, **(options or {}))
+        result = self.function(shown, *self._needed(given), **(options or {}))
         outcome = result if isinstance(result, ModelOutcome) else ModelOutcome(result)
         changed = outcome.model
         return replace(outcome, model=model if changed is shown else changed.with_graph(unmasked(changed.graph)))
 
-    def _run_everywhere(self, model: Model, options: Mapping[str, Any] | None) -> ModelOutcome:
+    def _run_everywhere(
+        self, model: Model, options: Mapping[str, Any] | None, given: Mapping[type, Any] | None
+    ) -> ModelOutcome:
         findings: list[Finding] = []
 
         def run(graph: Graph, path: str) -> Graph:
-            made = self.run(graph, options)
+            made = self.run(graph, options, given)
             findings.extend(replace(f, node=f"{path}/{f.node}") if path else f for f in made.findings)
             return made.graph
 
         return ModelOutcome(model.with_graph(innermost_first(model.graph, run)), tuple(findings))
+
+    def _needed(self, given: Mapping[type, Any] | None) -> Iterator[Any]:
+        for kind in self.needs:
+            if given is None or kind not in given:
+                hint = "compress makes it of the samples that it is given as --data"
+                raise UsageError(f"the step {self.name} needs {kind.__name__}, and none was given", hint=hint)
+            yield given[kind]
 
     @property
     def _nature(self) -> str:
@@ -172,7 +199,18 @@ def graph_pass(function: Callable[..., Any] | None = None, *, exact: bool = True
 def _pass_step(function: Callable[..., Any], exact: bool) -> Step:
     first = next(iter(inspect.signature(function).parameters), "")
     over: Literal["graph", "model"] = "model" if typing.get_type_hints(function).get(first) is Model else "graph"
-    return Step(function.__name__, "pass", exact, function, _options(function), over)
+    return Step(function.__name__, "pass", exact, function, _options(function), over, tuple(_needs(function)))
+
+
+def _needs(function: Callable[..., Any]) -> Iterator[type]:
+    hints = typing.get_type_hints(function)
+    for parameter in list(inspect.signature(function).parameters.values())[1:]:
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            continue
+        kind = hints.get(parameter.name)
+        if not isinstance(kind, type):
+            raise TypeError(f"{function.__name__}: {parameter.name} needs a type, or a * before it to be an option")
+        yield kind
 
 
 def target_step(function: Callable[..., None]) -> Step:

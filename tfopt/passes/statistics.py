@@ -35,8 +35,9 @@ class Statistics(Protocol):
     """Runs the calibration samples; each call runs them once, so ask for all values at once."""
 
     def observe(self, model: Model, values: Collection[Value]) -> Mapping[Value, Observed]:
-        """Of each value that any samples reach; the others, and values of functions (loops and branches), are absent.
+        """What is computed for the outputs of a signature with samples, by the graph's float ops: grids are not
+        applied. All other values are absent, those in functions and in TensorFlow 1's loops and branches too.
 
-        `model` is the one that the pass sees, or one with the same signatures. Values are of numbers: raises
-        TypeError for strings, resources and variants, KeyError for one that the graph does not have.
+        `model` is the one that the pass sees, or one with the same signatures. Raises TypeError for a value that holds
+        no real numbers (strings, resources, variants, complex), ExecutionError when the model fails on a sample.
         """

@@ -17,8 +17,8 @@ from tfopt.passes.base import Step
 #: and without a Pad between them too. Computed constants choose branches, and loops come to an end once their limits
 #: are constants: first lists become tensors, then what is done to all rows is done before the loop, and what is left
 #: of it is unrolled. Merged weights are scaled once. Activations and norms are written anew when nothing more can be
-#: folded out of them. What is pruned is what is left. Two rounds reach the fixpoint of real models (`repeat:` in a
-#: recipe): scaled weights of equal layers become duplicates.
+#: folded out of them. What is pruned is what is left, and what no other pass will change any more is quantized. Two
+#: rounds reach the fixpoint of real models (`repeat:` in a recipe): scaled weights of equal layers become duplicates.
 BUILTIN = (
     "share_inputs",
     "fold_constants",
@@ -51,6 +51,8 @@ BUILTIN = (
     "fuse_hard_swish",
     "remove_dead",
     "prune_magnitude",
+    "equalize",
+    "quantize",
     "tflite",
     "onnx",
 )

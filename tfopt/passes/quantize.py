@@ -1,0 +1,111 @@
+"""Decide which layers compute on 8-bit integers, and on which grids their values lie."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from tfopt.ir.fused import Fused, fused_layers
+from tfopt.ir.graph import Graph, Model, Value
+from tfopt.ir.grid import Grid
+from tfopt.passes.activation_grids import activation_grids
+from tfopt.passes.base import Finding, ModelOutcome, graph_pass
+from tfopt.passes.integer_regions import regions
+from tfopt.passes.quantizable import (
+    LARGEST,
+    LEAST,
+    check_patterns,
+    layers_in_functions,
+    layers_without_weight,
+    left_out,
+    quantized_already,
+    reason_to_stay_float,
+)
+from tfopt.passes.statistics import Observed, Statistics
+from tfopt.passes.weight_grids import with_weight_grids
+
+
+@graph_pass(exact=False)
+def quantize(
+    model: Model,
+    statistics: Statistics,
+    *,
+    ranges: Literal["auto", "min_max", "percentile", "mse"] = "auto",
+    reduce_range: bool = False,
+    only: tuple[str, ...] = (),
+    skip: tuple[str, ...] = (),
+) -> ModelOutcome:
+    """Decide which layers compute on 8-bit integers, and on which grids their values lie.
+
+        %y = MatMul(%x, %w)    ->    grid %x {bits: 8, scales: [0.02], signed: false, ...}
+                                     grid %w {bits: 8, scales: [0.004, 0.007], axes: (1), narrow: true, ...}
+
+    Convolutions, depthwise ones and matrix products of float32 with a constant weight, with their bias, residual sum,
+    Relu and Relu6. Ops and dtypes stay what they are: the grids say what every target lowers to its own integer ops.
+    `ranges` says how far a grid reaches: to the ends of what the samples made (`min_max`), without the
+    outermost 0.01 % (`percentile`), as far as makes the squared rounding error least (`mse`), or what suits each
+    tensor (`auto`). `reduce_range` keeps weights within 7 bits, for processors whose 8-bit products saturate
+    (x86 without VNNI). `only` and `skip` hold patterns (as in a shell) of layers. Layers in loops and branches, those
+    that no sample excites and those whose numbers are not finite stay float. A model that is quantized already is left
+    as it is. Raises UsageError for a pattern that matches no layer.
+    Source: Jacob et al. 2018 (arXiv:1712.05877); Nagel et al. 2021 (arXiv:2106.08295), section 3.
+    """
+    graph = model.graph
+    already = quantized_already(graph)
+    if already is not None:
+        return ModelOutcome(model, (already,))
+    layers = {fused.layer.node.name: fused for fused in fused_layers(graph)}
+    beyond = (*layers_without_weight(graph), *layers_in_functions(graph))
+    names = [*layers, *(finding.node for finding in beyond)]
+    check_patterns(names, only, "only")
+    check_patterns(names, skip, "skip")
+    reasons = {name: left_out(name, only, skip) or reason_to_stay_float(graph, one) for name, one in layers.items()}
+    candidates = {name: layers[name] for name, reason in reasons.items() if reason is None}
+    observed = statistics.observe(model, _values(graph, candidates.values())) if candidates else {}
+    reasons |= {name: _unfit(fused, observed) for name, fused in candidates.items()}
+    chosen = {name: fused for name, fused in candidates.items() if reasons[name] is None}
+    grids = activation_grids(regions(graph, chosen.values()), observed, ranges)
+    told = {name: Finding(name, True, _told(fused, grids, observed)) for name, fused in chosen.items()}
+    left = {name: Finding(name, False, f"stays float: {reason}") for name, reason in reasons.items() if reason}
+    findings = (*(told.get(name) or left[name] for name in layers), *beyond)
+    if not chosen:
+        return ModelOutcome(model, findings)
+    weighted = with_weight_grids(graph, tuple(chosen.values()), 7 if reduce_range else 8)
+    return ModelOutcome(model.with_graph(replace(weighted, grids={**weighted.grids, **grids})), findings)
+
+
+def _values(graph: Graph, layers: Collection[Fused]) -> Sequence[Value]:
+    """All that may get a grid when some of the layers turn out unfit, which only makes it less."""
+    outputs = {layer.output for layer in layers}
+    return sorted(regions(graph, layers).values | outputs)
+
+
+def _unfit(layer: Fused, observed: Mapping[Value, Observed]) -> str | None:
+    """What in the layer's numbers speaks against integers, if anything does."""
+    for what, value in (("data", layer.layer.data_value), ("output", layer.output)):
+        seen = observed.get(value)
+        if seen is None:
+            return "no sample reaches it"
+        if seen.not_finite:
+            return f"its {what} is not finite {seen.not_finite:,} times in the samples"
+        largest = max(seen.high, -seen.low)
+        if largest > LARGEST or 0 < largest < LEAST:
+            return f"its {what} reaches to {largest:.3g}, beyond what integer kernels can scale"
+        if what == "data" and not largest:
+            return "its data is 0 in every sample, which says nothing about its range"
+    return None
+
+
+def _told(layer: Fused, grids: Mapping[Value, Grid], observed: Mapping[Value, Observed]) -> str:
+    data, output, seen = grids[layer.layer.data_value], grids.get(layer.output), observed[layer.output]
+    if output is not None:
+        made = f"output in {_interval(output.low, output.high)}"
+    else:
+        made = f"float output in {_interval(seen.low, seen.high)}"
+    dead = ", 0 in every sample" if seen.low == seen.high == 0 else ""
+    return f"int8, data in {_interval(data.low, data.high)}, {made}{dead}"
+
+
+def _interval(low: float, high: float) -> str:
+    return f"[{low:.4g}, {high:.4g}]"

@@ -1,0 +1,96 @@
+"""The grids of weights: symmetric, a scale for each output channel, and the payload put on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfopt.ir.fused import Fused
+from tfopt.ir.graph import Graph, Value
+from tfopt.ir.grid import Grid, symmetric
+from tfopt.ir.linear import Linear
+from tfopt.ir.rewrite import Editor
+from tfopt.ir.types import Tensor
+
+#: Ends that are tried, as shares of a channel's largest weight.
+_SHARES = (0.96, 0.92, 0.88, 0.84, 0.8, 0.75, 0.7)
+
+#: The error that shorter ends must save before a channel's largest weights are cut for it.
+_WORTHWHILE = 0.98
+
+#: Elements that are searched at once.
+_BLOCK = 1 << 20
+
+
+def weight_grid(layer: Linear, bits: int) -> Grid:
+    """The grid of least squared error for each output channel; that of its largest weight where it is as good."""
+    matrix = _by_channel(layer)
+    largest = np.abs(matrix).max(axis=0)
+    width = max(1, _BLOCK // matrix.shape[0])
+    starts = range(0, matrix.shape[1], width)
+    best = [_best_ends(matrix[:, at : at + width], largest[at : at + width], bits) for at in starts]
+    return symmetric(np.concatenate(best), bits=bits, axes=layer.out_axes)
+
+
+def _by_channel(layer: Linear) -> NDArray[np.float32]:
+    array = layer.weight.array
+    rest = tuple(axis for axis in range(array.ndim) if axis not in layer.out_axes)
+    return np.asarray(array.transpose(*rest, *layer.out_axes).reshape(-1, layer.channels), np.float32)
+
+
+def _best_ends(matrix: NDArray[np.float32], largest: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
+    best, least = np.array(largest), _errors(matrix, largest, bits) * np.float32(_WORTHWHILE)
+    for share in _SHARES:
+        tried = largest * np.float32(share)
+        errors = _errors(matrix, tried, bits)
+        better = errors < least
+        best[better], least[better] = tried[better], errors[better]
+    return best
+
+
+def _errors(matrix: NDArray[np.float32], ends: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
+    top = 2 ** (bits - 1) - 1
+    scales = np.array(symmetric(ends, bits=bits, axes=(1,)).scales, np.float32)
+    levels = np.rint(matrix / scales)
+    np.clip(levels, -top, top, out=levels)
+    levels *= scales
+    levels -= matrix
+    return np.asarray(np.square(levels, out=levels).sum(axis=0))
+
+
+def with_weight_grids(graph: Graph, layers: Sequence[Fused], bits: int) -> Graph:
+    """Put the weights of these layers on grids. A weight that others read as well stays for them as it is, and the
+    layers get a Const of their own."""
+    editor = Editor(graph)
+    readers: dict[tuple[Value, tuple[int, ...]], list[Linear]] = {}
+    for fused in layers:
+        readers.setdefault((fused.layer.weight_value, fused.layer.out_axes), []).append(fused.layer)
+    grids: dict[Value, Grid] = {}
+    made: dict[tuple[int, tuple[int, ...]], tuple[Grid, Tensor]] = {}
+    for (value, axes), alike in readers.items():
+        weight = alike[0].weight
+        if (id(weight), axes) not in made:
+            grid = weight_grid(alike[0], bits)
+            made[id(weight), axes] = grid, _on(grid, weight)
+        grid, tensor = made[id(weight), axes]
+        grids[_put(editor, value, tensor, alike)] = grid
+    return replace(editor.finish(), grids=grids)
+
+
+def _on(grid: Grid, weight: Tensor) -> Tensor:
+    snapped = grid.snapped(weight.array)
+    return weight if np.array_equal(snapped, weight.array) else Tensor(snapped)
+
+
+def _put(editor: Editor, value: Value, tensor: Tensor, layers: Sequence[Linear]) -> Value:
+    graph = editor.graph
+    if len(graph.readers[value]) == len(layers) and value not in graph.output_set and value.node not in graph.targets:
+        editor.update(graph.producer(value).with_attrs(value=tensor))
+        return value
+    own = editor.constant(f"{value.node}/int8", tensor.array)
+    for layer in layers:
+        editor.update(layer.node.with_inputs(layer.data_value, own, *layer.node.inputs[2:]))
+    return own

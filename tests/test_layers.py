@@ -17,7 +17,7 @@ LEVELS = [
     {"ir"},
     {"passes", "formats", "store", "data", "client"},
     {"recipe", "targets", "runtimes"},
-    {"evidence", "ledger", "fidelity"},
+    {"learn", "evidence", "ledger", "fidelity"},
     {"pipeline", "advice"},
     {"compression", "inspection", "measure", "publisher", "serve"},
     {"report"},

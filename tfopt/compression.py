@@ -23,6 +23,7 @@ from tfopt.formats.model_path import saved_model_file
 from tfopt.ir.graph import Model
 from tfopt.ir.randomness import unseeded
 from tfopt.ledger import LedgerRow
+from tfopt.passes.statistics import Statistics
 from tfopt.pipeline import Outputs, PipelineResult, Requested, run_pipeline
 from tfopt.recipe import Recipe, dump_recipe, load_recipe
 from tfopt.runtimes.base import SignatureInfo
@@ -145,7 +146,7 @@ def compress(
 
     read = read_saved_model(source)
     evidence = gather_evidence(source, read, data=given, labels=classes, signature=signature, seed=seed)
-    result = run_pipeline(read, steps, probe=_probe(evidence), tell=tell)
+    result = run_pipeline(read, steps, probe=_probe(evidence), tell=tell, supply=_supply(evidence))
     return _Writer(source, target, steps, gate, evidence, result, tell).write()
 
 
@@ -199,6 +200,13 @@ def _probe(evidence: Evidence) -> Callable[[Model], Outputs]:
             return {key: samples.map(partial(runner.run, key)) for key, samples in few.items()}
 
     return probe
+
+
+def _supply(evidence: Evidence) -> Mapping[type, Any]:
+    """What steps may need. Nothing is run before one of them asks, and nothing that the result is judged on ever."""
+    from tfopt.learn.observe import SampleStatistics
+
+    return {Statistics: SampleStatistics({key: split.calibration for key, split in evidence.splits.items()})}
 
 
 @dataclass(frozen=True)

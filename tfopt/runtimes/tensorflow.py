@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from tfopt.formats import protos
 from tfopt.formats.composites import plain
 from tfopt.formats.tensor_proto import dtype_from_enum, shape_from_proto, tensor_from_proto
 from tfopt.formats.unsafe import refuse_unsafe
-from tfopt.ir import DType, Model, TensorType
+from tfopt.ir import DType, Model, TensorType, Value
 from tfopt.ir.bodies import all_nodes
 from tfopt.runtimes.base import (
     Closing,
@@ -83,29 +83,45 @@ class SessionRuntime(Closing):
 
         Raises NotFound, ExecutionError.
         """
+        info, values = self._arguments(signature, inputs)
+        plan = self._plan(signature, info)
+        results = self._call(signature, info, values, plan.fetches, options, metadata)
+        made = dict(zip(plan.fetched, results, strict=True))
+        made |= {output: values[source].copy() for output, source in plan.echoed.items()}
+        return {name: made[name] for name in info.outputs}
+
+    def _arguments(
+        self, signature: str, inputs: Mapping[str, NDArray[Any]]
+    ) -> tuple[SignatureInfo, dict[str, NDArray[Any]]]:
         info = find_signature(self.signatures, signature)
         values = {name: np.asarray(value) for name, value in arguments(info, inputs).items()}
         if self._needs_rank:
             check_shapes(info, {name: value for name, value in values.items() if _other_rank(info, name, value)})
+        return info, values
+
+    def _call(
+        self,
+        signature: str,
+        info: SignatureInfo,
+        values: Mapping[str, NDArray[Any]],
+        fetches: Sequence[Any],
+        options: Any = None,
+        metadata: Any = None,
+    ) -> list[NDArray[Any]]:
         session = self._session
         if session is None:
             raise ExecutionError("the model has been closed")
-        plan = self._plan(signature, info)
+        if not fetches:  # which a session refuses
+            return []
         fed = (_session_array(value, info.inputs[name].type.dtype) for name, value in values.items())
-        feeds = dict(zip(plan.feeds, fed, strict=True))
-        if not plan.fetches:  # which a session refuses
-            return {output: values[source].copy() for output, source in plan.echoed.items()}
+        feeds = dict(zip(self._plan(signature, info).feeds, fed, strict=True))
         try:
             # What TF Serving calls too. `Session.run` is eight times slower for a small model, and refuses shapes;
             # the callables of a session hand out the model's own memory.
-            results = pywrap_tf_session.TF_SessionRun_wrapper(
-                session._session, options, feeds, plan.fetches, [], metadata
-            )
+            results = pywrap_tf_session.TF_SessionRun_wrapper(session._session, options, feeds, fetches, [], metadata)
         except tf.errors.OpError as error:
             raise ExecutionError(explained(info, values, error.message), where=f"signature {signature}") from error
-        made = dict(zip(plan.fetched, map(_plain_array, results), strict=True))
-        made |= {output: values[source].copy() for output, source in plan.echoed.items()}
-        return {name: made[name] for name in info.outputs}
+        return [_plain_array(result) for result in results]
 
     def close(self) -> None:
         """Free the model; a run that is under way ends with an ExecutionError."""
@@ -163,6 +179,19 @@ class ModelRunner(SessionRuntime):
             import_graph(model.graph, self._session)
             self._initialise(model)
         self._session._extend_graph()
+
+    def fetch(self, signature: str, inputs: Mapping[str, NDArray[Any]], values: Sequence[Value]) -> list[NDArray[Any]]:
+        """Values of the graph, not to be written to, that these inputs of a signature are enough for; none of a Const
+        and none within TensorFlow 1's loops and branches.
+
+        Raises NotFound, ExecutionError.
+        """
+        info, arrays = self._arguments(signature, inputs)
+        sources = {entry.name: name for name, entry in info.inputs.items()}
+        wanted = {name: None for value in values if (name := f"{value.node}:{value.port}") not in sources}
+        results = self._call(signature, info, arrays, [_handle(self._graph, name) for name in wanted])
+        made = {name: arrays[source] for name, source in sources.items()} | dict(zip(wanted, results, strict=True))
+        return [made[f"{value.node}:{value.port}"] for value in values]
 
     def _initialise(self, model: Model) -> None:
         if model.init is None:

@@ -181,7 +181,7 @@ def networks(draw: st.DrawFn) -> tuple[Graph, tuple[int, ...]]:
 
 
 @settings(max_examples=50, derandomize=True)
-@given(networks(), st.lists(st.sampled_from(PASSES), min_size=1, max_size=10))
+@given(networks(), st.lists(st.sampled_from((*PASSES, "equalize")), min_size=1, max_size=10))
 def test_random_networks_compute_the_same(network: tuple[Graph, tuple[int, ...]], names: list[str]) -> None:
     graph, shape = network
     verify(graph)

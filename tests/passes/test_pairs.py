@@ -40,6 +40,7 @@ ROUNDS = {
     "merge_parallel": 1e-5,
     "simplify_einsum": 1e-6,
     "cancel_transposes": 1e-6,
+    "equalize": 1e-6,
 }
 
 

@@ -32,7 +32,7 @@ except ModuleNotFoundError as error:
 
 from numpy.typing import NDArray
 
-from tfopt.targets.onnx_lowering import RULES, Builder, File, fusions
+from tfopt.targets.onnx_lowering import RULES, Builder, File, Levels, fusions
 from tfopt.targets.onnx_lowering.builder import ELEMENT_TYPES, initializer, value_info
 
 #: Metadata of a file: the signatures in it and, in the first one, in those beside it.
@@ -60,14 +60,16 @@ class _Drawn:
 
 def write_onnx(model: Model, path: Path, *, opset: int = 17, largest: int = LARGEST_FILE) -> Artifact:
     """Write every signature of `model`, one file each, `path` the first. Names, dtypes and shapes of inputs and
-    outputs stay; inputs with a default may be left out. Signatures that are one program share a file.
+    outputs stay; inputs with a default may be left out. Signatures that are one program share a file. What lies on a
+    grid is rounded to it, and weights on grids are written as integers.
 
     Weights go into `<path>.data` where several signatures read them, and all of them when a file would have more than
     `largest` bytes. Raises ConversionError naming the op and the node that ONNX has no equal for, or what stays too
     large for a file; OutputExists, OutputError.
     """
     aliases = twins(model)
-    drawn = {key: _draw(model, key, opset) for key in model.signatures if key not in aliases}
+    levels = Levels()
+    drawn = {key: _draw(model, key, opset, levels) for key in model.signatures if key not in aliases}
     files = _files(path, drawn, aliases)
     external = _External(path.with_name(f"{path.name}.data"), _shared(drawn, largest))
     for key, one in drawn.items():
@@ -102,7 +104,7 @@ def _metadata(files: Mapping[str, str], signatures: Mapping[str, Signature]) -> 
     return json.dumps(kept)
 
 
-def _draw(model: Model, key: str, opset: int) -> _Drawn:
+def _draw(model: Model, key: str, opset: int, levels: Levels) -> _Drawn:
     signature = model.signatures[key]
     both = sorted(signature.inputs.keys() & signature.outputs.keys())
     if both:
@@ -113,7 +115,7 @@ def _draw(model: Model, key: str, opset: int) -> _Drawn:
     for name, kind in _ends(signature):
         if kind.dtype not in ELEMENT_TYPES:
             raise ConversionError(f"{name} of signature {key} is {kind.dtype}, which ONNX Runtime cannot compute with")
-    file = File(opset, RULES, fusions, {*signature.inputs, *signature.outputs})
+    file = File(opset, RULES, fusions, levels, {*signature.inputs, *signature.outputs})
     builder = Builder(model.graph, file)
     for name, entry in signature.inputs.items():
         builder.bind(Value(entry.node), name)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tfopt.ir import Graph
 from tfopt.targets.onnx_lowering import control_flow, elementwise, indexing, layout, linear, reduction
-from tfopt.targets.onnx_lowering.builder import Builder, File, Rule
-from tfopt.targets.onnx_lowering.fused import fusions
+from tfopt.targets.onnx_lowering.builder import Builder, File, Fused, Rule
+from tfopt.targets.onnx_lowering.fused import known_groups
+from tfopt.targets.onnx_lowering.levels import Levels
+from tfopt.targets.onnx_lowering.quantized import quantized_layers
 
 RULES: Mapping[str, Rule] = {
     **elementwise.RULES,
@@ -17,4 +20,10 @@ RULES: Mapping[str, Rule] = {
     **control_flow.RULES,
 }
 
-__all__ = ["RULES", "Builder", "File", "fusions"]
+
+def fusions(graph: Graph) -> Mapping[str, Fused]:
+    """What is written as one node, by the name of the last node of TensorFlow's."""
+    return {**known_groups(graph), **quantized_layers(graph)}
+
+
+__all__ = ["RULES", "Builder", "File", "Levels", "fusions"]

@@ -19,9 +19,13 @@ from onnx import numpy_helper
 
 from tfopt.errors import ConversionError
 from tfopt.ir import DType, Graph, Node, Tensor, TensorType, Value
+from tfopt.ir.grid import Grid
 from tfopt.ir.types import numpy_dtype
+from tfopt.targets.onnx_lowering.levels import Levels, Stored, is_cut, stored
 from tfopt.targets.unknown_ops import listed, places
 
+#: The first version of ONNX whose QuantizeLinear knows integers of 16 bits.
+_SIXTEEN_BITS_SINCE = 21
 Order: TypeAlias = tuple[int, ...]
 #: What needs no rule: constants, the arguments of a body, and what it waits for without reading it.
 _OF_BODIES = frozenset({"Const", "Placeholder", "NoOp", "Assert"})
@@ -103,6 +107,8 @@ class File:
     rules: Mapping[str, Rule]
     #: What a graph has to be fused, by the name of the last node.
     fusions: Callable[[Graph], Mapping[str, Fused]]
+    #: The weights on grids, as integers; one for all files of a model, so that these find what they can share.
+    levels: Levels = field(default_factory=Levels)
     names: set[str] = field(default_factory=set)
     weights: Weights = field(default_factory=Weights)
 
@@ -123,6 +129,8 @@ class Builder:
         self._forms: dict[Value, dict[Order, str]] = {}
         #: int64 names of values that were narrowed for TensorFlow's sake, so that nobody has to widen them again.
         self._wide: dict[str, str] = {}
+        #: The grid that a name has been rounded to.
+        self._rounded: dict[str, Grid] = {}
         self._at = ""
 
     # What rules write
@@ -192,7 +200,11 @@ class Builder:
     # Values
 
     def bind(self, value: Value, name: str, order: Order | None = None) -> None:
-        """`name` is this value, its axes in this order (TensorFlow's unless given)."""
+        """`name` is this value, its axes in this order (TensorFlow's unless given). Where the value has a grid, it is
+        rounded to it first."""
+        grid = self.graph.grids.get(value)
+        if grid is not None:
+            name = self._on_grid(value, name, grid)
         self._forms.setdefault(value, {})[self._order(value, order)] = name
 
     def narrowed(self, value: Value, wide: str) -> None:
@@ -204,6 +216,36 @@ class Builder:
         name = self.emit("Cast", wide, to=ELEMENT_TYPES[dtype])
         self._wide[name] = wide
         self.bind(value, name)
+
+    def integers(self, value: Value, grid: Grid, name: str, axis: int | None, numbers: Stored) -> str:
+        """Integers called `name` as the reals that they stand for; `axis` is that of the scales, if there are several.
+        Raises ConversionError where ONNX has no such integers for this value."""
+        scale, zero = self._scale_and_zero(value, grid, numbers)
+        return self.emit("DequantizeLinear", name, scale, zero, axis=axis)
+
+    def _on_grid(self, value: Value, name: str, grid: Grid) -> str:
+        """`name` rounded to the grid by the pair of nodes that runtimes look for around what they have in integers."""
+        if self._rounded.get(name) == grid:
+            return name
+        self._at = value.node
+        if grid.axes:
+            raise refused(self.graph.producer(value), "its result has a scale for each channel")
+        numbers = stored(grid)
+        scale, zero = self._scale_and_zero(value, grid, numbers)
+        if is_cut(grid):
+            name = self.emit("Clip", name, self.constant(grid.low, np.float32), self.constant(grid.high, np.float32))
+        found = self.emit("DequantizeLinear", self.emit("QuantizeLinear", name, scale, zero), scale, zero)
+        self._rounded[found] = grid
+        return found
+
+    def _scale_and_zero(self, value: Value, grid: Grid, numbers: Stored) -> tuple[str, str]:
+        if self.type(value).dtype is not DType.FLOAT32:
+            raise refused(self.graph.producer(value), f"{self.type(value).dtype} lies on a grid, and only float32 can")
+        if grid.bits > 8 and self.opset < _SIXTEEN_BITS_SINCE:
+            why = f"its grid has {grid.bits} bits, and ONNX has more than 8 from opset {_SIXTEEN_BITS_SINCE} on"
+            raise refused(self.graph.producer(value), why)
+        zeros = np.full(numbers.scales.shape, numbers.zero)
+        return self.constant(numbers.scales, np.float32), self.constant(zeros, numbers.dtype)
 
     def type(self, value: Value) -> TensorType:
         return self.graph.type_of(value)
@@ -267,12 +309,26 @@ class Builder:
             if node.tensor.dtype not in ELEMENT_TYPES:
                 raise refused(node, f"ONNX has no {node.tensor.dtype}")
             axes = order or tuple(range(node.tensor.array.ndim))
+            if value in self.graph.grids:
+                return self._weight(value, node, self.graph.grids[value], axes)
             return self.weights.add_weight(node.tensor, axes, lambda: self.unique(node.name))
         forms = self._forms[value]
         have, name = next(iter(forms.items()))
         rank = len(order or have)
         here, there = have or tuple(range(rank)), order or tuple(range(rank))
         return self.emit("Transpose", name, perm=[here.index(axis) for axis in there])
+
+    def _weight(self, value: Value, node: Node, grid: Grid, order: Order) -> str:
+        levels, numbers = self.file.levels.of(node.tensor, grid)
+        name = self.weights.add_weight(levels, order, lambda: self.unique(node.name))
+        along = [axis for axis in grid.axes if node.tensor.array.shape[axis] != 1]
+        if len(along) < 2:
+            one = numbers if along else numbers.alone()
+            return self.integers(value, grid, name, order.index(along[0]) if along else None, one)
+        # ONNX has scales along one axis only. What has two, a depthwise filter, is put on one by those who convolve.
+        sizes = [dim if axis in grid.axes else 1 for axis, dim in enumerate(node.tensor.array.shape)]
+        scales = self.constant(numbers.scales.reshape(sizes).transpose(order), np.float32)
+        return self.emit("Mul", self.emit("Cast", name, to=onnx.TensorProto.FLOAT), scales)
 
 
 def refused(node: Node, why: str) -> ConversionError:

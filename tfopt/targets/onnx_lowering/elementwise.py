@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial, reduce
+from math import inf
 
 from tfopt.ir import DType, Node, Value
 from tfopt.targets.onnx_lowering.attributes import number, text
@@ -13,7 +14,7 @@ _UNARY = {
     "Abs": "Abs", "Acos": "Acos", "Acosh": "Acosh", "Asin": "Asin", "Asinh": "Asinh", "Atan": "Atan", "Atanh": "Atanh",
     "Ceil": "Ceil", "Cos": "Cos", "Cosh": "Cosh", "Elu": "Elu", "Erf": "Erf", "Exp": "Exp", "Floor": "Floor",
     "Identity": "Identity", "Inv": "Reciprocal", "IsInf": "IsInf", "IsNan": "IsNaN", "Log": "Log", "LogicalNot": "Not",
-    "Neg": "Neg", "Reciprocal": "Reciprocal", "Relu": "Relu", "Rint": "Round", "Round": "Round", "Selu": "Selu",
+    "Neg": "Neg", "Reciprocal": "Reciprocal", "Rint": "Round", "Round": "Round", "Selu": "Selu",
     "Sigmoid": "Sigmoid", "Sign": "Sign", "Sin": "Sin", "Sinh": "Sinh", "Softplus": "Softplus", "Softsign": "Softsign",
     "Sqrt": "Sqrt", "Tan": "Tan", "Tanh": "Tanh",
 }  # fmt: skip
@@ -76,8 +77,21 @@ def _composed(make: Callable[[Builder, Node, list[str]], str], b: Builder, node:
     b.bind(node.value(), make(b, node, names), order)
 
 
+def _relu(b: Builder, node: Node, x: list[str]) -> str:
+    return x[0] if _ends_within(b, node, inf) else b.emit("Relu", x[0])
+
+
 def _relu6(b: Builder, node: Node, x: list[str]) -> str:
+    if _ends_within(b, node, 6):
+        return x[0]
     return b.emit("Clip", x[0], b.zero_like(node.value()), b.zero_like(node.value(), 6))
+
+
+def _ends_within(b: Builder, node: Node, top: float) -> bool:
+    """Does the result lie on a grid of what is between 0 and `top`? Then to round is to clip. Runtimes find this out as
+    well, but not where the end of the grid is off in its last bit."""
+    grid = b.graph.grids.get(node.value())
+    return grid is not None and not grid.axes and grid.low >= 0 and grid.high <= top * (1 + 1e-6)
 
 
 def _clip(b: Builder, node: Node, x: list[str]) -> str:
@@ -212,7 +226,7 @@ def _softmax(op: str, b: Builder, node: Node) -> None:
 
 
 _COMPOSED = {
-    "Relu6": _relu6, "ClipByValue": _clip, "LeakyRelu": _leaky_relu, "Square": _square, "Rsqrt": _rsqrt,
+    "Relu": _relu, "Relu6": _relu6, "ClipByValue": _clip, "LeakyRelu": _leaky_relu, "Square": _square, "Rsqrt": _rsqrt,
     "SquaredDifference": _squared_difference, "Log1p": _log1p, "Expm1": _expm1, "Erfc": _erfc, "NotEqual": _not_equal,
     "IsFinite": _is_finite, "DivNoNan": _div_no_nan, "FloorDiv": _floor_div, "FloorMod": _floor_mod,
     "Mod": _truncate_mod, "TruncateMod": _truncate_mod, "AddN": _add_n,

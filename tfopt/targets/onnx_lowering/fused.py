@@ -20,15 +20,27 @@ _ADD = ("Add", "AddV2")
 _GELU_SINCE = 20
 
 
-def fusions(graph: Graph) -> Mapping[str, Fused]:
-    """By the name of the last node of a group: what the group reads, and how it is written."""
+def known_groups(graph: Graph) -> Mapping[str, Fused]:
+    """By the name of the last node of a group: what the group reads, and how it is written. A group with a value on a
+    grid within stays apart, so that this is rounded."""
     found: dict[str, Fused] = {}
     for ops, match in ((_ADD, _layer_norm), (("Mul",), _gelu)):
         for node in (node for op in ops for node in graph.by_op.get(op, ())):
             fused = match(graph, node)
-            if fused is not None:
+            if fused is not None and not _has_grid_within(graph, node, fused.inputs):
                 found[node.name] = fused
     return found
+
+
+def _has_grid_within(graph: Graph, root: Node, inputs: tuple[Value, ...]) -> bool:
+    waiting = list(root.inputs) if graph.grids else []
+    while waiting:
+        value = waiting.pop()
+        if value not in inputs:
+            if value in graph.grids:
+                return True
+            waiting += graph.producer(value).inputs
+    return False
 
 
 @dataclass(frozen=True)

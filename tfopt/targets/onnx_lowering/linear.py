@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from tfopt.ir import Node, Value
 from tfopt.targets.onnx_lowering.attributes import flag, integers, number, text
 from tfopt.targets.onnx_lowering.builder import Builder, Order, Rule, channels_first, refused
+from tfopt.targets.onnx_lowering.levels import Stored
 
 
 def _window(node: Node, name: str, first: bool, rank: int) -> list[int]:
@@ -60,8 +63,9 @@ def _kernel(b: Builder, node: Node, index: int = 1) -> list[int]:
     return [int(dim) for dim in dims if dim is not None]
 
 
-def _conv(b: Builder, node: Node) -> None:
-    """Conv2D and Conv3D. A filter [h, w, in, out] becomes [out, in, h, w]."""
+def conv(b: Builder, node: Node, *bias: str) -> tuple[str, Order]:
+    """Conv2D and Conv3D, with a bias or without; what they make and its order. A filter [h, w, in, out] becomes
+    [out, in, h, w]."""
     x, order, first, sizes = _image(b, node)
     rank = b.known_rank(node)
     kernel = _kernel(b, node)
@@ -75,37 +79,49 @@ def _conv(b: Builder, node: Node) -> None:
         "Conv",
         x,
         weights,
+        *bias,
         strides=strides,
         dilations=dilations,
         group=channels // kernel[-2],
         kernel_shape=kernel[:-2],
         **_padding(node, sizes, kernel[:-2], strides, dilations),
     )
-    b.bind(node.value(), found, order)
+    return found, order
 
 
-def _depthwise(b: Builder, node: Node) -> None:
+def depthwise(b: Builder, node: Node, *bias: str) -> tuple[str, Order]:
     """A filter [h, w, channels, multiplier] becomes [channels * multiplier, 1, h, w]."""
     x, order, first, sizes = _image(b, node)
     height, width, channels, multiplier = _kernel(b, node)
-    shape = (channels * multiplier, 1, height, width)
-    constant = b.graph.constant(node.inputs[1])
-    if constant is not None:
-        weights = b.constant(constant.array.transpose(2, 3, 0, 1).reshape(shape), constant.array.dtype)
-    else:
-        weights = b.emit("Reshape", b.get(node.inputs[1], (2, 3, 0, 1)), b.ints(*shape))
+    weights = _depthwise_filter(b, node.inputs[1], (channels * multiplier, 1, height, width))
     strides, dilations = _window(node, "strides", first, 4), _window(node, "dilations", first, 4)
     found = b.emit(
         "Conv",
         x,
         weights,
+        *bias,
         strides=strides,
         dilations=dilations,
         group=channels,
         kernel_shape=[height, width],
         **_padding(node, sizes, (height, width), strides, dilations),
     )
-    b.bind(node.value(), found, order)
+    return found, order
+
+
+def _depthwise_filter(b: Builder, value: Value, shape: tuple[int, ...]) -> str:
+    constant, grid = b.graph.constant(value), b.graph.grids.get(value)
+    if constant is None or not {2, 3}.issuperset(grid.axes if grid else ()):
+        return b.emit("Reshape", b.get(value, (2, 3, 0, 1)), b.ints(*shape))
+    if grid is None:
+        return b.constant(constant.array.transpose(2, 3, 0, 1).reshape(shape), constant.array.dtype)
+    levels, numbers = b.file.levels.of(constant, grid)
+    name = b.constant(levels.array.transpose(2, 3, 0, 1).reshape(shape), levels.array.dtype)
+    if not grid.axes:
+        return b.integers(value, grid, name, None, numbers)
+    sizes = [dim if axis in grid.axes else 1 for axis, dim in enumerate(constant.array.shape)]
+    scales = np.broadcast_to(numbers.scales.reshape(sizes), (1, 1, *constant.array.shape[2:])).reshape(-1)
+    return b.integers(value, grid, name, 0, Stored(numbers.dtype, numbers.zero, scales))
 
 
 def _conv_transpose(b: Builder, node: Node) -> None:
@@ -154,9 +170,17 @@ def _batch_norm(b: Builder, node: Node) -> None:
     b.bind(node.value(), b.emit("BatchNormalization", x, *names, epsilon=number(node, "epsilon", 1e-4)), order)
 
 
-def _mat_mul(transposed: tuple[str, str], b: Builder, node: Node) -> None:
-    first, second = (_matrix(b, node, index, flag(node, name)) for index, name in enumerate(transposed))
+def _batch_mat_mul(b: Builder, node: Node) -> None:
+    first, second = (_matrix(b, node, index, flag(node, name)) for index, name in enumerate(("adj_x", "adj_y")))
     b.bind(node.value(), b.emit("MatMul", first, second))
+
+
+def gemm(b: Builder, node: Node, *bias: str) -> tuple[str, Order]:
+    """MatMul of two matrices, with a bias or without."""
+    first, second = (
+        _matrix(b, node, index, flag(node, name)) for index, name in enumerate(("transpose_a", "transpose_b"))
+    )
+    return b.emit("Gemm" if bias else "MatMul", first, second, *bias), ()
 
 
 def _matrix(b: Builder, node: Node, index: int, transposed: bool) -> str:
@@ -178,10 +202,14 @@ def _einsum(b: Builder, node: Node) -> None:
     b.bind(node.value(), b.emit("Einsum", *map(b.get, node.inputs), equation=written))
 
 
+def _alone(write: Callable[[Builder, Node], tuple[str, Order]], b: Builder, node: Node) -> None:
+    b.bind(node.value(), *write(b, node))
+
+
 RULES: Mapping[str, Rule] = {
-    "Conv2D": _conv,
-    "Conv3D": _conv,
-    "DepthwiseConv2dNative": _depthwise,
+    "Conv2D": partial(_alone, conv),
+    "Conv3D": partial(_alone, conv),
+    "DepthwiseConv2dNative": partial(_alone, depthwise),
     "Conv2DBackpropInput": _conv_transpose,
     "MaxPool": partial(_pool, "MaxPool"),
     "MaxPool3D": partial(_pool, "MaxPool"),
@@ -190,9 +218,9 @@ RULES: Mapping[str, Rule] = {
     "FusedBatchNorm": _batch_norm,
     "FusedBatchNormV2": _batch_norm,
     "FusedBatchNormV3": _batch_norm,
-    "MatMul": partial(_mat_mul, ("transpose_a", "transpose_b")),
-    "BatchMatMul": partial(_mat_mul, ("adj_x", "adj_y")),
-    "BatchMatMulV2": partial(_mat_mul, ("adj_x", "adj_y")),
-    "BatchMatMulV3": partial(_mat_mul, ("adj_x", "adj_y")),
+    "MatMul": partial(_alone, gemm),
+    "BatchMatMul": _batch_mat_mul,
+    "BatchMatMulV2": _batch_mat_mul,
+    "BatchMatMulV3": _batch_mat_mul,
     "Einsum": _einsum,
 }

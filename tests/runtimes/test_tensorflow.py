@@ -15,7 +15,7 @@ import tensorflow as tf
 from tests import models
 from tests.targets import ir_models
 from tfopt.errors import ExecutionError, InvalidModel, NotFound, UnsafeModel, UnsupportedModel
-from tfopt.ir import DType, Shape, TensorType
+from tfopt.ir import DType, Shape, TensorType, Value
 from tfopt.ir.text import parse
 from tfopt.runtimes.tensorflow import ModelRunner, TensorFlowRuntime
 
@@ -114,6 +114,21 @@ def test_outputs_belong_to_the_caller() -> None:
         first["version"][:] = b"changed"
         assert np.any(x)
         assert runner.run("serving_default", {"x": x})["version"].tolist() == [b"a", b"b"]
+
+
+def test_inner_values_are_fetched() -> None:
+    image = ir_models.normal(2, 6, 6, 2)
+    with ModelRunner(ir_models.convolution()) as runner:
+        features = runner.run("serving_default", {"image": image})["features"]
+        asked = [Value("conv"), Value("image"), Value("features"), Value("conv")]
+        conv, same, again, twice = runner.fetch("serving_default", {"image": image}, asked)
+        np.testing.assert_array_equal(np.maximum(conv, 0), features)
+        np.testing.assert_array_equal(same, image)
+        np.testing.assert_array_equal(again, features)
+        np.testing.assert_array_equal(twice, conv)
+        assert runner.fetch("serving_default", {"image": image}, []) == []
+        with pytest.raises(ExecutionError, match=r"the input image is float32\[2,6,6,3\]"):
+            runner.fetch("serving_default", {"image": ir_models.normal(2, 6, 6, 3)}, asked)
 
 
 def test_many_threads_get_their_own_answers(linear: TensorFlowRuntime) -> None:

@@ -18,6 +18,7 @@ from tfopt.ir.fused import Fused
 from tfopt.ir.graph import Graph, Model, Node, Value
 from tfopt.ir.rewrite import Editor
 from tfopt.targets import native_ops as ops
+from tfopt.targets.native_gelu import with_gelu_fused
 from tfopt.targets.native_ops import Levels
 from tfopt.targets.native_plan import Plan, plan
 from tfopt.targets.native_sums import with_readers_first
@@ -35,7 +36,7 @@ class Lowered:
 def with_native_int8(model: Model) -> Lowered:
     """Lower what can be lowered; weights of layers that stay float are on their grids all the same."""
     made = plan(model.graph)
-    graph = with_readers_first(_Walk(model.graph, made).graph())
+    graph = with_gelu_fused(with_readers_first(_Walk(model.graph, made).graph()))
     layers = tuple(fused.layer.node.name for fused in made.layers.values())
     return Lowered(model.with_graph(replace(graph, grids={})), layers, made.left)
 
@@ -82,7 +83,7 @@ class _Walk:
         data = self._quantized(node.inputs[0])
         if node.op in IDENTITIES:
             return data
-        return (ops.pooled if node.op == "MaxPool" else ops.reshaped)(self._editor, node, data)
+        return {"MaxPool": ops.pooled, "Pad": ops.padded, "Reshape": ops.reshaped}[node.op](self._editor, node, data)
 
     def _quantized(self, value: Value) -> Levels:
         if value not in self._levels:

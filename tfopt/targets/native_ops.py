@@ -170,6 +170,14 @@ def pooled(editor: Editor, node: Node, data: Levels) -> Levels:
     return Levels(made.value(), data.low, data.high, data.grid)
 
 
+def padded(editor: Editor, node: Node, data: Levels) -> Levels:
+    """A Pad of levels of which 0 is the number 0."""
+    attrs: Mapping[str, AttrValue] = {"T": data.dtype, "Tpaddings": node.attrs["Tpaddings"]}
+    outputs = [TensorType(data.dtype, node.outputs[0].shape)]
+    made = editor.add("Pad", f"{node.name}/int8", [data.value, node.inputs[1]], outputs, attrs)
+    return Levels(made.value(), data.low, data.high, data.grid)
+
+
 def reshaped(editor: Editor, node: Node, data: Levels) -> Levels:
     """A Reshape of levels, which moves nothing."""
     attrs: Mapping[str, AttrValue] = {"T": data.dtype, "Tshape": node.attrs["Tshape"]}

@@ -14,7 +14,7 @@ from tfopt.targets.native_sums import sum_problem
 
 _LAYERS = frozenset({"Conv2D", "DepthwiseConv2dNative", "MatMul"})
 #: Move levels as they move numbers.
-_CARRIERS = IDENTITIES | {"MaxPool", "Reshape", "ConcatV2"}
+_CARRIERS = IDENTITIES | {"ConcatV2", "MaxPool", "Pad", "Reshape"}
 #: What a range that ends at 6 may be beyond it.
 _ROUNDING = 1 + 1e-6
 
@@ -125,7 +125,10 @@ def _carries(graph: Graph, node: Node, made: Plan) -> bool:
         return False
     data = node.inputs[:-1] if node.op == "ConcatV2" else node.inputs[:1]
     grid = graph.grids.get(node.value())
-    return carries(grid) and all(made.makes(value) and graph.grids.get(value) == grid for value in data)
+    # What a Pad adds is level 0.
+    if not carries(grid) or (node.op == "Pad" and grid.zero_point):
+        return False
+    return all(made.makes(value) and graph.grids.get(value) == grid for value in data)
 
 
 def _pools_elsewhere(node: Node) -> bool:

@@ -27,7 +27,8 @@ def steps_table(steps: Sequence[Step]) -> Table:
 
 def step_text(step: Step) -> str:
     """One step in full: what it does and what can be set."""
-    lines = [f"{step.name} ({effect(step)})", "", step.doc]
+    nature = ", ".join((effect(step), *(f"needs {name}" for name in _needs(step))))
+    lines = [f"{step.name} ({nature})", "", step.doc]
     if step.options:
         lines += ["", "Options:"]
         lines += [f"  {o.name}: {o.type_name} = {_shown(o.default)}" for o in step.options.values()]
@@ -36,7 +37,18 @@ def step_text(step: Step) -> str:
 
 def to_dict(step: Step) -> dict[str, Any]:
     options = [{"name": o.name, "type": o.type_name, "default": o.default} for o in step.options.values()]
-    return {"name": step.name, "effect": effect(step), "summary": step.summary, "doc": step.doc, "options": options}
+    return {
+        "name": step.name,
+        "effect": effect(step),
+        "needs": _needs(step),
+        "summary": step.summary,
+        "doc": step.doc,
+        "options": options,
+    }
+
+
+def _needs(step: Step) -> list[str]:
+    return [kind.__name__ for kind in step.needs]
 
 
 def _shown(default: Any) -> str:

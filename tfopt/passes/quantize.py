@@ -11,6 +11,7 @@ from tfopt.ir.graph import Graph, Model, Value
 from tfopt.ir.grid import Grid
 from tfopt.passes.activation_grids import activation_grids
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
+from tfopt.passes.bias_correction import with_corrected_biases
 from tfopt.passes.integer_regions import regions
 from tfopt.passes.quantizable import (
     LARGEST,
@@ -33,6 +34,7 @@ def quantize(
     *,
     ranges: Literal["auto", "min_max", "percentile", "mse"] = "auto",
     reduce_range: bool = False,
+    correct_bias: bool = True,
     only: tuple[str, ...] = (),
     skip: tuple[str, ...] = (),
 ) -> ModelOutcome:
@@ -43,10 +45,11 @@ def quantize(
 
     Convolutions, depthwise ones and matrix products of float32 with a constant weight, with their bias, residual sum,
     Relu and Relu6. Ops and dtypes stay what they are: the grids say what every target lowers to its own integer ops.
-    `ranges` says how far a grid reaches: to the ends of what the samples made (`min_max`), without the
-    outermost 0.01 % (`percentile`), as far as makes the squared rounding error least (`mse`), or what suits each
-    tensor (`auto`). `reduce_range` keeps weights within 7 bits, for processors whose 8-bit products saturate
-    (x86 without VNNI). `only` and `skip` hold patterns (as in a shell) of layers. Layers in loops and branches, those
+    `ranges` says how far a grid reaches: to the ends of what the samples made (`min_max`), without the outermost 0.01 %
+    (`percentile`), as far as makes the squared rounding error least (`mse`), or (`auto`) as far as makes its power of
+    2.5 least, so that what is cut off weighs more. `reduce_range` keeps weights within 7 bits, for processors whose
+    8-bit products saturate (x86 without VNNI). `correct_bias` makes up in the bias for what rounding the weights does
+    to a channel's mean. `only` and `skip` hold patterns (as in a shell) of layers. Layers in loops and branches, those
     that no sample excites and those whose numbers are not finite stay float. A model that is quantized already is left
     as it is. Raises UsageError for a pattern that matches no layer.
     Source: Jacob et al. 2018 (arXiv:1712.05877); Nagel et al. 2021 (arXiv:2106.08295), section 3.
@@ -71,8 +74,10 @@ def quantize(
     findings = (*(told.get(name) or left[name] for name in layers), *beyond)
     if not chosen:
         return ModelOutcome(model, findings)
-    weighted = with_weight_grids(graph, tuple(chosen.values()), 7 if reduce_range else 8)
-    return ModelOutcome(model.with_graph(replace(weighted, grids={**weighted.grids, **grids})), findings)
+    rounded = with_weight_grids(graph, tuple(chosen.values()), 7 if reduce_range else 8)
+    if correct_bias:
+        rounded = with_corrected_biases(rounded, tuple(chosen.values()), observed)
+    return ModelOutcome(model.with_graph(replace(rounded, grids={**rounded.grids, **grids})), findings)
 
 
 def _values(graph: Graph, layers: Collection[Fused]) -> Sequence[Value]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -12,14 +13,18 @@ from tfopt.passes.statistics import Observed
 
 Method: TypeAlias = Literal["auto", "min_max", "percentile", "mse"]
 
+#: What the rounding errors of a tensor are taken to cost.
+Cost: TypeAlias = Callable[[NDArray[np.float32]], float]
+
 #: What a grid looks like: from 0 up, as far down as up, or with its zero anywhere.
 Form: TypeAlias = Literal["unsigned", "symmetric", "offset"]
 
 #: The share of elements that `percentile` leaves within the range.
 _KEPT = 0.9999
 
-#: By how much `mse` shortens a range from one trial to the next, and how much worse than the best it lets one get.
-_STEP, _HOPELESS = 0.96, 1.5
+#: By how much a range is shortened from one trial to the next, how much worse than the best a trial may get, and how
+#: many there are.
+_STEP, _HOPELESS, _TRIALS = 0.96, 2.0, 100
 
 
 def grid_between(low: float, high: float, form: Form) -> Grid:
@@ -32,15 +37,11 @@ def grid_between(low: float, high: float, form: Form) -> Grid:
 def ends(observed: Observed, form: Form, method: Method) -> tuple[float, float]:
     """The range of one tensor, which holds 0."""
     low, high = min(observed.low, 0.0), max(observed.high, 0.0)
+    if method == "min_max":
+        return low, high
     if method == "percentile":
         return _percentile(observed, low, high)
-    if method == "mse" or (method == "auto" and _has_tails(observed)):
-        return _least_error(observed.sample, low, high, form)
-    return low, high
-
-
-def _has_tails(observed: Observed) -> bool:
-    return True
+    return _least_error(observed.sample, low, high, form, _square if method == "mse" else _beyond_square)
 
 
 def _percentile(observed: Observed, low: float, high: float) -> tuple[float, float]:
@@ -51,32 +52,45 @@ def _percentile(observed: Observed, low: float, high: float) -> tuple[float, flo
     return max(low, min(float(lower), 0.0)), min(high, max(float(upper), 0.0))
 
 
-def _least_error(sample: NDArray[np.float32], low: float, high: float, form: Form) -> tuple[float, float]:
-    """The ends of least squared rounding error: both drawn in together, then each by itself where they may differ."""
-    both = _shorten(sample, low, high, form, (True, True))
-    if form != "offset":
-        return both
-    upper = _shorten(sample, *both, form, (False, True))
-    return _shorten(sample, *upper, form, (True, False))
+def _least_error(sample: NDArray[np.float32], low: float, high: float, form: Form, cost: Cost) -> tuple[float, float]:
+    """The ends of least cost: both drawn in together, then each by itself where they may differ."""
+    unit = max(-low, high)
+    if not unit:
+        return low, high
+    # In units of the range no power of an error is beyond float32.
+    shares, found = sample / np.float32(unit), (low / unit, high / unit)
+    for sides in ((True, True), (False, True), (True, False)) if form == "offset" else ((True, True),):
+        found = _shorten(shares, *found, form, cost, sides)
+    return found[0] * unit, found[1] * unit
 
 
 def _shorten(
-    sample: NDArray[np.float32], low: float, high: float, form: Form, sides: tuple[bool, bool]
+    sample: NDArray[np.float32], low: float, high: float, form: Form, cost: Cost, sides: tuple[bool, bool]
 ) -> tuple[float, float]:
-    best, least = (low, high), _error(sample, grid_between(low, high, form))
-    error = least
-    while 0 < error <= least * _HOPELESS:
+    best, least = (low, high), cost(_errors(sample, grid_between(low, high, form)))
+    for _ in range(_TRIALS):
         low, high = low * (_STEP if sides[0] else 1), high * (_STEP if sides[1] else 1)
-        error = _error(sample, grid_between(low, high, form))
+        error = cost(_errors(sample, grid_between(low, high, form)))
         if error < least:
             best, least = (low, high), error
+        elif error > least * _HOPELESS:
+            break
     return best
 
 
-def _error(sample: NDArray[np.float32], grid: Grid) -> float:
+def _errors(sample: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
     scale = np.float32(grid.scale)
     levels = np.rint(sample / scale)
     np.clip(levels, grid.lowest - grid.zero_point, grid.highest - grid.zero_point, out=levels)
     levels *= scale
     levels -= sample
-    return float(np.dot(levels, levels))
+    return np.asarray(np.abs(levels, out=levels))
+
+
+def _square(errors: NDArray[np.float32]) -> float:
+    return float(np.dot(errors, errors))
+
+
+def _beyond_square(errors: NDArray[np.float32]) -> float:
+    """The power of 2.5: a few large elements that are cut off weigh more than many small ones that are rounded."""
+    return float(np.dot(errors * errors, np.sqrt(errors)))

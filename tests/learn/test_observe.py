@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -165,14 +166,26 @@ def test_elements_that_are_not_finite_are_counted() -> None:
     assert found.channel_mean == pytest.approx([1 / 3, 0.5, 0.0])
 
 
-def test_batches_fit_what_may_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However the samples are cut, the figures are those of all of them."""
+# Room for three examples of both values, for one of either, for none.
+@pytest.mark.parametrize("room", [3 * 6 * 6 * (2 + 3) * 4, 6 * 6 * 3 * 4, 1])
+def test_batches_fit_what_may_be_fetched(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """However the samples and values are portioned, the figures are those of all of them."""
     model, image = ir_models.convolution(), ir_models.normal(40, 6, 6, 2)
     statistics = SampleStatistics({"serving_default": samples(model, image=image)})
     values = [Value("conv"), Value("image")]
     whole = statistics.observe(model, values)
-    monkeypatch.setattr(observe, "FETCHED", 3 * (6 * 6 * 2 + 6 * 6 * 3) * 4)
+    monkeypatch.setattr(observe, "FETCHED", room)
+    fetched = []
+    fetch = ModelRunner.fetch
+
+    def watched(self: ModelRunner, *asked: Any) -> list[np.ndarray]:
+        arrays = fetch(self, *asked)
+        fetched.append(sum(array.nbytes for array in arrays))
+        return arrays
+
+    monkeypatch.setattr(ModelRunner, "fetch", watched)
     cut = statistics.observe(model, values)
+    assert max(fetched[1:]) <= max(room, 6 * 6 * 3 * 4)
     for value in values:
         np.testing.assert_allclose(cut[value].sample, whole[value].sample, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(cut[value].channel_mean, whole[value].channel_mean, rtol=1e-4, atol=1e-6)

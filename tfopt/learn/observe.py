@@ -17,8 +17,10 @@ from tfopt.learn.spread import Spread
 from tfopt.passes.statistics import Observed
 from tfopt.runtimes.tensorflow import ModelRunner
 
-#: Bytes of values that a call may fetch; the batch is made to fit.
+#: Bytes of values that a call may fetch, but for one value that is larger: batches and values are portioned to fit.
 FETCHED = 1 << 28
+#: Values that are fetched together before their sizes are known.
+_FIRST_FETCHED = 16
 #: Examples of a call at most.
 _LARGEST_BATCH = 32
 
@@ -28,8 +30,8 @@ _NO_NUMBERS = frozenset({DType.STRING, DType.RESOURCE, DType.VARIANT, DType.COMP
 class SampleStatistics:
     """`passes.statistics.Statistics` over samples by signature; a signature without samples reaches nothing.
 
-    Every call of `observe` loads the model and runs all samples once: signatures that give equal names and samples to
-    one set of inputs are one run.
+    Every call of `observe` loads the model and runs all samples once, and again where one example makes more than
+    `FETCHED` bytes of values; signatures that give one set of samples to the same inputs are one run.
     """
 
     def __init__(self, samples: Mapping[str, Samples]) -> None:
@@ -115,15 +117,31 @@ def _channels(graph: Graph, value: Value) -> int | None:
 
 
 def _observe_run(runner: ModelRunner, run: _Run, spreads: Mapping[Value, Spread]) -> None:
-    for inputs, examples in run.batches(_batch_size(runner, run)):
-        for value, array in zip(run.fetched, runner.fetch(run.signature, inputs, run.fetched), strict=True):
-            spreads[value].add(array, examples)
+    for size, values in _portions(_bytes_of_a_call(runner, run)):
+        for inputs, examples in run.batches(size):
+            for value, array in zip(values, runner.fetch(run.signature, inputs, values), strict=True):
+                spreads[value].add(array, examples)
 
 
-def _batch_size(runner: ModelRunner, run: _Run) -> int:
-    """As many examples as one of them leaves room for; what the model fixes cannot be chosen."""
-    if run.count < 2 or run.samples.batching.size or run.samples.batching.whole:
-        return 1
+def _bytes_of_a_call(runner: ModelRunner, run: _Run) -> dict[Value, int]:
+    """What the smallest call makes of each value, a few at a time: nobody knows yet how large they are."""
     inputs, _ = next(run.batches(1))
-    held = sum(array.nbytes for array in runner.fetch(run.signature, inputs, run.fetched))
-    return max(1, min(_LARGEST_BATCH, FETCHED // max(held, 1)))
+    found: dict[Value, int] = {}
+    for start in range(0, len(run.fetched), _FIRST_FETCHED):
+        few = run.fetched[start : start + _FIRST_FETCHED]
+        arrays = runner.fetch(run.signature, inputs, few)
+        found |= {value: array.nbytes for value, array in zip(few, arrays, strict=True)}
+    return found
+
+
+def _portions(sizes: Mapping[Value, int]) -> Iterator[tuple[int, list[Value]]]:
+    """Which values to fetch together, and how many examples then leave enough room."""
+    values: list[Value] = []
+    held = 0
+    for value, size in sizes.items():
+        if values and held + size > FETCHED:
+            yield 1, values
+            values, held = [], 0
+        values.append(value)
+        held += size
+    yield max(1, min(_LARGEST_BATCH, FETCHED // max(held, 1))), values

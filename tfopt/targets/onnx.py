@@ -20,9 +20,11 @@ from urllib.parse import quote
 from tfopt import __version__
 from tfopt.errors import ConversionError, MissingExtra
 from tfopt.ir import Model, Signature, TensorType, Value
+from tfopt.ir.bodies import innermost_first
 from tfopt.ir.tensor_json import tensor_as_dict
 from tfopt.store.disk import writing
 from tfopt.targets.base import Artifact
+from tfopt.targets.fitting_biases import fit_biases
 from tfopt.targets.twin_signatures import twins
 
 try:
@@ -67,6 +69,7 @@ def write_onnx(model: Model, path: Path, *, opset: int = 17, largest: int = LARG
     `largest` bytes. Raises ConversionError naming the op and the node that ONNX has no equal for, or what stays too
     large for a file; OutputExists, OutputError.
     """
+    model = model.with_graph(innermost_first(model.graph, lambda graph, _: fit_biases(graph)))
     aliases = twins(model)
     levels = Levels()
     drawn = {key: _draw(model, key, opset, levels) for key in model.signatures if key not in aliases}

@@ -56,19 +56,10 @@ class Levels:
         if key not in self._found:
             levels = grid.levels(tensor.array)
             name = f"{'int' if grid.signed else 'uint'}{8 if grid.bits <= 8 else 16}"
-            scales = _finer(_scales(grid), levels - grid.zero_point, grid.axes)
-            self._found[key] = Tensor(levels.astype(name)), Stored(np.dtype(name), grid.zero_point, scales)
+            self._found[key] = Tensor(levels.astype(name)), Stored(np.dtype(name), grid.zero_point, _scales(grid))
         return self._found[key]
 
 
 def _scales(grid: Grid) -> NDArray[np.float32]:
     scales = np.array(grid.scales, np.float32)
     return scales if grid.axes else scales.reshape(())
-
-
-def _finer(scales: NDArray[np.float32], levels: NDArray[Any], axes: tuple[int, ...]) -> NDArray[np.float32]:
-    """Channels of zeros may have any scale, and the step of their bias goes with it: that of the finest channel."""
-    if not axes:
-        return scales
-    alive = levels.any(axis=tuple(axis for axis in range(levels.ndim) if axis not in axes)).reshape(-1)
-    return np.where(alive, scales, scales[alive].min()) if alive.any() else scales

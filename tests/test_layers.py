@@ -18,7 +18,7 @@ LEVELS = [
     {"passes", "formats", "store", "data", "client"},
     {"recipe", "targets", "runtimes"},
     {"learn", "evidence", "ledger", "fidelity"},
-    {"pipeline", "advice"},
+    {"pipeline", "advice", "trial"},
     {"compression", "inspection", "measure", "publisher", "serve"},
     {"report"},
     {"demo"},

@@ -33,6 +33,7 @@ from tfopt.store.manifest import Manifest, write_manifest
 from tfopt.store.output import check_absent, check_parents, new_directory
 from tfopt.store.size import Size, measure_size, model_files
 from tfopt.targets.base import Artifact
+from tfopt.trial import try_artifact
 
 Tell = Callable[[str], None]
 
@@ -257,13 +258,23 @@ class _Writer:
 
     def _artifacts(self, directory: Path) -> Iterator[tuple[Artifact, bool]]:
         """Write every artifact; gives each with whether all that made it was exact."""
-        from tfopt.targets.saved_model import write_saved_model
-
         self.tell("writing the SavedModel")
-        yield write_saved_model(self.result.model, directory), self.result.exact
+        yield self._saved_model(directory), self.result.exact
         for requested in self.result.requested:
             exact = requested.exact and requested.request.options.get("precision", "float32") == "float32"
             yield self._convert(requested, directory), exact
+
+    def _saved_model(self, directory: Path) -> Artifact:
+        if self.result.model.graph.grids:
+            from tfopt.targets.native_saved_model import write_native_saved_model
+
+            artifact = write_native_saved_model(self.result.model, directory)
+            self.tell("trying the SavedModel in a process of its own")
+            try_artifact(artifact.path, self.evidence)
+            return artifact
+        from tfopt.targets.saved_model import write_saved_model
+
+        return write_saved_model(self.result.model, directory)
 
     def _convert(self, requested: Requested, directory: Path) -> Artifact:
         if requested.request.kind == "onnx":

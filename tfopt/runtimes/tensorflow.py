@@ -35,6 +35,7 @@ from tfopt.runtimes.base import (
     find_signature,
     signatures_of,
 )
+from tfopt.runtimes.tensorflow_integers import check_integer_kernels
 from tfopt.runtimes.weights_aside import import_graph
 
 # oneDNN's kernels of these ops end the whole process ("Check failed: index >= 0") when their input has too few
@@ -153,12 +154,14 @@ class TensorFlowRuntime(SessionRuntime):
         one_op_at_a_time: bool = False,
     ) -> None:
         """Raises InvalidModel for what cannot be loaded, UnsupportedModel for ops and values unknown here, UnsafeModel
-        for what would touch files or run foreign code; nothing of that has run then."""
+        for what would touch files or run foreign code; nothing of that has run then. Raises ExecutionError for a model
+        on integers where this machine has no kernels for them, or wrong ones."""
         refuse_unsafe(directory, tags=tags)
         super().__init__(threads, one_op_at_a_time=one_op_at_a_time)
         with _closing_on_failure(self), _load_errors(directory), self._graph.as_default(), deprecation.silence():
             meta_graph = tf.compat.v1.saved_model.load(self._session, list(tags), str(directory))
             self.signatures = _signatures(meta_graph)
+            check_integer_kernels(meta_graph.graph_def.node, str(directory))
         self._session._extend_graph()
         self._needs_rank = any(op in _ABORT_ON_RANK for op in _ops(meta_graph.graph_def))
 

@@ -1,0 +1,61 @@
+"""Write a model with grids as a SavedModel that computes on integers in stock TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from tfopt.ir.graph import Graph, Model
+from tfopt.ir.types import DType
+from tfopt.targets.base import Artifact
+from tfopt.targets.native_int8 import Lowered, with_native_int8
+from tfopt.targets.saved_model import write_saved_model
+
+#: The kernels are oneDNN's, which x86 builds of TensorFlow hold.
+ONEDNN: Final = "oneDNN"
+#: Without it, products of 8-bit numbers are added in 16 bits, where two large ones are too much.
+VNNI: Final = "VNNI"
+#: Weights of 7 bits: two products with 255 fit into 16 bits.
+_SAFE: Final = 63
+#: Layers that stay float that a note names.
+_NAMED: Final = 3
+
+
+def write_native_saved_model(model: Model, directory: Path) -> Artifact:
+    """As `write_saved_model`, of the integer lowering. What it requires of the serving machine is in the artifact.
+
+    Raises what `write_saved_model` raises.
+    """
+    lowered = with_native_int8(model)
+    artifact = write_saved_model(lowered.model, directory)
+    return replace(artifact, requires=tuple(_requires(lowered.model.graph)), notes=tuple(_notes(lowered)))
+
+
+def _requires(graph: Graph) -> Iterator[str]:
+    filters = [node.tensor.array for node in graph.by_op.get("Const", ()) if node.tensor.dtype is DType.QINT8]
+    if filters:
+        yield ONEDNN
+    if any(np.abs(levels.astype(np.int16)).max(initial=0) > _SAFE for levels in filters):
+        yield VNNI
+
+
+def _notes(lowered: Lowered) -> Iterator[str]:
+    if not lowered.layers:
+        yield "no layer computes on integers"
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in lowered.left.items():
+        by_reason.setdefault(reason, []).append(name)
+    yield from (f"{_listed(names)}: {reason}" for reason, names in _most_first(by_reason))
+
+
+def _most_first(by_reason: Mapping[str, list[str]]) -> list[tuple[str, list[str]]]:
+    return sorted(by_reason.items(), key=lambda item: -len(item[1]))
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

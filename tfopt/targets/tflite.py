@@ -10,14 +10,15 @@ from tfopt.data import Samples
 from tfopt.errors import ConversionError
 from tfopt.formats.message_size import LARGEST, constant_bytes
 from tfopt.ir import Model
-from tfopt.ir.bodies import all_nodes
+from tfopt.ir.bodies import all_nodes, graphs
 from tfopt.store.disk import writing
 from tfopt.store.output import check_absent
 from tfopt.targets.base import Artifact
 from tfopt.targets.child import Finished, run_child
 from tfopt.targets.saved_model import write_saved_model
-from tfopt.targets.tflite_conversion import Precision, Task, save_calls
+from tfopt.targets.tflite_conversion import Edges, Precision, Task, save_calls
 from tfopt.targets.tflite_float_ops import float_ops_note
+from tfopt.targets.tflite_grids import with_ranges
 from tfopt.targets.tflite_refusal import refusal
 from tfopt.targets.tflite_signatures import check_names, with_aliases
 from tfopt.targets.twin_signatures import twins
@@ -32,6 +33,7 @@ def write_tflite(
     *,
     precision: Precision = "float32",
     sparse: bool = False,
+    edges: Edges = "float32",
     calibration: Mapping[str, Samples] | None = None,
     timeout: float = TIMEOUT_SECONDS,
     largest: int = LARGEST,
@@ -41,8 +43,9 @@ def write_tflite(
 
     `float16` stores the weights in half precision; what computes in float32 still does. `dynamic` stores the weights
     of large layers in int8 and quantizes activations as they come. `int8` quantizes weights per output channel and
-    activations per tensor, with the ranges that the `calibration` samples (by signature) show; ops that have no
-    integer kernel stay float, which the artifact's notes say, and so do inputs and outputs.
+    activations per tensor: to the grids of the model, where it has some (`targets/tflite_grids.py`), and else with the
+    ranges that the `calibration` samples (by signature) show. Ops that have no integer kernel stay float, which the
+    artifact's notes say, and so do inputs and outputs, unless `edges` are int8. The other precisions know no grids.
     `sparse` leaves zeros out of weights that are mostly zeros.
     Signatures that are one program share one subgraph, converted and calibrated once. A .tflite file holds no default
     values: every input must be given.
@@ -53,17 +56,24 @@ def write_tflite(
     """
     check_absent(path)
     _check_size(model, largest)
+    ranged = precision == "int8" and any(found.grids for found in graphs(model.graph))
+    if ranged:
+        model = with_ranges(model)
     aliases = twins(model)
     keys = sorted(model.signatures.keys() - aliases.keys())
-    samples = _samples(model, keys, calibration or {}) if precision == "int8" else {}
-    with tempfile.TemporaryDirectory(prefix="tfopt-") as scratch:
+    samples = _samples(model, keys, calibration or {}) if precision == "int8" and not ranged else {}
+    with tempfile.TemporaryDirectory(prefix="tfopt-") as directory:
+        scratch = Path(directory)
         # All weights as constants: the converter would turn variables into state of the file.
-        write_saved_model(model, Path(scratch, "model"), variables_over=None)
-        converted, finished = _convert(model, Path(scratch), keys, precision, sparse, samples, timeout)
+        write_saved_model(model, scratch / "model", variables_over=None)
+        files = None if ranged else _save(samples, scratch)
+        output, refused = str(scratch / "model.tflite"), str(scratch / "refusal.txt")
+        task = Task(str(scratch / "model"), tuple(keys), precision, files, output, refused, sparse, edges)
+        converted, finished = _convert(model, task, scratch, timeout)
     held = "" if finished.peak_bytes is None else f" with {finished.peak_bytes / 1e9:.1f} GB of memory at the peak"
     tell(f"converted to TFLite {precision}{held}")
     content = with_aliases(converted, aliases)
-    check_names(content, model)
+    check_names(content, model, edges)
     with writing(path), path.open("xb") as file:
         file.write(content)
     return Artifact("tflite", path, notes=float_ops_note(content) if precision == "int8" else ())
@@ -90,24 +100,16 @@ def _samples(model: Model, keys: list[str], calibration: Mapping[str, Samples]) 
     return {key: calibration[key] for key in with_inputs}
 
 
-def _convert(
-    model: Model,
-    scratch: Path,
-    keys: list[str],
-    precision: Precision,
-    sparse: bool,
-    samples: Mapping[str, Samples],
-    timeout: float,
-) -> tuple[bytes, Finished]:
-    calibration = {
-        key: save_calls(samples[key], scratch / f"calibration-{number}") for number, key in enumerate(samples)
-    }
-    output, refused = scratch / "model.tflite", scratch / "refusal.txt"
-    task = Task(str(scratch / "model"), tuple(keys), precision, calibration, str(output), str(refused), sparse)
+def _save(samples: Mapping[str, Samples], scratch: Path) -> Mapping[str, Mapping[str, str]]:
+    return {key: save_calls(samples[key], scratch / f"calibration-{number}") for number, key in enumerate(samples)}
+
+
+def _convert(model: Model, task: Task, scratch: Path, timeout: float) -> tuple[bytes, Finished]:
     finished = run_child(
         "tfopt.targets.tflite_conversion", [task.to_json()], scratch, what="the TFLite converter", timeout=timeout
     )
+    refused = Path(task.refusal)
     if refused.exists():
         said = refusal(refused.read_text(encoding="utf-8"), finished.talk, model)
         raise ConversionError(f"the TFLite converter refuses the model: {said}")
-    return output.read_bytes(), finished
+    return Path(task.output).read_bytes(), finished

@@ -20,21 +20,24 @@ from tfopt.data import Samples
 from tfopt.ir.types import DType, dtype_of
 
 Precision: TypeAlias = Literal["float32", "float16", "dynamic", "int8"]
+Edges: TypeAlias = Literal["float32", "int8"]
 
 
 @dataclass(frozen=True)
 class Task:
     """`source` is a SavedModel, `keys` the signatures to convert, `calibration` the files of examples (`save_calls`)
-    for each of them that has inputs (int8 only); `output` is written when all goes well, `refusal` when it does not.
-    `sparse` leaves zeros of weights out of the file."""
+    for each of them that has inputs (int8 only; None where the model itself has ranges, in FakeQuant ops); `output` is
+    written when all goes well, `refusal` when it does not. `sparse` leaves zeros of weights out of the file, `edges` is
+    what float inputs and outputs become (int8 only)."""
 
     source: str
     keys: tuple[str, ...]
     precision: Precision
-    calibration: Mapping[str, Mapping[str, str]]
+    calibration: Mapping[str, Mapping[str, str]] | None
     output: str
     refusal: str
     sparse: bool = False
+    edges: Edges = "float32"
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -91,7 +94,11 @@ def convert(task: Task) -> None:
         if task.precision == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if task.precision == "int8":
-            converter.representative_dataset = lambda: _calls(task.calibration)
+            calibration = task.calibration
+            if calibration is not None:
+                converter.representative_dataset = lambda: _calls(calibration)
+            if task.edges == "int8":
+                converter.inference_input_type = converter.inference_output_type = tf.int8
         content: bytes = converter.convert()
     except (ConverterError, ValueError, RuntimeError, tf.errors.OpError) as error:
         Path(task.refusal).write_text(str(error), encoding="utf-8")

@@ -13,7 +13,7 @@ import flatbuffers
 from tensorflow.lite.python import schema_py_generated as schema
 
 from tfopt.errors import ConversionError
-from tfopt.ir import Model, Signature
+from tfopt.ir import DType, Model, Signature, SignatureInput, SignatureOutput
 
 _DTYPES = {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
 #: Where a Model's vtable tells the place of its field `signature_defs`, which is number 7: two bytes each, after four.
@@ -59,25 +59,27 @@ def _packed(entries: list[Any]) -> tuple[bytes, int]:
     return packed, struct.unpack_from("<I", packed)[0]
 
 
-def check_names(content: bytes, model: Model) -> None:
-    """Raise ConversionError for a signature, input or output that is missing, added or of another dtype."""
+def check_names(content: bytes, model: Model, edges: str = "float32") -> None:
+    """Raise ConversionError for a signature, input or output that is missing, added or of another dtype than the
+    model's; those of float32 are to be of `edges`."""
     found = _signatures(content)
     if found.keys() != model.signatures.keys():
         names = _difference(dict.fromkeys(model.signatures), dict.fromkeys(found))
         raise ConversionError(f"the conversion changed the signatures: {names}")
     for key, signature in model.signatures.items():
-        for ends, expected in _expected(signature).items():
+        for ends, expected in _expected(signature, edges).items():
             if found[key][ends] != expected:
                 raise ConversionError(
                     f"the conversion changed the {ends} of signature {key}: {_difference(expected, found[key][ends])}"
                 )
 
 
-def _expected(signature: Signature) -> dict[str, dict[str, str]]:
-    return {
-        "inputs": {name: entry.type.dtype.value for name, entry in signature.inputs.items()},
-        "outputs": {name: entry.type.dtype.value for name, entry in signature.outputs.items()},
-    }
+def _expected(signature: Signature, edges: str) -> dict[str, dict[str, str]]:
+    def dtypes(ends: Mapping[str, SignatureInput] | Mapping[str, SignatureOutput]) -> dict[str, str]:
+        found = {name: entry.type.dtype for name, entry in ends.items()}
+        return {name: edges if dtype is DType.FLOAT32 else dtype.value for name, dtype in found.items()}
+
+    return {"inputs": dtypes(signature.inputs), "outputs": dtypes(signature.outputs)}
 
 
 def _signatures(content: bytes) -> dict[str, dict[str, dict[str, str]]]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from tfopt.errors import ExecutionError
 from tfopt.runtimes.base import arguments, find_signature
-from tfopt.runtimes.onnxruntime import ONNXRuntime
+from tfopt.runtimes.onnxruntime import ONNXRuntime, session_options
 from tfopt.runtimes.spans import holders, leads, tails
 from tfopt.runtimes.trace import QUARTER, OpTime, Trace, added_up, calm, in_turns
 
@@ -80,8 +80,7 @@ class ONNXTracer:
         return untraced, calls
 
     def _session(self, path: Path, directory: str) -> onnxruntime.InferenceSession:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads or 0
+        options = session_options(self._threads)
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(directory, "profile"))
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

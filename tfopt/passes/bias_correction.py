@@ -40,7 +40,7 @@ def _put(editor: Editor, node: Node, bias: NDArray[np.float64]) -> None:
     value = node.inputs[at]
     shape = graph.producer(value).tensor.array.shape
     array = bias.astype(np.float32).reshape(shape if np.prod(shape) == bias.size else -1)
-    if graph.is_private(value) and value.node not in graph.targets:
+    if array.shape == shape and graph.is_private(value) and value.node not in graph.targets:
         editor.update(graph.producer(value).with_attrs(value=Tensor(array)))
         return
     own = editor.constant(f"{value.node}/corrected", array)

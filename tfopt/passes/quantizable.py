@@ -25,8 +25,9 @@ _QUANTIZING = (
     *("UniformQuantize", "UniformDequantize", "UniformRequantize"),
 )
 
-#: Scales, and the products of two, stay normal numbers in float32 between these.
-LEAST, LARGEST = 1e-18, 1e18
+#: Tensors whose largest number is between these have scales that are normal numbers in float32, and so have products
+#: of two scales; also where a grid reaches not nearly as far as its largest number.
+LEAST, LARGEST = 1e-12, 1e18
 
 
 def quantized_already(graph: Graph) -> Finding | None:

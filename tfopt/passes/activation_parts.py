@@ -17,9 +17,12 @@ def is_part_of_activation(graph: Graph, node: Node) -> bool:
     if len(varying) != 1:
         return False
     made = graph.producer(varying[0])
-    if _is_gate(graph, node) or _is_gate(graph, made):
-        return True
-    return made.op == "Mul" and any(_makes_gate(graph, value) for value in made.inputs)
+    return _is_gate(graph, node) or _is_gate(graph, made) or is_gated(graph, made)
+
+
+def is_gated(graph: Graph, node: Node) -> bool:
+    """Is it the product of something with relu6(x + 3) or 1 + erf(x)?"""
+    return node.op == "Mul" and any(_makes_gate(graph, value) for value in node.inputs)
 
 
 def _makes_gate(graph: Graph, value: Value) -> bool:

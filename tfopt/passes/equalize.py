@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from tfopt.passes.channel_readers import linear_readers
 from tfopt.passes.channelwise import broadcasting
 from tfopt.passes.folding import foldable, output_channels
 from tfopt.passes.magnitudes import magnitudes, of_inputs, of_outputs
+from tfopt.passes.rescaled import rescaled
 
 #: The largest factor, and one over the least, that one channel gets: no dead channel is blown up to a live one's size.
 _LARGEST = 2.0**16
@@ -198,12 +199,9 @@ def _written(graph: Graph, links: Sequence[_Link]) -> Graph:
 
 
 def _write_weight(graph: Graph, editor: Editor, one: _Layer) -> None:
-    """Both factors in float64, rounded once."""
     held = one.layer.weight
-    exact = replace(one.layer, weight=Tensor(held.array.astype(np.float64)))
-    exact = replace(exact, weight=Tensor(exact.scaled(one.made)))
-    scaled = exact.scaled_in(one.read).astype(held.array.dtype)
-    editor.update(graph.producer(one.layer.weight_value).with_attrs(value=Tensor(scaled, held.dtype)))
+    scaled = Tensor(rescaled(one.layer, one.made, one.read), held.dtype)
+    editor.update(graph.producer(one.layer.weight_value).with_attrs(value=scaled))
 
 
 def _write_bias(graph: Graph, editor: Editor, fused: Fused, scale: Vector) -> None:

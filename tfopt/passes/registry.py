@@ -52,6 +52,7 @@ BUILTIN = (
     "remove_dead",
     "prune_magnitude",
     "equalize",
+    "smooth",
     "quantize",
     "tflite",
     "onnx",

@@ -16,7 +16,7 @@ from tfopt.ir.linear import LINEAR, Linear, linear
 from tfopt.runtimes.tensorflow import ModelRunner
 
 #: Ops whose result keeps the grid of what they read.
-KEEPING = ("MaxPool", "Reshape", "Squeeze", "Transpose", "Identity")
+KEEPING = ("MaxPool", "Reshape", "Squeeze", "Transpose", "Identity", "Pad", "PadV2")
 
 
 def drawn(draw: Callable[..., object], inputs: Mapping[str, np.ndarray], *, batch: int | None = None) -> Model:

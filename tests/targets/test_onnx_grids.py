@@ -72,6 +72,14 @@ def pools(x: tf.Tensor) -> list[tf.Tensor]:
     return [conv(tf.concat([largest, mean], 3, name="k"), 1, 6, "b")]
 
 
+def padded(x: tf.Tensor) -> list[tf.Tensor]:
+    a = conv(x, 3, 8, "a")
+    margins = [[0, 0], [1, 1], [0, 1], [0, 0]]
+    zeros = raw.Pad(input=a, paddings=margins, name="p")
+    ones = raw.PadV2(input=a, paddings=margins, constant_values=1.0, name="q")
+    return [tf.nn.max_pool2d(zeros, 3, 2, "VALID", name="m"), conv(ones, 1, 6, "b")]
+
+
 def head(x: tf.Tensor) -> list[tf.Tensor]:
     a = tf.nn.relu(conv(x, 3, 8, "before_a"), name="a")
     return [dense(tf.reduce_mean(a, [1, 2], name="g"), 5, "y"), dense(tf.reshape(a, [-1, 512], name="f"), 6, "z")]
@@ -123,6 +131,7 @@ CASES = {
     "depthwise and relu6": Case(depthwise_relu6, IMAGE, "m a b", {"QLinearConv": 2}, left=frozenset({"Mul"})),
     "residual sums": Case(residual, IMAGE, "x a b c d e f g", {"QLinearConv": 5, "QLinearAdd": 2}, "d"),
     "pools": Case(pools, IMAGE, "x a m v k b", {"QLinearConv": 2, "QLinearAveragePool": 1, "QLinearConcat": 1}),
+    "padded": Case(padded, IMAGE, "x a p q m b", {"QLinearConv": 2, "Pad": 2, "QuantizeLinear": 1}),
     "head": Case(head, IMAGE, "x a g f y z", {"QLinearConv": 1, "QLinearGlobalAveragePool": 1, "QGemm": 2}),
     "matrices": Case(matrices, ROWS, "x a y z", {"QGemm": 2, "QLinearMatMul": 1}),
     "feed forward": Case(feed_forward, ROWS, "x n g o y", {"QGemm": 2, "QLinearAdd": 1}),

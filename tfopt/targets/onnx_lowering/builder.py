@@ -129,8 +129,8 @@ class Builder:
         self._forms: dict[Value, dict[Order, str]] = {}
         #: int64 names of values that were narrowed for TensorFlow's sake, so that nobody has to widen them again.
         self._wide: dict[str, str] = {}
-        #: The grid that a name has been rounded to.
-        self._rounded: dict[str, Grid] = {}
+        #: The grid that a name has been rounded to, and the name of its levels.
+        self._rounded: dict[str, tuple[Grid, str]] = {}
         self._at = ""
 
     # What rules write
@@ -225,7 +225,7 @@ class Builder:
 
     def _on_grid(self, value: Value, name: str, grid: Grid) -> str:
         """`name` rounded to the grid by the pair of nodes that runtimes look for around what they have in integers."""
-        if self._rounded.get(name) == grid:
+        if self.levels_of(name, grid):
             return name
         self._at = value.node
         if grid.axes:
@@ -234,8 +234,17 @@ class Builder:
         scale, zero = self._scale_and_zero(value, grid, numbers)
         if is_cut(grid):
             name = self.emit("Clip", name, self.constant(grid.low, np.float32), self.constant(grid.high, np.float32))
-        found = self.emit("DequantizeLinear", self.emit("QuantizeLinear", name, scale, zero), scale, zero)
-        self._rounded[found] = grid
+        return self.on_levels(value, grid, self.emit("QuantizeLinear", name, scale, zero))
+
+    def levels_of(self, name: str, grid: Grid | None) -> str | None:
+        """The levels of what has been rounded to this very grid, as `stored` says that they are."""
+        rounded, levels = self._rounded.get(name, (None, ""))
+        return levels if rounded == grid is not None else None
+
+    def on_levels(self, value: Value, grid: Grid, levels: str) -> str:
+        """A name for the value, given its levels, that need not be rounded any more."""
+        found = self.integers(value, grid, levels, None, stored(grid))
+        self._rounded[found] = grid, levels
         return found
 
     def _scale_and_zero(self, value: Value, grid: Grid, numbers: Stored) -> tuple[str, str]:

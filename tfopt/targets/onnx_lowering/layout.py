@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tfopt.ir import Node, Value
 from tfopt.targets.onnx_lowering.attributes import flag, integer, integers, text
 from tfopt.targets.onnx_lowering.builder import ELEMENT_TYPES, Builder, Order, Rule, inverse, refused
+from tfopt.targets.onnx_lowering.levels import stored
 
 
 def place(order: Order, axis: int) -> int:
@@ -156,7 +159,24 @@ def _pad(b: Builder, node: Node) -> None:
     order = b.order(node.inputs[0])
     pairs = constant.array[list(order)] if order else constant.array
     pads = b.ints(*(int(size) for size in pairs.T.reshape(-1)))
-    b.bind(node.value(), b.emit("Pad", b.get(node.inputs[0], order), pads, *values, mode=mode), order)
+    name = b.get(node.inputs[0], order)
+    grid = b.graph.grids.get(node.value())
+    levels, filling = b.levels_of(name, grid), _filling(b, node)
+    if grid is not None and levels is not None and mode == "constant" and filling is not None:
+        # ONNX Runtime has no integer form of a Pad between floats.
+        numbers = stored(grid)
+        level = b.constant(grid.levels(filling) - grid.zero_point + numbers.zero, numbers.dtype)
+        b.bind(node.value(), b.on_levels(node.value(), grid, b.emit("Pad", levels, pads, level)), order)
+        return
+    b.bind(node.value(), b.emit("Pad", name, pads, *values, mode=mode), order)
+
+
+def _filling(b: Builder, node: Node) -> NDArray[Any] | None:
+    """The number that a Pad puts around, if it is known beforehand."""
+    if node.op != "PadV2":
+        return np.zeros((), np.float32)
+    constant = b.graph.constant(node.inputs[2])
+    return None if constant is None else constant.array
 
 
 def _tile(b: Builder, node: Node) -> None:

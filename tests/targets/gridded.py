@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tests.targets.ir_models import model_of
 from tfopt.formats.graph_def import from_graph_def
-from tfopt.ir import Graph, Model, Tensor, Value
+from tfopt.ir import Graph, Model, Node, Tensor, Value
 from tfopt.ir.fused import fused_layers
 from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.ir.grid import Grid, affine, symmetric
@@ -51,7 +51,7 @@ def gridded(
     return served(replace(graph, nodes=tuple(nodes), grids=grids))
 
 
-def _on_grid(node: Any, grid: Grid | None) -> Any:
+def _on_grid(node: Node, grid: Grid | None) -> Node:
     return node if grid is None else node.with_attrs(value=Tensor(grid.snapped(node.tensor.array)))
 
 
@@ -83,3 +83,26 @@ def _of_weights(graph: Graph, bits: int) -> dict[Value, Grid]:
         rest = tuple(axis for axis in range(array.ndim) if axis not in layer.out_axes)
         found[layer.weight_value] = symmetric(np.abs(array).max(rest), bits=bits, axes=layer.out_axes)
     return found
+
+
+def together(models: Mapping[str, Model]) -> Model:
+    """One model of several, each of which becomes a signature; its nodes are named after it."""
+    nodes: list[Node] = []
+    outputs: list[Value] = []
+    grids: dict[Value, Grid] = {}
+    signatures = {}
+    for key, model in models.items():
+        graph = model.graph
+        for node in graph:
+            inputs = tuple(_within(key, value) for value in node.inputs)
+            nodes.append(replace(node, name=f"{key}/{node.name}", inputs=inputs))
+        grids |= {_within(key, value): grid for value, grid in graph.grids.items()}
+        ends = {value.node: len(outputs) + place for place, value in enumerate(graph.outputs)}
+        outputs += [_within(key, value) for value in graph.outputs]
+        signatures[key] = ({"x": f"{key}/x"}, ends)
+    inputs = tuple(f"{key}/x" for key in models)
+    return model_of(Graph(tuple(nodes), inputs, tuple(outputs), grids=grids), signatures)
+
+
+def _within(key: str, value: Value) -> Value:
+    return Value(f"{key}/{value.node}", value.port)

@@ -76,7 +76,7 @@ def write_tflite(
     check_names(content, model, edges)
     with writing(path), path.open("xb") as file:
         file.write(content)
-    return Artifact("tflite", path, notes=float_ops_note(content) if precision == "int8" else ())
+    return Artifact("tflite", path, notes=float_ops_note(content, decided=ranged) if precision == "int8" else ())
 
 
 def _check_size(model: Model, largest: int) -> None:

@@ -1,4 +1,5 @@
-"""What an int8 .tflite file still computes in floating point, because TFLite has no integer kernel for it."""
+"""What an int8 .tflite file still computes in floating point: what TFLite has no integer kernel for, and what the
+decision left so."""
 
 from __future__ import annotations
 
@@ -19,9 +20,9 @@ _BORDERS = ("QUANTIZE", "DEQUANTIZE")
 _BY_ROW = ("CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "CONV_3D")
 
 
-def float_ops_note(content: bytes) -> tuple[str, ...]:
+def float_ops_note(content: bytes, *, decided: bool) -> tuple[str, ...]:
     """One line that counts the ops which stayed float and their share of the multiply-accumulates (of one example);
-    nothing where all is integer."""
+    nothing where all is integer. `decided`: the model had grids, and these ops may have had none."""
     counts: Counter[str] = Counter()
     macs: Counter[bool] = Counter()
     for op, stayed, cost in _operators(schema.Model.GetRootAs(content)):
@@ -32,7 +33,8 @@ def float_ops_note(content: bytes) -> tuple[str, ...]:
     listed = ", ".join(f"{count} {op}" for op, count in sorted(counts.items(), key=lambda c: (-c[1], c[0])) if count)
     total = macs[True] + macs[False]
     share = f" with {macs[True] / total:.1%} of the multiply-accumulates" if total else ""
-    return (f"stayed float, for want of an integer kernel: {listed}{share}",)
+    why = "for want of a grid or an integer kernel" if decided else "for want of an integer kernel"
+    return (f"stayed float, {why}: {listed}{share}",)
 
 
 def _operators(file: Any) -> Iterator[tuple[str, bool, int]]:

@@ -13,11 +13,15 @@ The converter takes ranges from these ops, and needs no samples then. What it ma
 - It quantizes every linear layer between quantized values. One that the decision left in floating point reads input and
   weight negated, since TFLite negates in floating point alone.
 - A linear layer whose result has no grid (before a residual sum: `summed`) stays in floating point.
+- Of pooling and the like, whose result has another grid than what it reads, it makes the op and a rounding behind it;
+  so it does of Softmax and Sigmoid (whose own grid is unsigned, 1 / 256), Tanh (signed, 1 / 128) and joined values.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+
+import numpy as np
 
 from tfopt.errors import ConversionError
 from tfopt.ir import DType, Graph, Model, Value
@@ -65,8 +69,9 @@ def _quantize(editor: Editor, weights: Weights, fused: Fused, result: Value) -> 
     if layer.node.op in DENSE and grid.axes:
         if fits_convolution(graph, fused) and not reach_ends(layer, scales):
             write_convolution(editor, fused, weights.of_dense(layer, scales), result)
-    elif layer.node.op == "DepthwiseConv2dNative" and grid.axes:
-        _with_weight(editor, fused, weights.of_depthwise(layer, scales))
+    elif layer.node.op == "DepthwiseConv2dNative":
+        # Of one scale for all the converter makes one for each channel, of its own choice.
+        _with_weight(editor, fused, weights.of_depthwise(layer, np.broadcast_to(scales, layer.channels)))
     elif layer.node.op == "Conv2D" or not grid.axes:
         _with_weight(editor, fused, weights.as_it_is(layer, scales))
 

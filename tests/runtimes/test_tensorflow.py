@@ -126,6 +126,8 @@ def test_inner_values_are_fetched() -> None:
         np.testing.assert_array_equal(same, image)
         np.testing.assert_array_equal(again, features)
         np.testing.assert_array_equal(twice, conv)
+        expected = [conv.nbytes, image.nbytes, features.nbytes, conv.nbytes]
+        assert runner.nbytes("serving_default", {"image": image}, asked) == expected
         assert runner.fetch("serving_default", {"image": image}, []) == []
         with pytest.raises(ExecutionError, match=r"the input image is float32\[2,6,6,3\]"):
             runner.fetch("serving_default", {"image": ir_models.normal(2, 6, 6, 3)}, asked)

@@ -19,8 +19,6 @@ from tfopt.runtimes.tensorflow import ModelRunner
 
 #: Bytes of values that a call may fetch, but for one value that is larger: batches and values are portioned to fit.
 FETCHED = 1 << 28
-#: Values that are fetched together before their sizes are known.
-_FIRST_FETCHED = 16
 #: Examples of a call at most.
 _LARGEST_BATCH = 32
 
@@ -39,9 +37,10 @@ class SampleStatistics:
 
     def observe(self, model: Model, values: Collection[Value]) -> Mapping[Value, Observed]:
         shown = model.with_graph(unmasked(model.graph))
-        _check(shown.graph, values)
-        runs = list(_runs(shown, self._samples, values))
-        examples = {value: sum(run.count for run in runs if value in run.values) for value in values}
+        asked = tuple(dict.fromkeys(values))
+        _check(shown.graph, asked)
+        runs = list(_runs(shown, self._samples, asked))
+        examples = {value: sum(run.count for run in runs if value in run.values) for value in asked}
         spreads = {
             value: Spread(_channels(shown.graph, value), count) for value, count in examples.items() if count > 0
         }
@@ -117,21 +116,12 @@ def _channels(graph: Graph, value: Value) -> int | None:
 
 
 def _observe_run(runner: ModelRunner, run: _Run, spreads: Mapping[Value, Spread]) -> None:
-    for size, values in _portions(_bytes_of_a_call(runner, run)):
+    smallest, _ = next(run.batches(1))
+    sizes = runner.nbytes(run.signature, smallest, run.fetched)
+    for size, values in _portions(dict(zip(run.fetched, sizes, strict=True))):
         for inputs, examples in run.batches(size):
             for value, array in zip(values, runner.fetch(run.signature, inputs, values), strict=True):
                 spreads[value].add(array, examples)
-
-
-def _bytes_of_a_call(runner: ModelRunner, run: _Run) -> dict[Value, int]:
-    """What the smallest call makes of each value, a few at a time: nobody knows yet how large they are."""
-    inputs, _ = next(run.batches(1))
-    found: dict[Value, int] = {}
-    for start in range(0, len(run.fetched), _FIRST_FETCHED):
-        few = run.fetched[start : start + _FIRST_FETCHED]
-        arrays = runner.fetch(run.signature, inputs, few)
-        found |= {value: array.nbytes for value, array in zip(few, arrays, strict=True)}
-    return found
 
 
 def _portions(sizes: Mapping[Value, int]) -> Iterator[tuple[int, list[Value]]]:

@@ -109,9 +109,7 @@ class SessionRuntime(Closing):
         options: Any = None,
         metadata: Any = None,
     ) -> list[NDArray[Any]]:
-        session = self._session
-        if session is None:
-            raise ExecutionError("the model has been closed")
+        session = self._open_session()
         if not fetches:  # which a session refuses
             return []
         fed = (_session_array(value, info.inputs[name].type.dtype) for name, value in values.items())
@@ -123,6 +121,12 @@ class SessionRuntime(Closing):
         except tf.errors.OpError as error:
             raise ExecutionError(explained(info, values, error.message), where=f"signature {signature}") from error
         return [_plain_array(result) for result in results]
+
+    def _open_session(self) -> Any:
+        session = self._session
+        if session is None:
+            raise ExecutionError("the model has been closed")
+        return session
 
     def close(self) -> None:
         """Free the model; a run that is under way ends with an ExecutionError."""
@@ -195,6 +199,20 @@ class ModelRunner(SessionRuntime):
         results = self._call(signature, info, arrays, [_handle(self._graph, name) for name in wanted])
         made = {name: arrays[source] for name, source in sources.items()} | dict(zip(wanted, results, strict=True))
         return [made[f"{value.node}:{value.port}"] for value in values]
+
+    def nbytes(self, signature: str, inputs: Mapping[str, NDArray[Any]], values: Sequence[Value]) -> list[int]:
+        """How many bytes `fetch` would hand out for each of these values, of which none is kept. Not for two threads.
+
+        Raises NotFound, ExecutionError.
+        """
+        info, arrays = self._arguments(signature, inputs)
+        session = self._open_session()
+        tensors = [self._graph.get_tensor_by_name(f"{value.node}:{value.port}") for value in values]
+        with self._graph.as_default():
+            counts = [tf.raw_ops.Size(input=tensor, out_type=tf.int64)._as_tf_output() for tensor in tensors]
+        session._extend_graph()
+        elements = self._call(signature, info, arrays, counts)
+        return [int(count) * int(tensor.dtype.size) for count, tensor in zip(elements, tensors, strict=True)]
 
     def _initialise(self, model: Model) -> None:
         if model.init is None:

@@ -18,7 +18,7 @@ from tests.targets import ir_models
 from tests.targets.conftest import tree
 from tests.targets.on_grids import calibrated, drawn
 from tfopt.errors import ConversionError
-from tfopt.ir import Model, Value
+from tfopt.ir import Model, Tensor, Value
 from tfopt.ir.grid import Grid, affine, symmetric
 from tfopt.ir.text import parse
 from tfopt.runtimes.onnxruntime import ONNXRuntime
@@ -271,6 +271,59 @@ def test_signatures_share_the_integers(tmp_path: Path) -> None:
     grid = model.graph.grids[Value("y")]
     np.testing.assert_allclose(found["y"], grid.snapped(found["y"]), atol=1e-6)
     np.testing.assert_array_equal(found["twice"], found["y"] + found["y"])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("zero", [0, 9])
+@pytest.mark.parametrize("axes", [(), (0,), (1,)])
+def test_rows_of_a_table_are_taken_before_they_are_reals(
+    axes: tuple[int, ...], zero: int, axis: int, tmp_path: Path
+) -> None:
+    dims = "?,?,48" if axis == 0 else "64,?,?"
+    graph = parse(
+        f"""
+        graph {{
+          %x = Placeholder() {{dtype: int32, shape: [?,?]}} -> int32[?,?]
+          %w = Const() {{dtype: float32, value: float32[64,48] random(1)}} -> float32[64,48]
+          %axis = Const() {{dtype: int32, value: int32[] {axis}}} -> int32[]
+          %y = GatherV2(%w, %x, %axis) {{Tparams: float32, Tindices: int32, Taxis: int32}} -> float32[{dims}]
+          inputs %x
+          outputs %y
+        }}
+        """
+    )
+    table = graph["w"].tensor.array
+    largest = np.abs(table).max(axis=tuple(other for other in (0, 1) if other not in axes)) if axes else 3.0
+    grid = replace(symmetric(largest, axes=axes), narrow=not zero, zero_point=zero)
+    nodes = tuple(n.with_attrs(value=Tensor(grid.snapped(table))) if n.name == "w" else n for n in graph)
+    graph = replace(graph, nodes=nodes, grids={Value("w"): grid})
+    path = write_onnx(ir_models.model_of(graph, {"serving_default": ({"x": "x"}, {"y": 0})}), tmp_path / "m.onnx").path
+    assert {array.dtype for array in initializers(path).values() if array.size > 64} == {np.dtype(np.int8)}
+    x = np.array([[3, 0, 47], [1, 1, 5]], np.int32)
+    for level in (NONE, ALL):
+        np.testing.assert_allclose(run(path, x, ["y"], level)[0], grid.snapped(table).take(x, axis), rtol=1e-6)
+    assert ops_of(path)[0] == "Gather"
+
+
+def test_a_filter_with_scales_along_two_axes_may_have_other_readers(tmp_path: Path) -> None:
+    graph = parse(
+        """
+        graph {
+          %x = Placeholder() {dtype: float32, shape: [?,8,8,4]} -> float32[?,8,8,4]
+          %w = Const() {dtype: float32, value: float32[3,3,4,2] random(1)} -> float32[3,3,4,2]
+          %y = DepthwiseConv2dNative(%x, %w) {T: float32, strides: (1, 1, 1, 1), padding: "SAME"} -> float32[?,8,8,8]
+          %z = Neg(%w) {T: float32} -> float32[3,3,4,2]
+          inputs %x
+          outputs %y, %z
+        }
+        """
+    )
+    model = ir_models.model_of(graph, {"serving_default": ({"x": "x"}, {"y": 0, "z": 1})})
+    model = calibrated(model, {"x": IMAGE}, ["x", "y"])
+    weight = model.graph["w"].tensor.array
+    path = write_onnx(model, tmp_path / "m.onnx").path
+    np.testing.assert_allclose(run(path, IMAGE, ["z"], NONE)[0], -weight, rtol=1e-6)
+    assert {array.dtype for array in initializers(path).values() if array.size == weight.size} == {np.dtype(np.int8)}
 
 
 def one_layer(bias: list[float], last: float) -> Model:

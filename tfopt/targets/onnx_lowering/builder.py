@@ -236,6 +236,13 @@ class Builder:
             name = self.emit("Clip", name, self.constant(grid.low, np.float32), self.constant(grid.high, np.float32))
         return self.on_levels(value, grid, self.emit("QuantizeLinear", name, scale, zero))
 
+    def scaled(self, levels: str, numbers: Stored, scales: str) -> str:
+        """Levels as reals where the scales are such as DequantizeLinear does not take."""
+        steps = self.emit("Cast", levels, to=onnx.TensorProto.FLOAT)
+        if numbers.zero:
+            steps = self.emit("Sub", steps, self.constant(numbers.zero, np.float32))
+        return self.emit("Mul", steps, scales)
+
     def levels_of(self, name: str, grid: Grid | None) -> str | None:
         """The levels of what has been rounded to this very grid, as `stored` says that they are."""
         rounded, levels = self._rounded.get(name, (None, ""))
@@ -327,9 +334,14 @@ class Builder:
         here, there = have or tuple(range(rank)), order or tuple(range(rank))
         return self.emit("Transpose", name, perm=[here.index(axis) for axis in there])
 
-    def _weight(self, value: Value, node: Node, grid: Grid, order: Order) -> str:
+    def weight_levels(self, value: Value, grid: Grid, order: Order) -> tuple[str, Stored]:
+        """The levels of a weight on a grid, their axes in this order, and how they are stored."""
+        node = self.graph.producer(value)
         levels, numbers = self.file.levels.of(node.tensor, grid)
-        name = self.weights.add_weight(levels, order, lambda: self.unique(node.name))
+        return self.weights.add_weight(levels, order, lambda: self.unique(node.name)), numbers
+
+    def _weight(self, value: Value, node: Node, grid: Grid, order: Order) -> str:
+        name, numbers = self.weight_levels(value, grid, order)
         along = [axis for axis in grid.axes if node.tensor.array.shape[axis] != 1]
         if len(along) < 2:
             one = numbers if along else numbers.alone()
@@ -337,7 +349,7 @@ class Builder:
         # ONNX has scales along one axis only. What has two, a depthwise filter, is put on one by those who convolve.
         sizes = [dim if axis in grid.axes else 1 for axis, dim in enumerate(node.tensor.array.shape)]
         scales = self.constant(numbers.scales.reshape(sizes).transpose(order), np.float32)
-        return self.emit("Mul", self.emit("Cast", name, to=onnx.TensorProto.FLOAT), scales)
+        return self.scaled(name, numbers, scales)
 
 
 def refused(node: Node, why: str) -> ConversionError:

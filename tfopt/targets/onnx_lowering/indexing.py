@@ -129,13 +129,31 @@ def _gather(b: Builder, node: Node) -> None:
         axis = int(b.static(node, 2, "axis"))
         axis = axis % b.known_rank(node) if axis < 0 else axis
     if not batch:
-        b.bind(node.value(), b.emit("Gather", b.get(values), b.get(indices), axis=axis))
+        rows = _rows_of_levels(b, values, indices, axis)
+        b.bind(node.value(), rows or b.emit("Gather", b.get(values), b.get(indices), axis=axis))
         return
     batch = batch % b.known_rank(node, 1) if batch < 0 else batch
     if axis != batch:
         raise refused(node, "it gathers along another axis than the first behind the batch")
     pointed = b.emit("Unsqueeze", b.wide(indices), b.ints(-1))
     b.bind(node.value(), b.emit("GatherND", b.get(values), pointed, batch_dims=batch))
+
+
+def _rows_of_levels(b: Builder, values: Value, indices: Value, axis: int) -> str | None:
+    """Of a table on a grid the rows are taken first, and then only they are made reals."""
+    constant, grid, places = b.graph.constant(values), b.graph.grids.get(values), b.rank(indices)
+    if constant is None or grid is None or places is None or len(grid.axes) > 1:
+        return None
+    table, numbers = b.weight_levels(values, grid, tuple(range(constant.array.ndim)))
+    rows = b.emit("Gather", table, b.get(indices), axis=axis)
+    if grid.axes != (axis,):
+        along = next((along + (places - 1 if along > axis else 0) for along in grid.axes), None)
+        return b.integers(values, grid, rows, along, numbers)
+    scales = b.emit("Gather", b.constant(numbers.scales, np.float32), b.get(indices))
+    behind = constant.array.ndim - 1 - axis
+    if behind:
+        scales = b.emit("Unsqueeze", scales, b.ints(*range(-behind, 0)))
+    return b.scaled(rows, numbers, scales)
 
 
 def _gather_nd(b: Builder, node: Node) -> None:

@@ -22,8 +22,11 @@ from tfopt.passes.folding import foldable, output_channels
 from tfopt.passes.magnitudes import magnitudes, of_inputs, of_outputs
 from tfopt.passes.rescaled import rescaled
 
-#: The largest factor, and one over the least, that one channel gets: no dead channel is blown up to a live one's size.
+#: The largest factor that one channel gets, and one over the least.
 _LARGEST = 2.0**16
+
+#: Channels whose range is less than this share of the largest are dead, and stay.
+_DEAD = 2.0**-16
 
 
 @graph_pass
@@ -104,7 +107,7 @@ class _Link:
         """Scale the channels where that changes something."""
         made, read = self.ranges()
         factor = np.ones_like(made)
-        live = (made > 0) & (read > 0) & np.isfinite(made) & np.isfinite(read)
+        live = _live(made) & _live(read)
         factor[live] = np.sqrt(read[live] / made[live])
         factor = self._bounded(factor)
         if not np.any(np.abs(np.log(factor)) > tolerance):
@@ -137,8 +140,12 @@ class _Link:
         return Finding(layer.name, True, f"{what}, in {others} from {read:.3g} to {after[1]:.3g}")
 
 
+def _live(ranges: Vector) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(ranges) & (ranges > _DEAD * ranges.max(initial=0)))
+
+
 def _spread(ranges: Vector) -> float:
-    live = ranges[ranges > 0]
+    live = ranges[_live(ranges)]
     return float(live.max() / live.min()) if live.size else 1.0
 
 

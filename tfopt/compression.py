@@ -290,6 +290,7 @@ class _Writer:
             requested.model,
             directory / "model.tflite",
             calibration=calibration,
+            statistics=_supply(self.evidence)[Statistics],
             tell=self.tell,
             **requested.request.options,
         )

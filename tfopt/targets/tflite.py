@@ -11,6 +11,7 @@ from tfopt.errors import ConversionError
 from tfopt.formats.message_size import LARGEST, constant_bytes
 from tfopt.ir import Model
 from tfopt.ir.bodies import all_nodes, graphs
+from tfopt.passes.statistics import Statistics
 from tfopt.store.disk import writing
 from tfopt.store.output import check_absent
 from tfopt.targets.base import Artifact
@@ -20,6 +21,7 @@ from tfopt.targets.tflite_conversion import Edges, Precision, Task, save_calls
 from tfopt.targets.tflite_float_ops import float_ops_note
 from tfopt.targets.tflite_grids import with_ranges
 from tfopt.targets.tflite_refusal import refusal
+from tfopt.targets.tflite_results import with_result_grids
 from tfopt.targets.tflite_signatures import check_names, with_aliases
 from tfopt.targets.twin_signatures import twins
 
@@ -35,6 +37,7 @@ def write_tflite(
     sparse: bool = False,
     edges: Edges = "float32",
     calibration: Mapping[str, Samples] | None = None,
+    statistics: Statistics | None = None,
     timeout: float = TIMEOUT_SECONDS,
     largest: int = LARGEST,
     tell: Callable[[str], None] = lambda _: None,
@@ -45,7 +48,9 @@ def write_tflite(
     of large layers in int8 and quantizes activations as they come. `int8` quantizes weights per output channel and
     activations per tensor: to the grids of the model, where it has some (`targets/tflite_grids.py`), and else with the
     ranges that the `calibration` samples (by signature) show. Ops that have no integer kernel stay float, which the
-    artifact's notes say, and so do inputs and outputs, unless `edges` are int8. The other precisions know no grids.
+    artifact's notes say, and so do inputs and outputs, unless `edges` are int8, which takes grids for all of them.
+    `statistics` give grids to the results of integer layers that have none: these layers would stay float too. The
+    other precisions know no grids.
     `sparse` leaves zeros out of weights that are mostly zeros.
     Signatures that are one program share one subgraph, converted and calibrated once. A .tflite file holds no default
     values: every input must be given.
@@ -58,7 +63,7 @@ def write_tflite(
     _check_size(model, largest)
     ranged = precision == "int8" and any(found.grids for found in graphs(model.graph))
     if ranged:
-        model = with_ranges(model)
+        model = with_ranges(with_result_grids(model, statistics) if statistics else model)
     aliases = twins(model)
     keys = sorted(model.signatures.keys() - aliases.keys())
     samples = _samples(model, keys, calibration or {}) if precision == "int8" and not ranged else {}

@@ -12,7 +12,7 @@ The converter takes ranges from these ops, and needs no samples then. What it ma
   transposed, that choice stands: it is no coarser than the grid.
 - It quantizes every linear layer between quantized values. One that the decision left in floating point reads input and
   weight negated, since TFLite negates in floating point alone.
-- A linear layer whose result has no grid (before a residual sum: `summed`) stays in floating point.
+- A linear layer whose result has no grid stays in floating point (`targets/tflite_results.py`).
 - Of pooling and the like, whose result has another grid than what it reads, it makes the op and a rounding behind it;
   so it does of Softmax and Sigmoid (whose own grid is unsigned, 1 / 256), Tanh (signed, 1 / 128) and joined values.
 """
@@ -31,6 +31,7 @@ from tfopt.ir.linear import data_input
 from tfopt.ir.rewrite import Editor
 from tfopt.targets.fake_quant import with_fake_quant
 from tfopt.targets.tflite_dense import DENSE, fits_convolution, write_convolution
+from tfopt.targets.tflite_results import result_of
 from tfopt.targets.tflite_weights import Weights, reach_ends, weight_scales
 
 
@@ -45,7 +46,7 @@ def _with_ranges(graph: Graph) -> Graph:
     editor = Editor(graph)
     weights = Weights(editor)
     for fused in fused_layers(graph):
-        result = fused.output if fused.residual is None else fused.summed
+        result = result_of(fused)
         if fused.layer.data_value not in graph.grids or result not in graph.grids:
             continue
         if fused.layer.weight_value in graph.grids:

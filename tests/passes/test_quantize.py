@@ -375,6 +375,26 @@ def test_numbers_that_are_not_finite_keep_their_layers_float() -> None:
     }
 
 
+@pytest.mark.parametrize(("name", "what"), [("p", "residual"), ("q", "product")])
+def test_both_ends_of_an_integer_sum_must_be_finite_and_reached(name: str, what: str) -> None:
+    model = model_of(BOTTLENECKS, "%y")
+    infinite = quantize(model, Told(model.graph, {}, not_finite=[name]))
+    assert said(infinite)["q_conv"] == f"stays float: its {what} is not finite 1 times in the samples"
+    unreached = quantize(model, Told(model.graph, {}, absent=[name]))
+    assert said(unreached)["q_conv"] == "stays float: no sample reaches it"
+    for outcome in (infinite, unreached):
+        verify_model(outcome.model)
+        assert "q" not in forms(outcome.model)
+
+
+def test_what_joins_values_of_a_loop_is_ranged_by_what_is_known() -> None:
+    axis = "  %axis = Const() {dtype: int32, value: int32[] 1} -> int32[]\n"
+    joined = "  %j = ConcatV2(%a, %t, %axis) {N: 2, T: float32, Tidx: int32} -> float32[?,16,8,4]\n"
+    model = model_of(IMAGE + axis + conv("a", "x", 1) + op("t", "Tanh", "x") + joined + conv("y", "j", 1), "%y")
+    made = quantize(model, Told(model.graph, {}, absent=["t"])).model
+    assert made.graph.grids[Value("t")] is made.graph.grids[Value("j")]
+
+
 @pytest.mark.parametrize("part", ["w", "b"])
 def test_weights_that_are_not_finite_stay_float(part: str) -> None:
     model = model_of(CHAIN, "%y")

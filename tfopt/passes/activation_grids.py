@@ -22,7 +22,8 @@ def activation_grids(regions: Regions, observed: Mapping[Value, Observed], metho
 
 
 def _grid(regions: Regions, group: Sequence[Value], observed: Mapping[Value, Observed], method: Method) -> Grid:
-    seen = [observed[value] for value in regions.seen(group)]
+    # What comes out of a loop may not be observed; what a layer reads is, or the layer would not be here.
+    seen = [observed[value] for value in regions.seen(group) if value in observed]
     form = _form(regions, group, min(one.low for one in seen), max(one.high for one in seen))
     lows, highs = zip(*(ends(one, form, method) for one in seen), strict=True)
     return grid_between(min(lows), max(highs), form)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -65,8 +65,9 @@ def quantize(
     check_patterns(names, skip, "skip")
     reasons = {name: left_out(name, only, skip) or reason_to_stay_float(graph, one) for name, one in layers.items()}
     candidates = {name: layers[name] for name, reason in reasons.items() if reason is None}
-    observed = statistics.observe(model, _values(graph, candidates.values())) if candidates else {}
-    reasons |= {name: _unfit(fused, observed) for name, fused in candidates.items()}
+    asked = _values(graph, candidates.values())
+    observed = statistics.observe(model, asked) if candidates else {}
+    reasons |= {name: _unfit(fused, observed, asked) for name, fused in candidates.items()}
     chosen = {name: fused for name, fused in candidates.items() if reasons[name] is None}
     grids = activation_grids(regions(graph, chosen.values()), observed, ranges)
     told = {name: Finding(name, True, _told(fused, grids, observed)) for name, fused in chosen.items()}
@@ -80,15 +81,18 @@ def quantize(
     return ModelOutcome(model.with_graph(replace(rounded, grids={**rounded.grids, **grids})), findings)
 
 
-def _values(graph: Graph, layers: Collection[Fused]) -> Sequence[Value]:
+def _values(graph: Graph, layers: Collection[Fused]) -> Collection[Value]:
     """All that may get a grid when some of the layers turn out unfit, which only makes it less."""
     outputs = {layer.output for layer in layers}
-    return sorted(regions(graph, layers).values | outputs)
+    return regions(graph, layers).values | outputs
 
 
-def _unfit(layer: Fused, observed: Mapping[Value, Observed]) -> str | None:
+def _unfit(layer: Fused, observed: Mapping[Value, Observed], asked: Collection[Value]) -> str | None:
     """What in the layer's numbers speaks against integers, if anything does."""
-    for what, value in (("data", layer.layer.data_value), ("output", layer.output)):
+    parts = {"data": layer.layer.data_value, "product": layer.summed, "residual": layer.residual}
+    for what, value in (*parts.items(), ("output", layer.output)):
+        if value is None or value not in asked:
+            continue
         seen = observed.get(value)
         if seen is None:
             return "no sample reaches it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -213,6 +214,19 @@ def test_no_weight_of_a_layer_on_grids_is_a_float(name: str, tmp_path: Path) -> 
             assert scales.shape == zeros.shape == (levels.shape[axis],)
     floats = {name: array for name, array in arrays.items() if array.dtype == np.float32}
     assert max(array.size for array in floats.values()) <= 96, "scales, and what belongs to no layer"
+
+
+def test_a_note_tells_of_convolutions_that_stay_in_floats(tmp_path: Path) -> None:
+    model = gridded(CASES["residual sums"])
+    assert write_onnx(model, tmp_path / "whole.onnx").notes == ()
+    for number, names in enumerate(["e", "eg"]):
+        grids = {value: grid for value, grid in model.graph.grids.items() if value.node not in names}
+        lacking = model.with_graph(replace(model.graph, grids=grids))
+        artifact = write_onnx(lacking, tmp_path / f"{number}.onnx")
+        assert len(artifact.notes) == 1
+        assert re.search(rf": {len(names)} \(\w+{', ...' if number else ''}\)$", artifact.notes[0])
+        run(artifact.path, IMAGE, ["y0", "y1"], ALL)
+        assert ops_of(tmp_path / "optimized.onnx").count("QLinearConv") == 5 - len(names)
 
 
 def test_weights_take_a_quarter(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ except ModuleNotFoundError as error:
 
 from numpy.typing import NDArray
 
-from tfopt.targets.onnx_lowering import RULES, Builder, File, Levels, fusions
+from tfopt.targets.onnx_lowering import RULES, Builder, File, Levels, fusions, in_floats
 from tfopt.targets.onnx_lowering.builder import ELEMENT_TYPES, initializer, value_info
 
 #: Metadata of a file: the signatures in it and, in the first one, in those beside it.
@@ -85,7 +85,16 @@ def write_onnx(model: Model, path: Path, *, opset: int = 17, largest: int = LARG
         external.write()
         for name in dict.fromkeys(files.values()):
             _check(path.with_name(name))
-    return Artifact("onnx", path, requires=(f"ONNX opset {opset}",))
+    return Artifact("onnx", path, requires=(f"ONNX opset {opset}",), notes=_notes(model))
+
+
+def _notes(model: Model) -> tuple[str, ...]:
+    names = in_floats(model.graph)
+    if not names:
+        return ()
+    listed = names[0] + (", ..." if names[1:] else "")
+    why = "since what comes out of them lies on no grid"
+    return (f"ONNX Runtime computes convolutions with int8 weights in floats, {why}: {len(names)} ({listed})",)
 
 
 def _files(path: Path, drawn: Iterable[str], aliases: Mapping[str, str]) -> dict[str, str]:

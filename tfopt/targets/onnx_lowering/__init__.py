@@ -9,7 +9,7 @@ from tfopt.targets.onnx_lowering import control_flow, elementwise, indexing, lay
 from tfopt.targets.onnx_lowering.builder import Builder, File, Fused, Rule
 from tfopt.targets.onnx_lowering.fused import known_groups
 from tfopt.targets.onnx_lowering.levels import Levels
-from tfopt.targets.onnx_lowering.quantized import quantized_layers
+from tfopt.targets.onnx_lowering.quantized import in_floats, quantized_layers
 
 RULES: Mapping[str, Rule] = {
     **elementwise.RULES,
@@ -26,4 +26,4 @@ def fusions(graph: Graph) -> Mapping[str, Fused]:
     return {**known_groups(graph), **quantized_layers(graph)}
 
 
-__all__ = ["RULES", "Builder", "File", "Levels", "fusions"]
+__all__ = ["RULES", "Builder", "File", "Levels", "fusions", "in_floats"]

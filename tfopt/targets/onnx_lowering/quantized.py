@@ -27,6 +27,8 @@ _WRITERS: Mapping[str, Callable[..., tuple[str, Order]]] = {
     "MatMul": gemm,
 }
 
+_CONVOLUTIONS = _WRITERS.keys() - {"MatMul"}
+
 
 def quantized_layers(graph: Graph) -> Mapping[str, Fused]:
     """Those with a bias, by the name of the node that adds it. Their biases fit (`fitting_biases.py`)."""
@@ -36,6 +38,18 @@ def quantized_layers(graph: Graph) -> Mapping[str, Fused]:
         if scale is not None and fused.bias is not None and layer.node.op in _WRITERS:
             found[fused.nodes[1]] = Fused(layer.node.inputs, _Quantized(layer, fused.bias, scale).write)
     return found
+
+
+def in_floats(graph: Graph) -> tuple[str, ...]:
+    """Convolutions on grids that ONNX Runtime computes in floats all the same, since what they make has no grid. Of
+    matrix products it has kernels from integers to floats."""
+    return tuple(
+        fused.layer.node.name
+        for fused in (fused_layers(graph) if graph.grids else ())
+        if {fused.layer.data_value, fused.layer.weight_value} <= graph.grids.keys()
+        and fused.layer.node.op in _CONVOLUTIONS
+        and (fused.summed if fused.residual else fused.output) not in graph.grids
+    )
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""Channels that are much larger than the others, as transformers have them: matrix products that read them round
-better, and the network computes what it did."""
+"""Channels that are much larger than the others, as transformers have them: the layers that read them round better, and
+the network computes what it did."""
 
 from __future__ import annotations
 
@@ -170,6 +170,38 @@ def test_the_layer_before_takes_the_factors_through_its_activation() -> None:
     assert len(after) == len(before)
     assert_computes_the_same(before, after)
     assert rounding_errors(after)[1] < rounding_errors(before)[1] / 4
+
+
+def test_convolutions_take_and_give_factors_too() -> None:
+    def block(x: Any) -> list[Any]:
+        image = tf.reshape(x, [-1, 4, 4, 1])
+        wide = tf.nn.conv2d(image, weights(3, 3, 1, WIDTH, seed=1) * outliers(), 1, "SAME")
+        wide = tf.nn.relu(tf.nn.bias_add(wide, weights(WIDTH, seed=2)))
+        narrow = tf.nn.relu(tf.nn.depthwise_conv2d(wide, weights(3, 3, WIDTH, 1, seed=3), [1, 1, 1, 1], "SAME"))
+        return [tf.tanh(0.1 * tf.nn.conv2d(narrow, kernel(4, 4)[None, None], 1, "SAME"))]
+
+    before = graph_of(block)
+    outcome = smoothed(before)
+    after = outcome.model.graph
+    assert len(after) == len(before)
+    assert_computes_the_same(before, after)
+    assert [finding.done for finding in outcome.findings] == [False, True, True]
+    (last,) = (node for node in before if node.op == "Conv2D" and node.name.endswith("_1"))
+    largest = []
+    for graph in (before, after):
+        data = run_graph(replace(graph, outputs=(last.inputs[0],)), fed())[0].reshape(-1, WIDTH).max(axis=0)
+        largest.append(float(data.max() / np.median(data)))
+    assert largest[1] < largest[0] / 4
+
+
+def test_a_bias_stays_a_vector_where_a_layer_reads_every_place_of_it() -> None:
+    def block(x: Any) -> list[Any]:
+        image = tf.reshape(x, [-1, 2, 2, 4]) * weights(4, seed=1)
+        flat = tf.reshape(tf.nn.bias_add(image * weights(2, 2, 4, seed=2), weights(4, seed=3)), [-1, WIDTH])
+        return [tf.matmul(flat * outliers(), kernel(4, 4)), tf.matmul(flat * outliers(), kernel(4, 5))]
+
+    before = graph_of(block)
+    assert_computes_the_same(before, smoothed(before).model.graph)
 
 
 def test_a_gelu_stays_the_one_that_runtimes_know() -> None:

@@ -111,5 +111,5 @@ def _operand(graph: Graph, node: Node, place: int, channels: Channels, plan: Abs
     value, edge = node.inputs[place], (node.name, place)
     if graph.constant(value) is None:
         yield from _plans(graph, value, channels, replace(plan, edges=plan.edges | {edge}))
-    elif value.node not in graph.targets:
+    elif value.node not in graph.targets and (node.op != "BiasAdd" or len(channels.axes) == 1):
         yield replace(plan, constants={**plan.constants, edge: channels})

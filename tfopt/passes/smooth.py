@@ -1,16 +1,15 @@
-"""Divide the channels that matrix products read where some are much larger than the others."""
+"""Divide the channels that linear layers read where some are much larger than the others."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tfopt.errors import InvalidRecipe
 from tfopt.ir.graph import Graph, Model, Value
-from tfopt.ir.linear import Linear, Vector
+from tfopt.ir.linear import LINEAR, Linear, Vector
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import Tensor
 from tfopt.passes.absorb import Absorption, absorption, multiply_constants
@@ -28,22 +27,24 @@ from tfopt.passes.statistics import Observed, Statistics
 _WORTH_IT = 1.2
 _WORTH_A_PRODUCT = 3.0
 
+#: Layers before which a product costs little beside what they do.
 _PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2")
 
 
 @graph_pass
 def smooth(model: Model, statistics: Statistics, *, alpha: float | None = None, multiply: bool = True) -> ModelOutcome:
-    """Divide the channels that matrix products read, and multiply their weights' rows, where a few channels are large.
+    """Divide the channels that a linear layer reads, and multiply its weights, where some channels are much larger.
 
         %x = AddV2(Mul(%n, %gamma), %beta)    ->    %x = AddV2(Mul(%n, %gamma / s), %beta / s)
         %y = MatMul(%x, %w)                         %y = MatMul(%x, s * %w)
 
     One grid for all channels then suits the small ones too. s = max |x|^alpha / max |w|^(1 - alpha) for each channel,
-    with the alpha of 0.3 to 0.9 that is estimated to round best unless one is given; products that read one value get
+    with the alpha of 0.3 to 0.9 that is estimated to round best unless one is given; layers that read one value get
     one s. It goes into the constants that make x: a layer norm's scale and shift, a bias, the weights of the layer
     before. Where others read x too, as a residual sum does behind a layer norm, or no constant makes it, x is
-    multiplied for the products alone, if the estimated error falls to 58 % or less and `multiply` allows it. It gains
-    nothing by itself, and stands before `quantize`. Raises InvalidRecipe for an alpha out of range.
+    multiplied for matrix products alone, if the estimated error falls to 58 % or less and `multiply` allows it. Unlike
+    `equalize` it knows of the samples how large the channels are, and suits weights with a scale for each channel. It
+    gains nothing by itself, and stands before `quantize`. Raises InvalidRecipe for an alpha out of range.
     Source: Xiao et al., SmoothQuant, 2023 (https://arxiv.org/abs/2211.10438), section 4.
     """
     if alpha is not None and not 0 <= alpha <= 1:
@@ -54,15 +55,22 @@ def smooth(model: Model, statistics: Statistics, *, alpha: float | None = None, 
     graph = model.graph
     groups = _groups(graph)
     observed = statistics.observe(model, [group.data for group in groups]) if groups else {}
-    plans = {group.name: _plan(graph, group, observed.get(group.data), alpha, multiply) for group in groups}
-    findings = [Finding(name, False, plan) if isinstance(plan, str) else _finding(plan) for name, plan in plans.items()]
+    plans: dict[str, _Plan | str] = {}
+    made: dict[str, Vector] = {}
+    # The last first: by what a layer's outputs are divided matters for what reads its inputs.
+    for group in reversed(groups):
+        plan = _plan(graph, group, observed.get(group.data), made, alpha, multiply)
+        if isinstance(plan, _Plan) and plan.absorbed is not None:
+            made.update(dict.fromkeys(plan.absorbed.layers, 1 / plan.found.factor))
+        plans[group.name] = plan
+    findings = [_finding(group, plans[group.name]) for group in groups]
     chosen = [plan for plan in plans.values() if isinstance(plan, _Plan)]
     return ModelOutcome(model.with_graph(_written(graph, chosen)), tuple(findings))
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """The products that read `root`, through ops that move elements only."""
+    """The layers that read `root`, through ops that move elements only."""
 
     root: Value
     channels: Channels
@@ -80,10 +88,14 @@ class _Group:
 def _groups(graph: Graph) -> Sequence[_Group]:
     found: dict[tuple[Value, Channels], list[Linear]] = {}
     for node in graph.nodes:
-        layer = foldable(graph, node) if node.op in _PRODUCTS else ""
+        layer = foldable(graph, node) if node.op in LINEAR else ""
         if not isinstance(layer, Linear) or node.attrs.get("transpose_a") or node.attrs.get("adj_x"):
             continue
-        if input_channels(layer).are_of(graph, layer.data_value) and graph.constant(layer.data_value) is None:
+        if (
+            layer.axis == -1
+            and input_channels(layer).are_of(graph, layer.data_value)
+            and graph.constant(layer.data_value) is None
+        ):
             found.setdefault(_root(graph, layer), []).append(layer)
     return [_Group(root, channels, tuple(layers)) for (root, channels), layers in found.items()]
 
@@ -107,17 +119,29 @@ class _Plan:
     absorbed: Absorption | None
 
 
-def _plan(graph: Graph, group: _Group, seen: Observed | None, alpha: float | None, multiply: bool) -> _Plan | str:
+def _plan(
+    graph: Graph,
+    group: _Group,
+    seen: Observed | None,
+    made: Mapping[str, Vector],
+    alpha: float | None,
+    multiply: bool,
+) -> _Plan | str:
     reason = _reason_against(graph, group, seen)
     if seen is None or reason is not None:
         return reason or "no sample reaches it"
-    found = smoothing(seen, np.concatenate([_matrix(layer) for layer in group.layers], axis=1), alpha)
+    found = smoothing(seen, [_as_made(layer, made) for layer in group.layers], alpha)
     absorbed = _absorption(graph, group)
     if found.gain < (_WORTH_IT if absorbed is not None else _WORTH_A_PRODUCT):
         return f"{_told(group, found)}, and what factors would gain ({found.gain**-0.5:.0%}) is not worth them"
-    if absorbed is None and not multiply:
+    if absorbed is None and not (multiply and all(layer.node.op in _PRODUCTS for layer in group.layers)):
         return f"{_told(group, found)}, and only a product of its own could take factors"
     return _Plan(group, found, absorbed)
+
+
+def _as_made(layer: Linear, made: Mapping[str, Vector]) -> Linear:
+    factor = made.get(layer.node.name)
+    return layer if factor is None else replace(layer, weight=Tensor(layer.scaled(factor)))
 
 
 def _told(group: _Group, found: Smoothing) -> str:
@@ -137,12 +161,6 @@ def _reason_against(graph: Graph, group: _Group, seen: Observed | None) -> str |
     if not all(np.all(np.isfinite(layer.weight.array)) for layer in group.layers):
         return "its weights are not finite"
     return None
-
-
-def _matrix(layer: Linear) -> NDArray[np.float64]:
-    """The weights, input by output channels."""
-    weight = layer.weight.array.astype(np.float64)
-    return np.asarray(weight if layer.in_axis == 0 else weight.T)
 
 
 def _absorption(graph: Graph, group: _Group) -> Absorption | None:
@@ -187,7 +205,9 @@ def _multiply(graph: Graph, editor: Editor, group: _Group, factor: Vector) -> No
         editor.update(layer.node.with_inputs(products[data], *layer.node.inputs[1:]))
 
 
-def _finding(plan: _Plan) -> Finding:
+def _finding(group: _Group, plan: _Plan | str) -> Finding:
+    if isinstance(plan, str):
+        return Finding(group.name, False, plan)
     where = f"in {plan.absorbed.names}" if plan.absorbed else "by a product of its own"
-    what = f"{_told(plan.group, plan.found)}; divided {where}, the estimated rounding error is"
-    return Finding(plan.group.name, True, f"{what} {plan.found.gain**-0.5:.0%} of what it was")
+    what = f"{_told(group, plan.found)}; divided {where}, the estimated rounding error is"
+    return Finding(group.name, True, f"{what} {plan.found.gain**-0.5:.0%} of what it was")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tfopt.ir.linear import Vector
+from tfopt.ir.linear import Linear, Vector
+from tfopt.passes.magnitudes import energies, magnitudes, of_inputs, places
 from tfopt.passes.statistics import Observed
 
 #: How much of the difficulty may move from the data to the weights.
@@ -29,11 +31,21 @@ class Smoothing:
     spread: float
 
 
-def smoothing(observed: Observed, weights: NDArray[np.float64], alpha: float | None) -> Smoothing:
-    """For data as observed and `weights` [input channels, output channels]. Without `alpha` that of `ALPHAS` with the
-    least estimated error is taken."""
+@dataclass(frozen=True, eq=False)
+class _Weights:
+    """Of one layer, by channels (`magnitudes.py`)."""
+
+    sizes: NDArray[np.float64]
+    energies: NDArray[np.float64]
+    places: int
+
+
+def smoothing(observed: Observed, layers: Sequence[Linear], alpha: float | None) -> Smoothing:
+    """For data as observed, and the layers that read it. Without `alpha` that of `ALPHAS` with the least estimated
+    error is taken."""
+    weights = [_Weights(magnitudes(layer), energies(layer), places(layer)) for layer in layers]
     data = _floored(np.maximum(np.abs(observed.channel_low), np.abs(observed.channel_high)))
-    rows = _floored(np.abs(weights).max(axis=1, initial=0))
+    rows = _floored(np.maximum.reduce([of_inputs(one.sizes) for one in weights]))
     errors = {}
     factors = {one: _factor(data, rows, one) for one in (ALPHAS if alpha is None else (alpha,))}
     errors = {one: _error(observed, weights, factor) for one, factor in factors.items()}
@@ -54,15 +66,19 @@ def _floored(sizes: Vector) -> Vector:
     return np.maximum(sizes, largest * _LEAST) if largest > 0 else np.ones_like(sizes)
 
 
-def _error(observed: Observed, weights: NDArray[np.float64], factor: Vector) -> float:
+def _error(observed: Observed, weights: Sequence[_Weights], factor: Vector) -> float:
     """The variance of the rounding error of all outputs, up to a factor: of data on one grid that reaches from end to
     end, and of weights on a grid for each output channel."""
     low, high = observed.channel_low / factor, observed.channel_high / factor
-    scaled = weights * factor[:, None]
     step = (max(float(high.max()), 0.0) - min(float(low.min()), 0.0)) / 255
-    steps = np.abs(scaled).max(axis=0) / 127
-    squares = _squares(observed) / factor**2
-    return float(step**2 * (scaled**2).sum() + squares.sum() * (steps**2).sum())
+    squares, error = _squares(observed) / factor**2, 0.0
+    for one in weights:
+        groups = one.sizes.shape[0]
+        factors = factor.reshape(groups, -1, 1)
+        steps = (one.sizes * factors).max(axis=1) / 127
+        of_weights = squares.reshape(groups, -1).sum(axis=1) @ (steps**2).sum(axis=1)
+        error += step**2 * float((one.energies * factors**2).sum()) + one.places * float(of_weights)
+    return error
 
 
 def _squares(observed: Observed) -> Vector:

@@ -10,6 +10,8 @@ import ml_dtypes  # noqa: F401  makes numpy know bfloat16
 import numpy as np
 import pytest
 
+from tests.passes.observed import FedStatistics
+from tests.running import run_graph
 from tfopt.errors import UsageError
 from tfopt.ir.graph import Graph, Model, Signature, SignatureInput, SignatureOutput, Value
 from tfopt.ir.text import parse
@@ -18,6 +20,7 @@ from tfopt.ir.verify import verify_model
 from tfopt.passes.base import ModelOutcome
 from tfopt.passes.quantize import quantize
 from tfopt.passes.statistics import Observed
+from tfopt.targets.fake_quant import with_fake_quant
 
 Range = tuple[float, float]
 
@@ -54,6 +57,7 @@ def model_of(lines: str, outputs: str, *, inputs: str = "%x") -> Model:
 
 
 IMAGE = "  %x = Placeholder() {dtype: float32, shape: [?,8,8,4]} -> float32[?,8,8,4]\n"
+STRIDES = ", strides: (1, 1, 1, 1)"
 _TYPE = "-> float32[?,8,8,4]\n"
 
 
@@ -63,7 +67,7 @@ def conv(name: str, data: str, kernel: int = 3, op: str = "Conv2D", attrs: str =
     return (
         f"  %{name}_w = Const() {{dtype: float32, value: float32[{dims}] random({len(name)})}} -> float32[{dims}]\n"
         f"  %{name}_b = Const() {{dtype: float32, value: float32[4] random(7)}} -> float32[4]\n"
-        f"  %{name}_conv = {op}(%{data}, %{name}_w) {{T: float32, padding: 'SAME'{attrs}}} {_TYPE}"
+        f"  %{name}_conv = {op}(%{data}, %{name}_w) {{T: float32, padding: 'SAME'{STRIDES}{attrs}}} {_TYPE}"
         f"  %{name} = BiasAdd(%{name}_conv, %{name}_b) {{T: float32}} {_TYPE}"
     )
 
@@ -445,6 +449,34 @@ def test_channels_of_zeros_are_fine() -> None:
         made = run(_with(model, "a_w", weight)).model.graph
         assert made.grids[Value("a_w")].scales[1] == 1.0
         assert not made["a_w"].tensor.array[..., 1].any()
+
+
+POOL = ", ksize: (1, 2, 2, 1), strides: (1, 1, 1, 1), padding: 'SAME'"
+AXIS = "  %axis = Const() {dtype: int32, value: int32[] 2} -> int32[]\n"
+STRUCTURES = {
+    "bottlenecks": BOTTLENECKS,
+    "bottlenecks, then padding": BOTTLENECKS.replace("%y ", "%u ").replace("%y_", "%u_") + conv("y", "sum"),
+    "residual": IMAGE + conv("a", "x") + op("r", "Relu", "a") + conv("b", "r") + op("s", "AddV2", "b", "r")
+    + op("t", "Relu", "s") + conv("y", "t"),
+    "pool, relu": IMAGE + conv("a", "x") + op("p", "MaxPool", "a", attrs=POOL) + op("r", "Relu", "p") + conv("y", "r"),
+    "average": IMAGE + conv("a", "x", 1) + op("p", "AvgPool", "a", attrs=POOL) + conv("y", "p", 1),
+    "joined": IMAGE + AXIS + conv("a", "x", 1) + op("t", "Softsign", "x")
+    + "  %j = ConcatV2(%a, %t, %axis) {N: 2, T: float32, Tidx: int32} -> float32[?,8,16,4]\n"
+    + conv("y", "j", 1).replace("?,8,8", "?,8,16"),
+    "shared weight": IMAGE + conv("a", "x") + conv("y", "a").replace("%y_w", "%a_w").split("\n", 1)[1],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lines", STRUCTURES.values(), ids=list(STRUCTURES))
+@pytest.mark.parametrize("ranges", ["auto", "min_max"])
+def test_rounded_on_its_grids_a_network_computes_nearly_the_same(lines: str, ranges: str) -> None:
+    model = model_of(lines, "%y")
+    feeds = {"x": np.random.default_rng(3).normal(0.3, 1, (4, 8, 8, 4)).astype(np.float32)}
+    made = quantize(model, FedStatistics(feeds), ranges=ranges).model
+    assert all(value in made.graph.grids for node in made.graph if "Conv" in node.op for value in node.inputs)
+    (before,), (after,) = run_graph(model.graph, feeds), run_graph(with_fake_quant(made).graph, feeds)
+    error = np.square(after - before).sum() / np.square(before).sum()
+    assert 0 < error < 0.001  # 30 dB
 
 
 def _with(model: Model, name: str, array: np.ndarray[Any, Any]) -> Model:

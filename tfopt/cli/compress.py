@@ -35,8 +35,21 @@ def compress(
     ] = None,
     quantize: Annotated[
         Quantize | None,
-        typer.Option(help="Also write a model.tflite of this precision; int8 is calibrated on the samples."),
+        typer.Option(
+            help="int8: compute on integers, in TensorFlow and in a model.tflite beside it, with ranges that the "
+            "samples show. float16, dynamic: also write a model.tflite of this precision."
+        ),
     ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(help="Layers that int8 leaves in float, e.g. '*head*'. Repeatable.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Layers that int8 is for, all others stay in float. Repeatable.")
+    ] = None,
+    reduce_range: Annotated[
+        bool,
+        typer.Option("--reduce-range", help="int8 weights of 7 bits, for processors without VNNI."),
+    ] = False,
     tflite: Annotated[bool, typer.Option("--tflite", help="Also write a float model.tflite.")] = False,
     onnx: Annotated[bool, typer.Option("--onnx", help="Also write a model.onnx, for ONNX Runtime.")] = False,
     prune: Annotated[
@@ -101,7 +114,7 @@ def compress(
     from tfopt.report.ledger_table import artifacts_table, ledger_table, verdicts_text
     from tfopt.store.output import check_absent, check_file
 
-    chosen = _recipe(recipe, quantize, tflite, onnx, prune, prune_scope, prune_block, exclude)
+    chosen = _recipe(recipe, quantize, tflite, onnx, prune, prune_scope, prune_block, exclude, skip, only, reduce_range)
     if save_recipe is not None:
         check_absent(save_recipe)
         check_file(save_recipe)
@@ -149,6 +162,9 @@ def _recipe(
     prune_scope: Scope | None,
     prune_block: str | None,
     exclude: list[str] | None,
+    skip: list[str] | None,
+    only: list[str] | None,
+    reduce_range: bool,
 ) -> Recipe:
     from tfopt.errors import UsageError
     from tfopt.recipe import load_recipe, recipe_from_flags
@@ -158,8 +174,9 @@ def _recipe(
         "--prune-block": prune_block is not None,
         "--exclude": bool(exclude),
     }
+    of_int8 = {"--skip": bool(skip), "--only": bool(only), "--reduce-range": reduce_range}
     if recipe is not None:
-        if quantize is not None or tflite or onnx or prune is not None or any(of_pruning.values()):
+        if quantize is not None or tflite or onnx or prune is not None or any((of_pruning | of_int8).values()):
             raise UsageError(
                 "--recipe and the flags that are short for one do not go together", hint="put the steps into the recipe"
             )
@@ -167,6 +184,9 @@ def _recipe(
     for flag, given in of_pruning.items():
         if given and prune is None:
             raise UsageError(f"{flag} needs --prune")
+    for flag, given in of_int8.items():
+        if given and quantize is not Quantize.int8:
+            raise UsageError(f"{flag} needs --quantize int8")
     return recipe_from_flags(
         quantize=quantize.value if quantize else None,
         tflite=tflite,
@@ -175,6 +195,9 @@ def _recipe(
         prune_scope=prune_scope.value if prune_scope else None,
         prune_block=prune_block,
         prune_exclude=tuple(exclude or ()),
+        skip=tuple(skip or ()),
+        only=tuple(only or ()),
+        reduce_range=reduce_range,
     )
 
 

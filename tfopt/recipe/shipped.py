@@ -27,14 +27,19 @@ def recipe_from_flags(
     prune_scope: Literal["layer", "global"] | None = None,
     prune_block: str | None = None,
     prune_exclude: tuple[str, ...] = (),
+    skip: tuple[str, ...] = (),
+    only: tuple[str, ...] = (),
+    reduce_range: bool = False,
     tflite: bool = False,
     onnx: bool = False,
 ) -> Recipe:
     """The recipe that the flags of `compress` are short for: always the exact one first, with no flags that alone.
 
-    `prune` is the share of weights to set to zero, or a pattern such as "2:4"; `quantize` asks for a model.tflite of
-    that precision, `tflite` for one in float32, `onnx` for a model.onnx. Raises UsageError when both `quantize` and
-    `tflite` are asked for, because a version has one model.tflite.
+    `prune` is the share of weights to set to zero, or a pattern such as "2:4". `quantize` asks for a model.tflite of
+    that precision; int8 makes the whole version compute on integers, but for the layers that `skip` and `only` leave
+    out, with weights of 7 bits when `reduce_range` says so. `tflite` asks for a model.tflite in float32, `onnx` for a
+    model.onnx. Raises UsageError when both `quantize` and `tflite` are asked for, because a version has one
+    model.tflite.
     """
     if quantize is not None and tflite:
         raise UsageError(f"a version has one model.tflite: either {quantize} or float", hint="give one of the two")
@@ -48,6 +53,9 @@ def recipe_from_flags(
         given = {"scope": prune_scope, "block": prune_block, "exclude": prune_exclude or None}
         options.update((name, value) for name, value in given.items() if value is not None)
         steps.append(RecipeStep(known["prune_magnitude"], options))
+    if quantize == "int8":
+        chosen = {"skip": skip, "only": only, "reduce_range": reduce_range}
+        steps.append(RecipeStep(known["quantize"], {name: value for name, value in chosen.items() if value}))
     if quantize is not None or tflite:
         steps.append(RecipeStep(known["tflite"], {"precision": quantize or "float32"}))
     if onnx:

@@ -179,6 +179,15 @@ def test_a_sum_that_only_float_ops_read_is_a_float_sum() -> None:
     assert forms(run(model, {"x": (-2.0, 2.0)}).model) == {"x": "symmetric"}
 
 
+def test_results_of_convolutions_are_rounded_for_float_ops_if_asked() -> None:
+    head = "  %w = Const() {dtype: float32, value: float32[4,4] random(1)} -> float32[4,4]\n"
+    lines = IMAGE + head + conv("a", "x", 1) + op("s", "AddV2", "x", "a") + op("g", "Elu", "s")
+    lines += "  %row = Placeholder() {dtype: float32, shape: [?,4]} -> float32[?,4]\n"
+    model = model_of(lines + "  %y = MatMul(%row, %w) {T: float32} -> float32[?,4]", "%g, %y", inputs="%x, %row")
+    assert set(forms(run(model).model)) == {"x", "row"}
+    assert set(forms(run(model, round_results=True).model)) == {"x", "row", "a", "s"}
+
+
 def test_what_moves_between_layers_shares_a_grid_and_what_only_the_pool_reads_may_be_cut() -> None:
     pools = ", ksize: (1, 1, 1, 1), strides: (1, 1, 1, 1), padding: 'VALID'"
     model = model_of(

@@ -117,13 +117,16 @@ class Regions:
         return bool(read) and self.values.issuperset(read)
 
 
-def regions(graph: Graph, layers: Iterable[Fused]) -> Regions:
-    """What must lie on a grid so that these layers, fused as they say, compute on integers."""
+def regions(graph: Graph, layers: Iterable[Fused], *, round_results: bool = False) -> Regions:
+    """What must lie on a grid so that these layers, fused as they say, compute on integers.
+
+    With `round_results` so do all results of convolutions, also those that no quantized layer reads.
+    """
     layers = tuple(layers)
     last = {fused.nodes[-1]: fused for fused in layers}
     within = {name for fused in layers for name in fused.nodes}
     made = _made_of_integers(graph, last, within)
-    marked: set[Value] = set()
+    marked = {fused.output for fused in layers if round_results and fused.layer.node.op != "MatMul"}
     for node in reversed(graph.nodes):
         fused = last.get(node.name)
         if fused is not None:

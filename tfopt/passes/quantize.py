@@ -35,6 +35,7 @@ def quantize(
     ranges: Literal["auto", "min_max", "percentile", "mse"] = "auto",
     reduce_range: bool = False,
     correct_bias: bool = True,
+    round_results: bool = False,
     only: tuple[str, ...] = (),
     skip: tuple[str, ...] = (),
 ) -> ModelOutcome:
@@ -49,9 +50,10 @@ def quantize(
     (`percentile`), as far as makes the squared rounding error least (`mse`), or (`auto`) as far as makes its power of
     2.5 least, so that what is cut off weighs more. `reduce_range` keeps weights within 7 bits, for processors whose
     8-bit products saturate (x86 without VNNI). `correct_bias` makes up in the bias for what rounding the weights does
-    to a channel's mean. `only` and `skip` hold patterns (as in a shell) of layers. Layers in loops and branches, those
-    that no sample excites and those whose numbers are not finite stay float. A model that is quantized already is left
-    as it is. Raises UsageError for a pattern that matches no layer.
+    to a channel's mean. `round_results` gives a grid to what convolutions make for float ops too, which some integer
+    convolutions (stock TensorFlow's) cannot do without. `only` and `skip` hold patterns (as in a shell) of layers. Those
+    in loops and branches, those that no sample excites and those whose numbers are not finite stay float. A model that
+    is quantized already is left as it is. Raises UsageError for a pattern that matches no layer.
     Source: Jacob et al. 2018 (arXiv:1712.05877); Nagel et al. 2021 (arXiv:2106.08295), section 3.
     """
     graph = model.graph
@@ -65,11 +67,11 @@ def quantize(
     check_patterns(names, skip, "skip")
     reasons = {name: left_out(name, only, skip) or reason_to_stay_float(graph, one) for name, one in layers.items()}
     candidates = {name: layers[name] for name, reason in reasons.items() if reason is None}
-    asked = _values(graph, candidates.values())
+    asked = _values(graph, candidates.values(), round_results)
     observed = statistics.observe(model, asked) if candidates else {}
     reasons |= {name: _unfit(fused, observed, asked) for name, fused in candidates.items()}
     chosen = {name: fused for name, fused in candidates.items() if reasons[name] is None}
-    grids = activation_grids(regions(graph, chosen.values()), observed, ranges)
+    grids = activation_grids(regions(graph, chosen.values(), round_results=round_results), observed, ranges)
     told = {name: Finding(name, True, _told(fused, grids, observed)) for name, fused in chosen.items()}
     left = {name: Finding(name, False, f"stays float: {reason}") for name, reason in reasons.items() if reason}
     findings = (*(told.get(name) or left[name] for name in layers), *beyond)
@@ -81,10 +83,10 @@ def quantize(
     return ModelOutcome(model.with_graph(replace(rounded, grids={**rounded.grids, **grids})), findings)
 
 
-def _values(graph: Graph, layers: Collection[Fused]) -> Collection[Value]:
+def _values(graph: Graph, layers: Collection[Fused], round_results: bool) -> Collection[Value]:
     """All that may get a grid when some of the layers turn out unfit, which only makes it less."""
     outputs = {layer.output for layer in layers}
-    return regions(graph, layers).values | outputs
+    return regions(graph, layers, round_results=round_results).values | outputs
 
 
 def _unfit(layer: Fused, observed: Mapping[Value, Observed], asked: Collection[Value]) -> str | None:

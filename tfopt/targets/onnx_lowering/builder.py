@@ -82,6 +82,11 @@ class Weights:
             self.tensors[self._known[key]] = array
         return self._known[key]
 
+    def add_own(self, array: NDArray[Any], name: str) -> str:
+        """A constant that stands for itself, even if there is an equal one."""
+        self.tensors[name] = array
+        return name
+
     def add_weight(self, tensor: Tensor, order: Order, name: Callable[[], str]) -> str:
         key = (id(tensor), order)
         if key not in self._by_tensor:
@@ -260,8 +265,12 @@ class Builder:
         if grid.bits > 8 and self.opset < _SIXTEEN_BITS_SINCE:
             why = f"its grid has {grid.bits} bits, and ONNX has more than 8 from opset {_SIXTEEN_BITS_SINCE} on"
             raise refused(self.graph.producer(value), why)
-        zeros = np.full(numbers.scales.shape, numbers.zero)
-        return self.constant(numbers.scales, np.float32), self.constant(zeros, numbers.dtype)
+        zeros = np.full(numbers.scales.shape, numbers.zero, numbers.dtype)
+        scales = self.constant(numbers.scales, np.float32)
+        if numbers.dtype == np.int8:
+            # ONNX Runtime fails where it turns weights into uint8 (session.x64quantprecision) and two of them share it.
+            return scales, self.weights.add_own(zeros, self.unique(f"{self._at}/zero"))
+        return scales, self.constant(zeros, numbers.dtype)
 
     def type(self, value: Value) -> TensorType:
         return self.graph.type_of(value)

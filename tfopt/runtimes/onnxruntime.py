@@ -23,6 +23,8 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra.of("onnxruntime", "onnx", "running a .onnx file") from error
 
+from tfopt.runtimes.onnxruntime_integers import saturates
+
 #: Where tfopt tells, in a file's metadata, which signatures there are, and in which file each of them.
 _SIGNATURES = "tfopt.signatures"
 #: What a file without signatures is asked for as, like a .tflite file without.
@@ -93,16 +95,16 @@ class ONNXRuntime(Closing):
 
 
 def session_options(threads: int | None) -> onnxruntime.SessionOptions:
-    """What every session here is made with. On x86-64 without VNNI, sums of products of unsigned and signed 8-bit
-    integers saturate at 16 bits: there, and there alone, ONNX Runtime is told to take its slower kernels, which do not,
-    for weights beyond 7 bits.
+    """What every session here is made with. Where 8-bit products saturate, ONNX Runtime is told to multiply unsigned
+    bytes alone, by slower kernels that do not; weights of 7 bits keep the others. It would do so with VNNI as well.
 
     Source: onnxruntime_session_options_config_keys.h (kOrtSessionOptionsAvx2PrecisionMode).
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS
     options.intra_op_num_threads = threads or 0
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if saturates():
+        options.add_session_config_entry("session.x64quantprecision", "1")
     return options
 
 

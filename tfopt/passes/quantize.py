@@ -51,7 +51,7 @@ def quantize(
     2.5 least, so that what is cut off weighs more. `reduce_range` keeps weights within 7 bits, for processors whose
     8-bit products saturate (x86 without VNNI). `correct_bias` makes up in the bias for what rounding the weights does
     to a channel's mean. `round_results` gives a grid to what convolutions make for float ops too, which some integer
-    convolutions (stock TensorFlow's) cannot do without. `only` and `skip` hold patterns (as in a shell) of layers. Those
+    convolutions (stock TensorFlow's) cannot do without. `only` and `skip` are patterns (as in a shell) of layers. Those
     in loops and branches, those that no sample excites and those whose numbers are not finite stay float. A model that
     is quantized already is left as it is. Raises UsageError for a pattern that matches no layer.
     Source: Jacob et al. 2018 (arXiv:1712.05877); Nagel et al. 2021 (arXiv:2106.08295), section 3.

@@ -40,8 +40,9 @@ def equalize(graph: Graph, *, rounds: int = 20, tolerance: float = 0.01) -> Outc
     it. Weights and activations that have one scale for all channels then lose less to rounding. Between the layers may
     be Relu, pools, means, zero pads and what moves elements; all that read the channels must be linear layers, and each
     weight must be one layer's own. Where layers come in chains it takes several `rounds`, until no factor changes by a
-    share of more than `tolerance`. No channel grows until its bias is larger than the largest was. It gains nothing by
-    itself, and stands before `quantize`. Raises InvalidRecipe for options out of range.
+    share of more than `tolerance`. No channel grows until its bias is larger than the largest was. It looks at weights
+    alone, and suits those that have one scale for all channels: where each channel has its own, `smooth` knows more. It
+    gains nothing by itself, and stands before `quantize`. Raises InvalidRecipe for options out of range.
     Source: Nagel et al., Data-Free Quantization, 2019 (https://arxiv.org/abs/1906.04721), section 4.1.
     """
     if rounds < 1 or not tolerance > 0:

@@ -15,6 +15,7 @@ The converter takes ranges from these ops, and needs no samples then. What it ma
 - A linear layer whose result has no grid stays in floating point (`targets/tflite_results.py`).
 - Of pooling and the like, whose result has another grid than what it reads, it makes the op and a rounding behind it;
   so it does of Softmax and Sigmoid (whose own grid is unsigned, 1 / 256), Tanh (signed, 1 / 128) and joined values.
+- It carries scales on to what has no grid: `targets/tflite_barriers.py` keeps it from that.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from tfopt.ir.fused import Fused, fused_layers
 from tfopt.ir.linear import data_input
 from tfopt.ir.rewrite import Editor
 from tfopt.targets.fake_quant import with_fake_quant
+from tfopt.targets.tflite_barriers import is_scaled, with_barriers
 from tfopt.targets.tflite_dense import DENSE, fits_convolution, write_convolution
 from tfopt.targets.tflite_results import result_of
 from tfopt.targets.tflite_weights import Weights, reach_ends, weight_scales
@@ -43,15 +45,16 @@ def with_ranges(model: Model) -> Model:
 
 def _with_ranges(graph: Graph) -> Graph:
     _check_bits(graph)
+    graph = with_barriers(graph)
     editor = Editor(graph)
     weights = Weights(editor)
     for fused in fused_layers(graph):
         result = result_of(fused)
-        if fused.layer.data_value not in graph.grids or result not in graph.grids:
+        if result not in graph.grids:
             continue
-        if fused.layer.weight_value in graph.grids:
+        if {fused.layer.data_value, fused.layer.weight_value} <= graph.grids.keys():
             _quantize(editor, weights, fused, result)
-        else:
+        elif is_scaled(graph, fused.layer.data_value):
             _keep_float(editor, weights, fused)
     return editor.finish()
 

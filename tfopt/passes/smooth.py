@@ -50,8 +50,8 @@ def smooth(model: Model, statistics: Statistics, *, alpha: float | None = None, 
     before. Where others read x too, as a residual sum does behind a layer norm, or no constant makes it, x is
     multiplied for matrix products alone, if `multiply` allows it. The estimated rounding error must fall to 71 % or
     less, to 58 % where x is multiplied, and each channel must have been seen 64 times. Unlike `equalize` it knows from
-    the samples how large the channels are, and suits weights with a scale for each channel. It gains nothing by itself, and
-    stands before `quantize`. Raises InvalidRecipe for an alpha out of range.
+    the samples how large the channels are, and suits weights with a scale for each channel. It gains nothing by
+    itself, and stands before `quantize`. Raises InvalidRecipe for an alpha out of range.
     Source: Xiao et al., SmoothQuant, 2023 (https://arxiv.org/abs/2211.10438), section 4.
     """
     if alpha is not None and not 0 <= alpha <= 1:

@@ -31,7 +31,7 @@ SECONDS: Final = 10.0
 NO_SLOWER: Final = 0.97
 LARGEST_SHARE: Final = 0.30
 _DEMO: Final = Path(tfopt.__file__).parent / "demo"
-_RECIPE: Final = "name: int8\nsteps: [{include: exact}, quantize]"
+_RECIPE: Final = "name: int8\nsteps: [{include: exact}, smooth, {quantize: {round_results: true}}]"
 
 Samples = Mapping[str, NDArray[Any]]
 

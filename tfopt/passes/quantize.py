@@ -24,6 +24,7 @@ from tfopt.passes.quantizable import (
     reason_to_stay_float,
 )
 from tfopt.passes.statistics import Observed, Statistics
+from tfopt.passes.table_grids import table_finding, tables, with_table_grids
 from tfopt.passes.weight_grids import with_weight_grids
 
 
@@ -54,6 +55,7 @@ def quantize(
     convolutions (stock TensorFlow's) cannot do without. `only` and `skip` are patterns (as in a shell) of layers. Those
     in loops and branches, those that no sample excites and those whose numbers are not finite stay float. A model that
     is quantized already is left as it is. Raises UsageError for a pattern that matches no layer.
+    Tables that are looked up are rounded as weights are, with a scale for each column.
     Source: Jacob et al. 2018 (arXiv:1712.05877); Nagel et al. 2021 (arXiv:2106.08295), section 3.
     """
     graph = model.graph
@@ -62,7 +64,7 @@ def quantize(
         return ModelOutcome(model, (already,))
     layers = {fused.layer.node.name: fused for fused in fused_layers(graph)}
     beyond = (*layers_without_weight(graph), *layers_in_functions(graph))
-    names = [*layers, *(finding.node for finding in beyond)]
+    names = [*layers, *(node.name for node in tables(graph)), *(finding.node for finding in beyond)]
     check_patterns(names, only, "only")
     check_patterns(names, skip, "skip")
     reasons = {name: left_out(name, only, skip) or reason_to_stay_float(graph, one) for name, one in layers.items()}
@@ -74,10 +76,11 @@ def quantize(
     grids = activation_grids(regions(graph, chosen.values(), round_results=round_results), observed, ranges)
     told = {name: Finding(name, True, _told(fused, grids, observed)) for name, fused in chosen.items()}
     left = {name: Finding(name, False, f"stays float: {reason}") for name, reason in reasons.items() if reason}
-    findings = (*(told.get(name) or left[name] for name in layers), *beyond)
-    if not chosen:
+    kept = tuple(node for node in tables(graph) if left_out(node.name, only, skip) is None)
+    findings = (*(told.get(name) or left[name] for name in layers), *beyond, *map(table_finding, kept))
+    if not chosen and not kept:
         return ModelOutcome(model, findings)
-    rounded = with_weight_grids(graph, tuple(chosen.values()), 7 if reduce_range else 8)
+    rounded = with_table_grids(with_weight_grids(graph, tuple(chosen.values()), 7 if reduce_range else 8), kept)
     if correct_bias:
         rounded = with_corrected_biases(rounded, tuple(chosen.values()), observed)
     return ModelOutcome(model.with_graph(replace(rounded, grids={**rounded.grids, **grids})), findings)

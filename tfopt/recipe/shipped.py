@@ -54,7 +54,8 @@ def recipe_from_flags(
         options.update((name, value) for name, value in given.items() if value is not None)
         steps.append(RecipeStep(known["prune_magnitude"], options))
     if quantize == "int8":
-        chosen = {"skip": skip, "only": only, "reduce_range": reduce_range}
+        chosen = {"round_results": True, "reduce_range": reduce_range, "only": only, "skip": skip}
+        steps.append(RecipeStep(known["smooth"], {}))
         steps.append(RecipeStep(known["quantize"], {name: value for name, value in chosen.items() if value}))
     if quantize is not None or tflite:
         steps.append(RecipeStep(known["tflite"], {"precision": quantize or "float32"}))

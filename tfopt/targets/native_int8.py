@@ -22,6 +22,7 @@ from tfopt.targets.native_gelu import with_gelu_fused
 from tfopt.targets.native_ops import Levels
 from tfopt.targets.native_plan import Plan, plan
 from tfopt.targets.native_sums import with_readers_first
+from tfopt.targets.native_tables import with_integer_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Lowered:
 def with_native_int8(model: Model) -> Lowered:
     """Lower what can be lowered; weights of layers that stay float are on their grids all the same."""
     made = plan(model.graph)
-    graph = with_gelu_fused(with_readers_first(_Walk(model.graph, made).graph()))
+    graph = with_gelu_fused(with_readers_first(_Walk(with_integer_tables(model.graph), made).graph()))
     layers = tuple(fused.layer.node.name for fused in made.layers.values())
     return Lowered(model.with_graph(replace(graph, grids={})), layers, made.left)
 

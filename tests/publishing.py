@@ -7,11 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import tensorflow as tf
 
 from tests import models
 from tests.targets import ir_models
+from tfopt.errors import TfoptError
 from tfopt.formats.saved_model import read_saved_model
+from tfopt.publisher import publish
 from tfopt.store import tree_digest
 from tfopt.targets.onnx import write_onnx
 
@@ -68,3 +71,11 @@ def snapshot(directory: Path) -> tuple[str, list[tuple[str, int]]]:
     """Contents and times of all files: what must not change of an input."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     return tree_digest(directory), [(str(path), path.stat().st_mtime_ns) for path in files]
+
+
+def refused(kind: type[TfoptError], match: str, model: Path, base: Path, **options: object) -> None:
+    """Publishing raises `kind`, and leaves things as they were."""
+    before = sorted(base.parent.rglob("*")) if base.parent.exists() else None
+    with pytest.raises(kind, match=match):
+        publish(model, base, **options)  # type: ignore[arg-type]  # options differ by test
+    assert (sorted(base.parent.rglob("*")) if base.parent.exists() else None) == before

@@ -119,7 +119,7 @@ class RestApp:
             return _refusal(error)
         except (_Gone, _TooLarge):
             raise
-        except Exception:
+        except Exception:  # the rim: a request that fails in an unforeseen way must not end the connection's others
             log.exception("a request failed: %s %s", scope["method"], target)
             return Answer(500, error_text("Internal error; the server's log has the details"))
 

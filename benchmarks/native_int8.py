@@ -26,7 +26,7 @@ from tfopt.recipe import parse_recipe
 from tfopt.runtimes.load import open_artifact
 
 THREADS: Final = 2
-SECONDS: Final = 10.0
+SECONDS: Final = 5.0
 #: No slower than the exact recipe, but for what a measurement cannot tell.
 NO_SLOWER: Final = 0.97
 LARGEST_SHARE: Final = 0.30

@@ -87,7 +87,8 @@ def test_it_ends_when_it_is_precise_but_not_before_the_processes_have_been_compa
     path = built(artifacts.linear_tflite)
     result = bench([path], seconds=0.06, processes=6, precision=0.99, threads=1, footprint=False)
     assert result.settings[0].ended == "precise"
-    assert len(result.settings[0].yardstick) == LEAST_PROCESSES
+    # On a busy machine one more than the least may be needed.
+    assert LEAST_PROCESSES <= len(result.settings[0].yardstick) < 6
 
 
 def test_words_and_samples_travel_to_the_other_processes(built: Built) -> None:

@@ -266,7 +266,7 @@ class _Writer:
 
     def _saved_model(self, directory: Path) -> Artifact:
         if self.result.model.graph.grids:
-            from tfopt.targets.native_saved_model import write_native_saved_model
+            from tfopt.targets.native import write_native_saved_model
 
             artifact = write_native_saved_model(self.result.model, directory)
             self.tell("trying the SavedModel in a process of its own")

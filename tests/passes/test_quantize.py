@@ -160,13 +160,21 @@ def test_linear_bottlenecks_are_carried_with_an_offset() -> None:
     "reader",
     [
         conv("z", "sum"),
-        conv("z", "sum", 1, op="DepthwiseConv2dNative"),
+        conv("z", "sum", op="DepthwiseConv2dNative"),
         conv("z", "sum", 1, attrs=", explicit_paddings: (0, 0, 1, 1, 1, 1, 0, 0)").replace("SAME", "EXPLICIT"),
     ],
 )
 def test_a_reader_that_pads_with_zeros_absorbs_no_offset(reader: str) -> None:
     made = forms(run(model_of(BOTTLENECKS + reader, "%y, %z")).model)
     assert made["sum"] == "symmetric" and made["q"] == made["p"] == "offset"
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [conv("z", "sum").replace("SAME", "VALID"), conv("z", "sum", 1, op="DepthwiseConv2dNative")],
+)
+def test_a_reader_that_pads_nothing_absorbs_an_offset(reader: str) -> None:
+    assert forms(run(model_of(BOTTLENECKS + reader, "%y, %z")).model)["sum"] == "offset"
 
 
 def test_float_readers_and_outputs_get_an_offset_value_dequantized() -> None:

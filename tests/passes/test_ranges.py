@@ -16,8 +16,8 @@ from tfopt.ir.grid import symmetric
 from tfopt.ir.linear import Linear
 from tfopt.ir.text import parse
 from tfopt.ir.types import Tensor
-from tfopt.passes.ranges import Form, Method, ends, grid_between
-from tfopt.passes.weight_grids import weight_grid
+from tfopt.passes.quantization.ranges import Form, Method, ends, grid_between
+from tfopt.passes.quantization.weights import weight_grid
 
 METHODS: tuple[Method, ...] = ("auto", "min_max", "percentile", "mse")
 FORMS: tuple[Form, ...] = ("unsigned", "symmetric", "offset")

@@ -10,7 +10,7 @@ import pytest
 from tests.targets.integer_layers import Form, inputs_of, layer_model, meant
 from tfopt.ir import Value
 from tfopt.runtimes.tensorflow import ModelRunner
-from tfopt.targets.native_int8 import with_native_int8
+from tfopt.targets.native_lowering.lowering import with_native_int8
 
 DEPTHWISE, DENSE = "DepthwiseConv2dNative", "MatMul"
 

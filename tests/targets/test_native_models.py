@@ -25,8 +25,8 @@ from tfopt.pipeline import run_pipeline
 from tfopt.recipe import parse_recipe
 from tfopt.runtimes.tensorflow import ModelRunner, TensorFlowRuntime
 from tfopt.targets.fake_quant import with_fake_quant
-from tfopt.targets.native_int8 import with_native_int8
-from tfopt.targets.native_saved_model import write_native_saved_model
+from tfopt.targets.native import write_native_saved_model
+from tfopt.targets.native_lowering.lowering import with_native_int8
 
 BUILDERS = [networks.inverted, networks.residual, networks.branched]
 KEY = "serving_default"

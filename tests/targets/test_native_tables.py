@@ -5,9 +5,9 @@ import numpy as np
 from tests.targets.ir_models import layers, model_of
 from tfopt.ir import DType
 from tfopt.ir.text import parse
-from tfopt.passes.table_grids import tables, with_table_grids
+from tfopt.passes.quantization.tables import tables, with_table_grids
 from tfopt.runtimes.tensorflow import ModelRunner
-from tfopt.targets.native_int8 import with_native_int8
+from tfopt.targets.native_lowering.lowering import with_native_int8
 
 GRAPH = """
 graph {

@@ -30,8 +30,8 @@ from tfopt.runtimes.tensorflow import ModelRunner
 from tfopt.targets.base import Artifact
 from tfopt.targets.fake_quant import with_fake_quant
 from tfopt.targets.tflite import write_tflite
-from tfopt.targets.tflite_grids import with_ranges
-from tfopt.targets.tflite_results import with_result_grids
+from tfopt.targets.tflite_lowering.grids import with_ranges
+from tfopt.targets.tflite_lowering.results import with_result_grids
 
 RNG = np.random.default_rng(3)
 IMAGES, ROWS, TEXTS = (RNG.standard_normal(shape).astype(np.float32) for shape in ((16, 8, 8, 4), (16, 8), (4, 6, 8)))

@@ -66,6 +66,16 @@ class Linear:
     def in_channels(self) -> int:
         return int(self.weight.array.shape[self.in_axis]) * self.groups
 
+    @property
+    def pads(self) -> bool:
+        """May it read zeros beside its data? What does not makes of a constant that is added to all of its data one
+        that is added to each channel of its output (`response`)."""
+        padding = self.node.attrs.get("padding", b"VALID")
+        if padding == b"EXPLICIT":
+            explicit = self.node.attrs.get("explicit_paddings")
+            return not isinstance(explicit, tuple) or any(explicit)
+        return padding == b"SAME" and any(dim != 1 for dim in self.weight.array.shape[:-2])
+
     def scaled(self, scale: Vector) -> NDArray[Any]:
         """The weight with output channel c multiplied by scale[c], computed in float64 and rounded once."""
         shape = [dim if axis in self.out_axes else 1 for axis, dim in enumerate(self.weight.array.shape)]

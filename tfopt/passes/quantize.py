@@ -9,11 +9,10 @@ from typing import Literal
 from tfopt.ir.fused import Fused, fused_layers
 from tfopt.ir.graph import Graph, Model, Value
 from tfopt.ir.grid import Grid
-from tfopt.passes.activation_grids import activation_grids
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
-from tfopt.passes.bias_correction import with_corrected_biases
-from tfopt.passes.integer_regions import regions
-from tfopt.passes.quantizable import (
+from tfopt.passes.quantization.activations import activation_grids
+from tfopt.passes.quantization.biases import with_corrected_biases
+from tfopt.passes.quantization.eligible import (
     LARGEST,
     LEAST,
     check_patterns,
@@ -23,9 +22,10 @@ from tfopt.passes.quantizable import (
     quantized_already,
     reason_to_stay_float,
 )
+from tfopt.passes.quantization.regions import regions
+from tfopt.passes.quantization.tables import table_finding, tables, with_table_grids
+from tfopt.passes.quantization.weights import with_weight_grids
 from tfopt.passes.statistics import Observed, Statistics
-from tfopt.passes.table_grids import table_finding, tables, with_table_grids
-from tfopt.passes.weight_grids import with_weight_grids
 
 
 @graph_pass(exact=False)

@@ -17,7 +17,7 @@ from tfopt.passes.base import Finding, ModelOutcome, graph_pass
 from tfopt.passes.channel_readers import linear_readers
 from tfopt.passes.channels import MOVING, Channels, before
 from tfopt.passes.folding import foldable, input_channels
-from tfopt.passes.quantizable import quantized_already
+from tfopt.passes.quantization.eligible import quantized_already
 from tfopt.passes.rescaled import rescaled
 from tfopt.passes.smoothing import Smoothing, smoothing
 from tfopt.passes.statistics import Observed, Statistics

@@ -19,9 +19,9 @@ from tfopt.targets.child import Finished, run_child
 from tfopt.targets.saved_model import write_saved_model
 from tfopt.targets.tflite_conversion import Edges, Precision, Task, save_calls
 from tfopt.targets.tflite_float_ops import float_ops_note
-from tfopt.targets.tflite_grids import with_ranges
+from tfopt.targets.tflite_lowering.grids import with_ranges
+from tfopt.targets.tflite_lowering.results import with_result_grids
 from tfopt.targets.tflite_refusal import refusal
-from tfopt.targets.tflite_results import with_result_grids
 from tfopt.targets.tflite_signatures import check_names, with_aliases
 from tfopt.targets.twin_signatures import twins
 
@@ -46,8 +46,8 @@ def write_tflite(
 
     `float16` stores the weights in half precision; what computes in float32 still does. `dynamic` stores the weights
     of large layers in int8 and quantizes activations as they come. `int8` quantizes weights per output channel and
-    activations per tensor: to the grids of the model, where it has some (`targets/tflite_grids.py`), and else with the
-    ranges that the `calibration` samples (by signature) show. Ops that have no integer kernel stay float, which the
+    activations per tensor: to the grids of the model, where it has some (`tflite_lowering/grids.py`), and else with
+    the ranges that the `calibration` samples (by signature) show. Ops that have no integer kernel stay float, which the
     artifact's notes say, and so do inputs and outputs, unless `edges` are int8, which takes grids for all of them.
     `statistics` give grids to the results of integer layers that have none: these layers would stay float too. The
     other precisions know no grids.

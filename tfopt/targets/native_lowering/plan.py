@@ -9,8 +9,8 @@ from tfopt.ir.facts import IDENTITIES
 from tfopt.ir.fused import Fused, fused_layers
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.grid import Grid
-from tfopt.targets.native_ops import carries
-from tfopt.targets.native_sums import sum_problem
+from tfopt.targets.native_lowering.ops import carries
+from tfopt.targets.native_lowering.sums import sum_problem
 
 _LAYERS = frozenset({"Conv2D", "DepthwiseConv2dNative", "MatMul"})
 #: Move levels as they move numbers.
@@ -91,17 +91,11 @@ def layer_problem(graph: Graph, fused: Fused) -> str | None:
         return f"data of {data.bits} {'signed' if data.signed else 'unsigned'} bits"
     if not weight.narrow or weight.bits > 8 or weight.axes not in ((), layer.out_axes):
         return "weights that are not symmetric with a scale for each output channel"
-    if data.zero_point and not absorbs_offset(node, layer.weight.array.shape):
+    if data.zero_point and layer.pads:
         return "it pads data that has an offset"
     if fused.residual is None:
         return _output_problem(graph.grids.get(fused.output), fused)
     return None
-
-
-def absorbs_offset(node: Node, filter_shape: tuple[int, ...]) -> bool:
-    """Does every output read as many inputs, so that a constant added to all of them is one added to the bias?"""
-    padding = node.attrs.get("padding", b"VALID")
-    return padding == b"VALID" or (padding == b"SAME" and filter_shape[:2] == (1, 1))
 
 
 def _output_problem(grid: Grid | None, fused: Fused) -> str | None:

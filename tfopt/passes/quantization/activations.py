@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from tfopt.ir.graph import Value
 from tfopt.ir.grid import Grid
-from tfopt.passes.integer_regions import Regions
-from tfopt.passes.ranges import Form, Method, ends, grid_between
+from tfopt.passes.quantization.ranges import Form, Method, ends, grid_between
+from tfopt.passes.quantization.regions import Regions
 from tfopt.passes.statistics import Observed
 
 #: How much of a symmetric range must be worth having before float numbers are rounded to levels with an offset.

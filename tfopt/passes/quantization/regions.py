@@ -17,44 +17,11 @@ from tfopt.ir.fused import CLAMPS, Fused
 from tfopt.ir.graph import Graph, Node, Value
 
 #: Ops whose output holds elements of their first input, or zeros: one grid serves both.
-_MOVES = (
-    IDENTITIES
-    | CLAMPS
-    | {
-        *(
-            "BatchToSpaceND",
-            "BroadcastTo",
-            "DepthToSpace",
-            "EnsureShape",
-            "ExpandDims",
-            "Gather",
-            "GatherNd",
-            "GatherV2",
-        ),
-        *(
-            "MaxPool",
-            "MaxPoolV2",
-            "MirrorPad",
-            "Pad",
-            "PadV2",
-            "Reshape",
-            "ResizeNearestNeighbor",
-            "Reverse",
-            "ReverseV2",
-        ),
-        *(
-            "Slice",
-            "SpaceToBatchND",
-            "SpaceToDepth",
-            "SplitV",
-            "Squeeze",
-            "StridedSlice",
-            "Tile",
-            "Transpose",
-            "Unpack",
-        ),
-    }
-)
+_MOVES = IDENTITIES | CLAMPS | {
+    "BatchToSpaceND", "BroadcastTo", "DepthToSpace", "EnsureShape", "ExpandDims", "Gather", "GatherNd", "GatherV2",
+    "MaxPool", "MaxPoolV2", "MirrorPad", "Pad", "PadV2", "Reshape", "ResizeNearestNeighbor", "Reverse", "ReverseV2",
+    "Slice", "SpaceToBatchND", "SpaceToDepth", "SplitV", "Squeeze", "StridedSlice", "Tile", "Transpose", "Unpack",
+}  # fmt: skip
 
 #: Stay within the range of their first input, and narrow it: their output has a grid of its own.
 _AVERAGES = frozenset({"AvgPool", "Mean"})
@@ -103,7 +70,7 @@ class Regions:
         fused = self.layer_of.get(reader.name)
         if fused is None:
             return reader.op not in _ZEROS or reader.value() not in self.values
-        return reader.name != fused.layer.node.name or _is_pointwise(fused)
+        return reader.name != fused.layer.node.name or not fused.layer.pads
 
     def made_of_integers(self, group: Sequence[Value]) -> bool:
         """Is all of it computed from levels, not rounded from float numbers?"""
@@ -190,12 +157,3 @@ def _groups(graph: Graph, marked: set[Value], within: set[str]) -> tuple[tuple[V
                 group[read[0]].extend(group[value])
                 group.update(dict.fromkeys(group[value], group[read[0]]))
     return tuple(tuple(one) for one in {id(one): one for one in group.values()}.values())
-
-
-def _is_pointwise(fused: Fused) -> bool:
-    node = fused.layer.node
-    if node.op == "Conv2D":
-        padding = node.attrs.get("explicit_paddings")
-        padded = isinstance(padding, tuple) and any(padding)
-        return fused.layer.weight.array.shape[:2] == (1, 1) and not padded
-    return node.op == "MatMul"

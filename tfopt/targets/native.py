@@ -12,7 +12,7 @@ import numpy as np
 from tfopt.ir.graph import Graph, Model
 from tfopt.ir.types import DType
 from tfopt.targets.base import Artifact
-from tfopt.targets.native_int8 import Lowered, with_native_int8
+from tfopt.targets.native_lowering.lowering import Lowered, with_native_int8
 from tfopt.targets.saved_model import write_saved_model
 
 #: The kernels are oneDNN's, which x86 builds of TensorFlow hold.

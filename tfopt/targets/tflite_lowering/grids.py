@@ -12,10 +12,10 @@ The converter takes ranges from these ops, and needs no samples then. What it ma
   transposed, that choice stands: it is no coarser than the grid.
 - It quantizes every linear layer between quantized values. One that the decision left in floating point reads input and
   weight negated, since TFLite negates in floating point alone.
-- A linear layer whose result has no grid stays in floating point (`targets/tflite_results.py`).
+- A linear layer whose result has no grid stays in floating point (`targets/tflite_lowering/results.py`).
 - Of pooling and the like, whose result has another grid than what it reads, it makes the op and a rounding behind it;
   so it does of Softmax and Sigmoid (whose own grid is unsigned, 1 / 256), Tanh (signed, 1 / 128) and joined values.
-- It carries scales on to what has no grid: `targets/tflite_barriers.py` keeps it from that.
+- It carries scales on to what has no grid: `targets/tflite_lowering/barriers.py` keeps it from that.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from tfopt.ir.fused import Fused, fused_layers
 from tfopt.ir.linear import data_input
 from tfopt.ir.rewrite import Editor
 from tfopt.targets.fake_quant import with_fake_quant
-from tfopt.targets.tflite_barriers import is_scaled, with_barriers
-from tfopt.targets.tflite_dense import DENSE, fits_convolution, write_convolution
-from tfopt.targets.tflite_results import result_of
-from tfopt.targets.tflite_weights import Weights, reach_ends, weight_scales
+from tfopt.targets.tflite_lowering.barriers import is_scaled, with_barriers
+from tfopt.targets.tflite_lowering.dense import DENSE, fits_convolution, write_convolution
+from tfopt.targets.tflite_lowering.results import result_of
+from tfopt.targets.tflite_lowering.weights import Weights, reach_ends, weight_scales
 
 
 def with_ranges(model: Model) -> Model:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from tfopt.ir.fused import Fused
 from tfopt.ir.graph import Graph, Value
 from tfopt.ir.rewrite import Editor
-from tfopt.targets.native_ops import carries
+from tfopt.targets.native_lowering.ops import carries
 
 _SUMS = frozenset({"_FusedQuantizedConv2D"})
 #: Input of the op above.

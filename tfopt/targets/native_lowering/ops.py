@@ -171,11 +171,17 @@ def pooled(editor: Editor, node: Node, data: Levels) -> Levels:
 
 
 def padded(editor: Editor, node: Node, data: Levels) -> Levels:
-    """A Pad of levels of which 0 is the number 0."""
-    attrs: Mapping[str, AttrValue] = {"T": data.dtype, "Tpaddings": node.attrs["Tpaddings"]}
-    outputs = [TensorType(data.dtype, node.outputs[0].shape)]
-    made = editor.add("Pad", f"{node.name}/int8", [data.value, node.inputs[1]], outputs, attrs)
-    return Levels(made.value(), data.low, data.high, data.grid)
+    """A Pad of levels of which 0 is the number 0. As plain bytes, of which TensorFlow moves many at once; of quantized
+    ones it moves one at a time."""
+    plain = DType.INT8 if data.grid.signed else DType.UINT8
+    before, after = editor.graph.type_of(node.inputs[0]).shape, node.outputs[0].shape
+    seen = {"T": data.dtype, "type": plain}
+    bytes_ = editor.add("Bitcast", f"{node.name}/bytes", [data.value], [TensorType(plain, before)], seen).value()
+    attrs: Mapping[str, AttrValue] = {"T": plain, "Tpaddings": node.attrs["Tpaddings"]}
+    made = editor.add("Pad", f"{node.name}/int8", [bytes_, node.inputs[1]], [TensorType(plain, after)], attrs).value()
+    back = {"T": plain, "type": data.dtype}
+    levels = editor.add("Bitcast", f"{node.name}/levels", [made], [TensorType(data.dtype, after)], back).value()
+    return Levels(levels, data.low, data.high, data.grid)
 
 
 def reshaped(editor: Editor, node: Node, data: Levels) -> Levels:

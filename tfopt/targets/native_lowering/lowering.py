@@ -4,7 +4,7 @@
     %z = Conv2D(%y, %v)                      ->   %p = _FusedQuantizedConv2D(%q, %w, %b)  [BiasAdd, Relu, Requantize]
                                                   %z = Dequantize(_FusedQuantizedConv2D(%p, %v))
 
-A layer becomes one op when all of it is on the list of forms that work (`native_plan.py`); else it stays float, and why
+A layer becomes one op when all of it is on the list of forms that work (`plan.py`); else it stays float, and why
 is told. What float ops read of an integer layer is dequantized once.
 """
 
@@ -17,12 +17,12 @@ from tfopt.ir.facts import IDENTITIES
 from tfopt.ir.fused import Fused
 from tfopt.ir.graph import Graph, Model, Node, Value
 from tfopt.ir.rewrite import Editor
-from tfopt.targets import native_ops as ops
-from tfopt.targets.native_gelu import with_gelu_fused
-from tfopt.targets.native_ops import Levels
-from tfopt.targets.native_plan import Plan, plan
-from tfopt.targets.native_sums import with_readers_first
-from tfopt.targets.native_tables import with_integer_tables
+from tfopt.targets.native_lowering import ops
+from tfopt.targets.native_lowering.gelu import with_gelu_fused
+from tfopt.targets.native_lowering.ops import Levels
+from tfopt.targets.native_lowering.plan import Plan, plan
+from tfopt.targets.native_lowering.sums import with_readers_first
+from tfopt.targets.native_lowering.tables import with_integer_tables
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Grids as TensorFlow's TFLite converter reads them."""

@@ -21,7 +21,7 @@ from benchmarks.models import efficientnet_lite0
 from benchmarks.photographs import imagenet_samples
 from benchmarks.report import print_table
 from benchmarks.train_fashion_cnn import as_input
-from tfopt.compression import WrittenArtifact
+from tfopt.proof import WrittenArtifact
 from tfopt.runtimes.load import open_artifact
 
 BUNDLED = Path(tfopt.__file__).parent / "demo" / "fashion_cnn"

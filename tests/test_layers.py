@@ -19,6 +19,7 @@ LEVELS = [
     {"recipe", "targets", "runtimes"},
     {"learn", "evidence", "ledger", "fidelity"},
     {"pipeline", "advice", "trial"},
+    {"proof"},
     {"compression", "inspection", "measure", "publisher", "serve"},
     {"report"},
     {"demo"},

@@ -8,30 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tfopt.advice import advice
 from tfopt.errors import FidelityError, MissingExtra, UsageError
 from tfopt.evidence import Evidence, check_evidence, gather_evidence
-from tfopt.fidelity import Gate, Judgement, check_contract, classifier_output, judge
-from tfopt.fidelity.measurement import Arrays
+from tfopt.fidelity import Gate
 from tfopt.formats.model_path import saved_model_file
 from tfopt.ir.graph import Model
-from tfopt.ir.randomness import unseeded
 from tfopt.ledger import LedgerRow
 from tfopt.passes.statistics import Statistics
 from tfopt.pipeline import Outputs, PipelineResult, Requested, run_pipeline
+from tfopt.proof import Prover, WrittenArtifact, run_artifact
 from tfopt.recipe import Recipe, dump_recipe, load_recipe
 from tfopt.runtimes.base import SignatureInfo
-from tfopt.store.digest import digest_file, joint_digest, tree_digest
+from tfopt.store.digest import tree_digest
 from tfopt.store.disk import copy_file, writing
 from tfopt.store.manifest import Manifest, write_manifest
 from tfopt.store.output import check_absent, check_parents, new_directory
-from tfopt.store.size import Size, measure_size, model_files
+from tfopt.store.size import Size, measure_size
 from tfopt.targets.base import Artifact
 from tfopt.trial import try_artifact
 
@@ -39,8 +37,6 @@ Tell = Callable[[str], None]
 
 #: Examples that the ledger's `change` is measured on: enough to see a step go wrong, few enough to run after each.
 PROBE_EXAMPLES = 8
-#: Examples a call while an artifact is judged: bounds memory, not results.
-JUDGE_BATCH = 32
 #: Callables of the original that a note names.
 _NAMED = 5
 #: What a step's artifact is written and proven with: module, package, extra, what for.
@@ -51,40 +47,6 @@ _NEEDED = {
     ),
     "tflite": (("ai_edge_litert", "ai-edge-litert", "litert", "proving a model.tflite"),),
 }
-
-
-@dataclass(frozen=True, eq=False)
-class WrittenArtifact:
-    """One artifact in place. `path` is relative to the version directory, `judgements` go by signature."""
-
-    kind: str
-    path: str
-    size: Size
-    digest: str
-    requires: tuple[str, ...]
-    notes: tuple[str, ...]
-    judgements: Mapping[str, Judgement]
-
-    @property
-    def summary(self) -> str:
-        """One line a signature; signatures that were judged alike share one."""
-        lines: dict[str, list[str]] = {}
-        for key, judgement in self.judgements.items():
-            lines.setdefault(judgement.summary, []).append(key)
-        if len(lines) == 1:
-            return next(iter(lines))
-        return "; ".join(f"{', '.join(keys)}: {line}" for line, keys in lines.items())
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "path": self.path,
-            "digest": self.digest,
-            "bytes": self.size.bytes,
-            "gzip_bytes": self.size.gzip_bytes,
-            "requires": list(self.requires),
-            "notes": list(self.notes),
-            "fidelity": {key: judgement.to_dict() for key, judgement in self.judgements.items()},
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,14 +186,14 @@ class _Writer:
 
     def write(self) -> CompressResult:
         self.tell("running the original on the held-out samples")
-        contract, expected = _run_artifact(self.source, self.evidence)
+        contract, expected = run_artifact(self.source, self.evidence)
         main = self.evidence.main
         self.gate.check_suits(expected[main], contract[main].method_name)
+        prover = Prover(self.gate, self.evidence, self.recipe, self.result, contract, expected)
         with new_directory(self.target) as directory:
             try:
                 written = [
-                    self._prove(directory, artifact, exact, contract, expected)
-                    for artifact, exact in self._artifacts(directory)
+                    self._proven(prover, directory, artifact, exact) for artifact, exact in self._artifacts(directory)
                 ]
             except FidelityError as error:
                 raise Refused(error, self.result.ledger) from error
@@ -295,63 +257,9 @@ class _Writer:
             **requested.request.options,
         )
 
-    def _prove(
-        self,
-        directory: Path,
-        artifact: Artifact,
-        exact: bool,
-        contract: Mapping[str, SignatureInfo],
-        expected: Outputs,
-    ) -> WrittenArtifact:
-        """Run the artifact from its file and hold it against the original. Raises FidelityError."""
+    def _proven(self, prover: Prover, directory: Path, artifact: Artifact, exact: bool) -> WrittenArtifact:
         self.tell(f"proving the {artifact.kind}")
-        found, outputs = _run_artifact(artifact.path, self.evidence)
-        check_contract(contract, found, kind=artifact.kind, where=artifact.kind)
-        judgements = {
-            key: self._judge(key, expected[key], outputs[key], exact, contract[key].method_name) for key in outputs
-        }
-        for key, judgement in judgements.items():
-            self._require(judgement, key, artifact.kind, exact)
-        return WrittenArtifact(
-            kind=artifact.kind,
-            path="." if artifact.path == directory else artifact.path.relative_to(directory).as_posix(),
-            size=measure_size(artifact.path),
-            digest=_digest(artifact.path),
-            requires=artifact.requires,
-            notes=artifact.notes,
-            judgements=judgements,
-        )
-
-    def _require(self, judgement: Judgement, key: str, kind: str, exact: bool) -> None:
-        if judgement.passed:
-            return
-        where, reasons = f"{kind}, signature {key}", "; ".join(judgement.reasons)
-        graph, outputs = self.result.model.graph, self.result.model.signatures[key].outputs.values()
-        drawn = next(unseeded(graph, (graph.outputs[entry.position].node for entry in outputs)), None)
-        if drawn is not None:
-            what = f"{reasons}; {drawn.op} {drawn.name} draws random numbers, so that no two runs agree"
-            hint = "give the operation a seed, or export the model without it"
-            raise FidelityError(what, where=where, hint=hint)
-        judgement.require(
-            where,
-            advice(
-                judgement,
-                exact=exact,
-                kind=kind,
-                recipe=self.recipe,
-                ledger=self.result.ledger,
-                samples=self.evidence.splits[key],
-            ),
-        )
-
-    def _judge(self, key: str, expected: Arrays, found: Arrays, exact: bool, method_name: str) -> Judgement:
-        # The limits hold for every signature that they suit; labels belong to samples, so to whoever shares them.
-        main, classifies = self.evidence.main, classifier_output(expected, method_name) is not None
-        gate = self.gate if key == main or classifies else replace(self.gate, max_drop=None)
-        same_samples = self.evidence.splits[key] is self.evidence.splits[main]
-        labels = self.evidence.labels if key == main or (same_samples and classifies) else None
-        count = self.evidence.splits[key].held_out.count
-        return judge(expected, found, gate, exact=exact, method_name=method_name, labels=labels, samples=count)
+        return prover.prove(directory, artifact, exact)
 
     def _manifest(self, written: Sequence[WrittenArtifact], contract: Mapping[str, SignatureInfo]) -> dict[str, Any]:
         return {
@@ -362,12 +270,6 @@ class _Writer:
             "signatures": {key: info.as_dict() for key, info in contract.items()},
             "artifacts": {artifact.kind: artifact.to_dict() for artifact in written},
         }
-
-
-def _digest(path: Path) -> str:
-    files = model_files(path)
-    several = path.is_file() and len(files) > 1
-    return joint_digest({file.name: digest_file(file) for file in files}) if several else tree_digest(path)
 
 
 def _told(written: Sequence[WrittenArtifact]) -> Iterator[str]:
@@ -390,16 +292,3 @@ def _lost(source: Path) -> Iterator[str]:
     if names:
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         yield f"the result is called by its signatures alone; left behind: {', '.join(names[:_NAMED])}{more}"
-
-
-def _run_artifact(path: Path, evidence: Evidence) -> tuple[dict[str, SignatureInfo], Outputs]:
-    """What an artifact offers, and its answers to the held-out samples of every signature that it has."""
-    from tfopt.runtimes.load import open_artifact
-
-    with open_artifact(path) as runtime:
-        outputs = {
-            key: evidence.splits[key].held_out.map(partial(runtime.run, key), JUDGE_BATCH)
-            for key in runtime.signatures
-            if key in evidence.splits
-        }
-        return dict(runtime.signatures), outputs

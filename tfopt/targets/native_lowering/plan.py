@@ -40,10 +40,11 @@ class Plan:
 def plan(graph: Graph) -> Plan:
     made = Plan()
     by_last = {fused.nodes[-1]: fused for fused in fused_layers(graph) if _is_quantized(graph, fused)}
+    ends = {fused.layer.node.name: last for last, fused in by_last.items()}
     taken: set[Value] = set()
     for node in graph.nodes:
         if node.name in by_last:
-            _plan_layer(graph, by_last[node.name], made, taken)
+            _plan_layer(graph, by_last[node.name], made, taken, ends)
         elif _carries(graph, node, made):
             made.carriers.add(node.name)
     return made
@@ -53,7 +54,7 @@ def _is_quantized(graph: Graph, fused: Fused) -> bool:
     return fused.layer.data_value in graph.grids and fused.layer.weight_value in graph.grids
 
 
-def _plan_layer(graph: Graph, fused: Fused, made: Plan, taken: set[Value]) -> None:
+def _plan_layer(graph: Graph, fused: Fused, made: Plan, taken: set[Value], ends: Mapping[str, str]) -> None:
     name = fused.layer.node.name
     problem = layer_problem(graph, fused)
     if problem is not None:
@@ -62,7 +63,7 @@ def _plan_layer(graph: Graph, fused: Fused, made: Plan, taken: set[Value]) -> No
     if fused.residual is None:
         made.layers[fused.output.node] = fused
         return
-    problem = sum_problem(graph, fused, taken) or _output_problem(graph.grids.get(fused.output), fused)
+    problem = sum_problem(graph, fused, taken, ends) or _output_problem(graph.grids.get(fused.output), fused)
     if problem is None:
         taken.add(fused.residual)
         made.layers[fused.output.node] = fused

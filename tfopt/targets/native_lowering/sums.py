@@ -6,7 +6,7 @@ process where that is not so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from tfopt.ir.fused import Fused
@@ -21,8 +21,9 @@ _SUMMAND = 3
 _ALIASES = frozenset({"Identity", "Reshape", "Snapshot", "StopGradient", "PreventGradient"})
 
 
-def sum_problem(graph: Graph, fused: Fused, taken: Iterable[Value]) -> str | None:
-    """What keeps a layer from computing its sum with the residual; `taken` are those that other sums write into."""
+def sum_problem(graph: Graph, fused: Fused, taken: Iterable[Value], ends: Mapping[str, str]) -> str | None:
+    """What keeps a layer from computing its sum with the residual; `taken` are those that other sums write into, `ends`
+    says of layers' nodes which node ends the op that they become."""
     residual = fused.residual
     assert residual is not None
     grid, made = graph.grids.get(residual), graph.grids.get(fused.output)
@@ -35,8 +36,11 @@ def sum_problem(graph: Graph, fused: Fused, taken: Iterable[Value]) -> str | Non
     if graph.producer(residual).op in _ALIASES or any(r.op in _ALIASES for r in graph.readers[residual]):
         return "what it would write into is shared"
     later = _descendants(graph, fused.output)
-    if any(reader.name in later for reader in graph.readers[residual]):
+    others = {ends.get(reader.name, reader.name) for reader in graph.readers[residual]} - set(fused.nodes)
+    if not others.isdisjoint(later):
         return "what it would write into is read later"
+    if not _fed(graph, others) <= _fed(graph, {fused.output.node}):
+        return "what it would write into is read by what other inputs feed"
     return None
 
 
@@ -48,6 +52,17 @@ def _descendants(graph: Graph, value: Value) -> set[str]:
         if behind and (any(v.node in found for v in node.inputs) or not found.isdisjoint(node.controls)):
             found.add(node.name)
     return found - {value.node}
+
+
+def _fed(graph: Graph, names: Collection[str]) -> set[str]:
+    """The inputs that these nodes need: a signature that computes one of them must be called with those."""
+    found, pending = set(names), list(names)
+    while pending:
+        node = graph[pending.pop()]
+        before = {*(value.node for value in node.inputs), *node.controls} - found
+        found |= before
+        pending += before
+    return found.intersection(graph.inputs)
 
 
 def with_readers_first(graph: Graph) -> Graph:

@@ -21,6 +21,7 @@ from tfopt.formats.model_path import saved_model_file
 from tfopt.ir.graph import Model
 from tfopt.ledger import LedgerRow
 from tfopt.passes.statistics import Statistics
+from tfopt.passes.trials import Trials
 from tfopt.pipeline import Outputs, PipelineResult, Requested, run_pipeline
 from tfopt.proof import Prover, WrittenArtifact, run_artifact
 from tfopt.recipe import Recipe, dump_recipe, load_recipe
@@ -109,7 +110,7 @@ def compress(
 
     read = read_saved_model(source)
     evidence = gather_evidence(source, read, data=given, labels=classes, signature=signature, seed=seed)
-    result = run_pipeline(read, steps, probe=_probe(evidence), tell=tell, supply=_supply(evidence))
+    result = run_pipeline(read, steps, probe=_probe(evidence), tell=tell, supply=_supply(evidence, read, gate))
     return _Writer(source, target, steps, gate, evidence, result, tell).write()
 
 
@@ -165,11 +166,19 @@ def _probe(evidence: Evidence) -> Callable[[Model], Outputs]:
     return probe
 
 
-def _supply(evidence: Evidence) -> Mapping[type, Any]:
+def _supply(evidence: Evidence, original: Model, gate: Gate) -> Mapping[type, Any]:
     """What steps may need. Nothing is run before one of them asks, and nothing that the result is judged on ever."""
+    from tfopt.calibration_trials import CalibrationTrials
+
+    main, labels = evidence.main, evidence.calibration_labels
+    trials = CalibrationTrials(original, evidence.calibration, gate, main=main, labels=labels)
+    return {Statistics: _statistics(evidence), Trials: trials}
+
+
+def _statistics(evidence: Evidence) -> Statistics:
     from tfopt.learn.observe import SampleStatistics
 
-    return {Statistics: SampleStatistics({key: split.calibration for key, split in evidence.splits.items()})}
+    return SampleStatistics(evidence.calibration)
 
 
 @dataclass(frozen=True)
@@ -203,10 +212,17 @@ class _Writer:
             path=self.target,
             ledger=self.result.ledger,
             artifacts=tuple(written),
-            notes=(*self.evidence.notes, *_told(written), *_gained(self.result.ledger), *_lost(self.source)),
+            notes=tuple(self._notes(written)),
             source_size=measure_size(self.source),
             manifest=manifest.data,
         )
+
+    def _notes(self, written: Sequence[WrittenArtifact]) -> Iterator[str]:
+        yield from self.evidence.notes
+        yield from _told(written)
+        yield from _gained(self.result.ledger)
+        yield from _given_back(self.result.ledger)
+        yield from _lost(self.source)
 
     def _carry_warmup(self, directory: Path) -> None:
         """The contract is the same, so the model's own warmup requests are good for the result."""
@@ -247,12 +263,11 @@ class _Writer:
         from tfopt.targets.tflite import write_tflite
 
         self.tell(f"converting to TFLite {requested.request.options['precision']}")
-        calibration = {key: split.calibration for key, split in self.evidence.splits.items()}
         return write_tflite(
             requested.model,
             directory / "model.tflite",
-            calibration=calibration,
-            statistics=_supply(self.evidence)[Statistics],
+            calibration=self.evidence.calibration,
+            statistics=_statistics(self.evidence),
             tell=self.tell,
             **requested.request.options,
         )
@@ -283,6 +298,18 @@ def _gained(ledger: Sequence[LedgerRow]) -> Iterator[str]:
             "zeros make downloads smaller, once compressed, and nothing faster: "
             "TensorFlow, LiteRT and ONNX Runtime multiply by them on a CPU as by any other number"
         )
+
+
+def _given_back(ledger: Sequence[LedgerRow]) -> Iterator[str]:
+    """Which layers a step left in float for the limits' sake."""
+    for row in ledger:
+        measured = [finding for finding in row.findings if finding.damage is not None]
+        floats = sorted((one for one in measured if not one.done), key=lambda one: -(one.damage or 0))
+        if floats:
+            named = ", ".join(f"{one.node} (moves the outputs by {one.damage:.2%})" for one in floats[:_NAMED])
+            more = f" and {len(floats) - _NAMED} more" if len(floats) > _NAMED else ""
+            which = f"{len(floats)} of {len(measured)} layers stay float, or the limits would not hold"
+            yield f"{row.step}: {which}: {named}{more}"
 
 
 def _lost(source: Path) -> Iterator[str]:

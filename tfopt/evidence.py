@@ -29,12 +29,19 @@ from tfopt.words import counted
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """`splits` has an entry for every signature; `labels` are those of the main signature's held-out samples."""
+    """`splits` has an entry for every signature; `labels` are those of the main signature's held-out samples, and
+    `calibration_labels` those of its others."""
 
     main: str
     splits: Mapping[str, Split]
     labels: NDArray[np.int64] | None
     notes: tuple[str, ...]
+    calibration_labels: NDArray[np.int64] | None = None
+
+    @property
+    def calibration(self) -> Mapping[str, Samples]:
+        """By signature, what steps may look at."""
+        return {key: split.calibration for key, split in self.splits.items()}
 
     @property
     def record(self) -> dict[str, Any]:
@@ -73,11 +80,12 @@ def gather_evidence(
         else:
             splits[key], note = _own_samples(path, key, inputs[key], seed)
             notes.append(note)
-    true_classes = None
-    if labels is not None:
-        count = int(splits[main].record["count"])
-        true_classes = load_labels(labels, count)[splits[main].held_out_indices]
-    return Evidence(main, splits, true_classes, tuple(notes))
+    if labels is None:
+        return Evidence(main, splits, None, tuple(notes))
+    chosen = splits[main]
+    classes = load_labels(labels, int(chosen.record["count"]))
+    held_out, calibration = classes[chosen.held_out_indices], classes[chosen.calibration_indices]
+    return Evidence(main, splits, held_out, tuple(notes), calibration)
 
 
 def check_evidence(data: Sequence[str | Path] | Mapping[str, str | Path] = (), labels: Path | None = None) -> None:

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -53,11 +54,19 @@ class LedgerRow:
     findings: tuple[Finding, ...] = field(default=(), repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON, without the findings."""
+        """As JSON, without the findings but for the damage that layers do where it was measured, worst first; null
+        stands for numbers that are no longer finite."""
         row = asdict(self)
         del row["findings"]
         row["done"] = sum(finding.done for finding in self.findings)
+        if measured := [finding for finding in self.findings if finding.damage is not None]:
+            row["sensitivity"] = [_damage(finding) for finding in sorted(measured, key=lambda one: -(one.damage or 0))]
         return row
+
+
+def _damage(finding: Finding) -> dict[str, Any]:
+    damage = finding.damage if finding.damage is not None and isfinite(finding.damage) else None
+    return {"layer": finding.node, "damage": damage, "quantized": finding.done}
 
 
 def findings_by_step(rows: Iterable[LedgerRow]) -> dict[str, tuple[Finding, ...]]:

@@ -27,6 +27,8 @@ _COARSER = {"float16": 4 * 2.0**-10, "bfloat16": 4 * 2.0**-7}
 EXACT_SHARE = 0.999
 DEFAULT_MAX_DROP = 1.0
 DEFAULT_MIN_COSINE = 0.99
+#: The share of what may be lost that is used up where samples are chosen by: others lose a little more.
+USED = 0.75
 
 _PERCENT = f"{CONFIDENCE:.0%}"
 #: Metrics by the flag that limits them; what is exact has no flag.
@@ -115,6 +117,17 @@ class Gate:
         if min_cosine is not None and not 0 <= min_cosine <= 1:
             raise UsageError(f"a least cosine similarity (--min-cosine) lies between 0 and 1, not at {min_cosine}")
         return cls(None if max_drop is None else _points(max_drop), min_cosine)
+
+    def with_reserve(self, outputs: Arrays, method_name: str = "") -> Gate:
+        """Tighter limits for a lossy result of a model with these outputs, so that other samples hold to this gate."""
+        drop, cosine = self.max_drop, self.min_cosine
+        if drop is None and cosine is None:
+            classifies = classifier_output(outputs, method_name) is not None
+            drop, cosine = (DEFAULT_MAX_DROP, None) if classifies else (None, DEFAULT_MIN_COSINE)
+        return Gate(
+            None if drop is None else USED * drop,
+            None if cosine is None else 1 - USED * (1 - cosine),
+        )
 
     def check_suits(self, outputs: Arrays, method_name: str = "") -> None:
         """Raise UsageError when `max_drop` is asked of a model that is no classifier."""

@@ -12,6 +12,9 @@ What a pass needs besides, it names by type in positional parameters behind the 
     @graph_pass(exact=False)
     def quantize(model: Model, statistics: Statistics, *, skip: tuple[str, ...] = ()) -> ModelOutcome:
 
+What it can do without is annotated `Trials | None`, comes last, and is None where nobody has it (a default says so to
+who calls the function itself).
+
 Options are keyword-only, typed and defaulted: bool, int, float, str, Literal of str, tuple[str, ...], or one of
 them with None.
 """
@@ -33,11 +36,13 @@ from tfopt.ir.graph import Graph, Model
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a pass saw at a node: done, or left alone and why."""
+    """What a pass saw at a node: done, or left alone and why. `damage` is how far this alone moves the outputs, as a
+    share of them, where it was measured."""
 
     node: str
     done: bool
     message: str
+    damage: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,8 @@ def _type_name(hint: Any) -> str:
 class Step:
     """A recipe step: a pass (exact or lossy) over a graph or a whole model, or a target.
 
-    `needs` are the types of what the function takes behind the graph or the model, in that order.
+    `needs` are the types of what the function takes behind the graph or the model, in that order, and `wishes` those
+    of what it takes behind that, or None instead.
     """
 
     name: str
@@ -106,6 +112,7 @@ class Step:
     options: Mapping[str, Option]
     over: Literal["graph", "model"] = "graph"
     needs: tuple[type, ...] = ()
+    wishes: tuple[type, ...] = ()
 
     @property
     def doc(self) -> str:
@@ -164,6 +171,8 @@ class Step:
                 hint = "compress makes it of the samples that it is given as --data"
                 raise UsageError(f"the step {self.name} needs {kind.__name__}, and none was given", hint=hint)
             yield given[kind]
+        for kind in self.wishes:
+            yield given.get(kind) if given else None
 
     @property
     def _nature(self) -> str:
@@ -199,18 +208,25 @@ def graph_pass(function: Callable[..., Any] | None = None, *, exact: bool = True
 def _pass_step(function: Callable[..., Any], exact: bool) -> Step:
     first = next(iter(inspect.signature(function).parameters), "")
     over: Literal["graph", "model"] = "model" if typing.get_type_hints(function).get(first) is Model else "graph"
-    return Step(function.__name__, "pass", exact, function, _options(function), over, tuple(_needs(function)))
+    return Step(function.__name__, "pass", exact, function, _options(function), over, *_taken(function))
 
 
-def _needs(function: Callable[..., Any]) -> Iterator[type]:
+def _taken(function: Callable[..., Any]) -> tuple[tuple[type, ...], tuple[type, ...]]:
+    """What a pass needs besides the graph, and what it can do without."""
     hints = typing.get_type_hints(function)
+    needs: list[type] = []
+    wishes: list[type] = []
     for parameter in list(inspect.signature(function).parameters.values())[1:]:
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             continue
-        kind = hints.get(parameter.name)
-        if not isinstance(kind, type):
+        kinds = [kind for kind in _parts(hints.get(parameter.name)) if kind is not types.NoneType]
+        if len(kinds) != 1 or not isinstance(kinds[0], type):
             raise TypeError(f"{function.__name__}: {parameter.name} needs a type, or a * before it to be an option")
-        yield kind
+        is_wish = types.NoneType in _parts(hints[parameter.name])
+        if wishes and not is_wish:
+            raise TypeError(f"{function.__name__}: {parameter.name} is needed, and comes behind what is not")
+        (wishes if is_wish else needs).append(kinds[0])
+    return tuple(needs), tuple(wishes)
 
 
 def target_step(function: Callable[..., None]) -> Step:

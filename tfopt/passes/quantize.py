@@ -23,15 +23,18 @@ from tfopt.passes.quantization.eligible import (
     reason_to_stay_float,
 )
 from tfopt.passes.quantization.regions import regions
-from tfopt.passes.quantization.tables import table_finding, tables, with_table_grids
+from tfopt.passes.quantization.sensitivity import sensitive
+from tfopt.passes.quantization.tables import table_told, tables, with_table_grids
 from tfopt.passes.quantization.weights import with_weight_grids
 from tfopt.passes.statistics import Observed, Statistics
+from tfopt.passes.trials import Trials
 
 
 @graph_pass(exact=False)
 def quantize(
     model: Model,
     statistics: Statistics,
+    trials: Trials | None = None,
     *,
     ranges: Literal["auto", "min_max", "percentile", "mse"] = "auto",
     reduce_range: bool = False,
@@ -39,6 +42,8 @@ def quantize(
     round_results: bool = False,
     only: tuple[str, ...] = (),
     skip: tuple[str, ...] = (),
+    give_back: bool = True,
+    sensitivity: bool = False,
 ) -> ModelOutcome:
     """Decide which layers compute on 8-bit integers, and on which grids their values lie.
 
@@ -55,6 +60,9 @@ def quantize(
     convolutions (stock TensorFlow's) cannot do without. `only` and `skip` are patterns (as in a shell) of layers. Those
     in loops and branches, those that no sample excites and those whose numbers are not finite stay float. A model that
     is quantized already is left as it is. Raises UsageError for a pattern that matches no layer.
+    Where the limits of the run (`--max-drop`, `--min-cosine`) would not hold, `give_back` leaves the layers in float
+    that do most damage, measured one by one without labels, until they hold on the calibration samples with a quarter
+    to spare. `sensitivity` measures and tells the damage of every layer in any case.
     Tables that are looked up are rounded as weights are, with a scale for each column.
     Source: Jacob et al. 2018 (arXiv:1712.05877); Nagel et al. 2021 (arXiv:2106.08295), section 3.
     """
@@ -73,17 +81,30 @@ def quantize(
     observed = statistics.observe(model, asked) if candidates else {}
     reasons |= {name: _unfit(fused, observed, asked) for name, fused in candidates.items()}
     chosen = {name: fused for name, fused in candidates.items() if reasons[name] is None}
-    grids = activation_grids(regions(graph, chosen.values(), round_results=round_results), observed, ranges)
-    told = {name: Finding(name, True, _told(fused, grids, observed)) for name, fused in chosen.items()}
-    left = {name: Finding(name, False, f"stays float: {reason}") for name, reason in reasons.items() if reason}
-    kept = tuple(node for node in tables(graph) if left_out(node.name, only, skip) is None)
-    findings = (*(told.get(name) or left[name] for name in layers), *beyond, *map(table_finding, kept))
-    if not chosen and not kept:
-        return ModelOutcome(model, findings)
-    rounded = with_table_grids(with_weight_grids(graph, tuple(chosen.values()), 7 if reduce_range else 8), kept)
-    if correct_bias:
-        rounded = with_corrected_biases(rounded, tuple(chosen.values()), observed)
-    return ModelOutcome(model.with_graph(replace(rounded, grids={**rounded.grids, **grids})), findings)
+    kept = {node.name: node for node in tables(graph) if left_out(node.name, only, skip) is None}
+
+    def make(names: Collection[str]) -> Model:
+        """With these layers and tables on integers, and all else in float."""
+        some = tuple(fused for name, fused in chosen.items() if name in names)
+        grids = activation_grids(regions(graph, some, round_results=round_results), observed, ranges)
+        rounded = with_weight_grids(graph, some, 7 if reduce_range else 8)
+        rounded = with_table_grids(rounded, tuple(node for name, node in kept.items() if name in names))
+        if correct_bias:
+            rounded = with_corrected_biases(rounded, some, observed)
+        return model.with_graph(replace(rounded, grids={**rounded.grids, **grids})) if names else model
+
+    found = sensitive((*chosen, *kept), model, make, trials, give_back=give_back, measure=sensitivity)
+    reasons |= {name: found.reason(name) for name in found.given_back}
+    made = make([name for name in (*chosen, *kept) if reasons.get(name) is None])
+    told = {name: _told(fused, made.graph.grids, observed) for name, fused in chosen.items() if reasons[name] is None}
+    told |= {name: table_told(node) for name, node in kept.items()}
+    findings = [
+        Finding(name, True, found.told(name, told[name]), found.damages.get(name))
+        if reasons.get(name) is None
+        else Finding(name, False, f"stays float: {reasons[name]}", found.damages.get(name))
+        for name in (*layers, *kept)
+    ]
+    return ModelOutcome(made, (*findings, *beyond, *found.remarks(model)))
 
 
 def _values(graph: Graph, layers: Collection[Fused], round_results: bool) -> Collection[Value]:

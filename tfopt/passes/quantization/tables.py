@@ -12,7 +12,6 @@ from tfopt.ir.graph import Graph, Node
 from tfopt.ir.grid import symmetric
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import DType, Tensor
-from tfopt.passes.base import Finding
 
 #: Bytes from which it pays.
 _LARGE: Final = 1 << 16
@@ -55,8 +54,6 @@ def with_table_grids(graph: Graph, chosen: tuple[Node, ...], bits: int = 8) -> G
     return replace(editor.finish(), grids={**graph.grids, **grids})
 
 
-def table_finding(node: Node) -> Finding:
+def table_told(node: Node) -> str:
     rows, columns = node.tensor.array.shape
-    return Finding(
-        node.name, True, f"a table of {rows:,} rows is kept as int8, with a scale for each of {columns} columns"
-    )
+    return f"a table of {rows:,} rows is kept as int8, with a scale for each of {columns} columns"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tfopt.errors import InvalidModel, UsageError
 from tfopt.ir.graph import Graph, Model, Node, Signature, SignatureInput, SignatureOutput, Value
+from tfopt.ir.grid import symmetric
 from tfopt.ir.text import parse
 from tfopt.passes.base import Finding, Outcome, Step, graph_pass
 from tfopt.pipeline import largest_change, run_pipeline
@@ -127,6 +130,27 @@ def test_a_repeat_that_never_ends_is_told() -> None:
 def test_a_pass_that_breaks_the_graph_is_named() -> None:
     with pytest.raises(InvalidModel, match="the pass vandal broke the model"):
         run_pipeline(model(), recipe(step(vandal)))
+
+
+@graph_pass(exact=False)
+def decide(graph: Graph) -> Graph:
+    """Put the weight on a grid."""
+    grid = symmetric(np.array([1.0, 1.0, 3.0]), axes=(1,))
+    return replace(with_weight(graph, grid.snapped(graph["w"].tensor.array)), grids={Value("w"): grid})
+
+
+@graph_pass(exact=False)
+def shift(graph: Graph) -> Graph:
+    """Move the weight by less than a step of its grid."""
+    return replace(with_weight(graph, graph["w"].tensor.array + np.float32(1e-3)), grids=graph.grids)
+
+
+def test_a_step_that_changes_what_was_quantized_is_told_where_it_belongs() -> None:
+    with pytest.raises(UsageError, match=r"step shift changes .* no longer fit it: .*; put shift before quantize"):
+        run_pipeline(model(), recipe(step(decide), step(shift)))
+    with pytest.raises(UsageError, match=r"the step settle makes a model without grids .*; put settle before quantize"):
+        run_pipeline(model(), recipe(step(decide), step(settle)))
+    assert run_pipeline(model(), recipe(step(shift), step(decide), step(nothing))).model.graph.grids
 
 
 def test_a_target_gets_the_model_as_it_stood() -> None:

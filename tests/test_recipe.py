@@ -282,6 +282,26 @@ def test_recipes_that_include_each_other_are_refused(tmp_path: Path) -> None:
         load_recipe(str(alone))
 
 
+@pytest.mark.parametrize(
+    ("steps", "name"),
+    [
+        ("- quantize\n  - fold_batch_norm\n", "fold_batch_norm"),
+        ("- include: int8\n  - prune_magnitude\n", "prune_magnitude"),
+        ("- include: int8\n  - include: exact\n", "share_inputs"),
+        ("- quantize\n  - repeat: [remove_dead, merge_linear]\n", "remove_dead"),
+    ],
+)
+def test_no_pass_stands_behind_quantize(steps: str, name: str) -> None:
+    with pytest.raises(InvalidRecipe, match=rf"my\.yaml:3: {name} stands behind quantize, .*; put it before quantize"):
+        parse_recipe(f"steps:\n  {steps}", "my.yaml")
+
+
+def test_quantize_is_not_repeated_and_a_second_one_does_no_harm() -> None:
+    with pytest.raises(InvalidRecipe, match=r"my\.yaml:1: quantize decides once .* put it after repeat"):
+        parse_recipe("steps: [repeat: [fold_constants, quantize]]", "my.yaml")
+    assert len(parse_recipe("steps: [quantize, quantize, onnx, tflite]", "my.yaml").steps) == 4
+
+
 def test_targets_and_steps_of_included_recipes_are_counted(tmp_path: Path) -> None:
     mine = write(tmp_path, mine="steps:\n  - tflite\n  - include: int8\n")
     with pytest.raises(InvalidRecipe, match=r"mine\.yaml:3: tflite is there twice"):

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tfopt.errors import InvalidModel, TfoptError
+from tfopt.errors import InvalidModel, TfoptError, UsageError
 from tfopt.ir.graph import Model
 from tfopt.ir.verify import verify_model
 from tfopt.ledger import LedgerRow, Scales
@@ -71,8 +71,8 @@ def run_pipeline(
 ) -> PipelineResult:
     """Run every step. Without a `probe` the ledger's `change` stays None. `supply` holds what steps may need, by type.
 
-    Raises UsageError for a step that needs what is not there, InvalidModel naming the step that broke the graph, and
-    what the steps themselves raise.
+    Raises UsageError for a step that needs what is not there or that changes a quantized model so that its grids no
+    longer fit, InvalidModel naming the step that broke the graph, and what the steps themselves raise.
     """
     verify_model(model)
     run = _Run(model, probe, tell, supply or {})
@@ -111,7 +111,7 @@ def _step(run: _Run, item: RecipeStep) -> None:
         _retell(run, step.name, outcome.findings)
         return
     if changed is not run.model:
-        _verified(changed, step.name)
+        _verified(changed, step.name, quantized=bool(run.model.graph.grids))
         run.exact = run.exact and step.exact
         run.model = changed
         change = _change(run)
@@ -136,11 +136,25 @@ def _retell(run: _Run, step: str, left: tuple[Finding, ...]) -> None:
     run.ledger[at] = replace(run.ledger[at], findings=(*done, *left))
 
 
-def _verified(model: Model, step: str) -> None:
+def _verified(model: Model, step: str, *, quantized: bool) -> None:
+    if quantized and not model.graph.grids:
+        what = f"the step {step} makes a model without grids of a quantized one"
+        raise UsageError(what, hint=f"put {step} before quantize")
     try:
         verify_model(model)
     except TfoptError as error:
+        if quantized and _is_sound(model.with_graph(replace(model.graph, grids={}))):
+            what = f"the step {step} changes a quantized model, whose grids no longer fit it: {error}"
+            raise UsageError(what, hint=f"put {step} before quantize") from error
         raise InvalidModel(f"the pass {step} broke the model: {error}", hint="this is a bug in the pass") from error
+
+
+def _is_sound(model: Model) -> bool:
+    try:
+        verify_model(model)
+    except TfoptError:
+        return False
+    return True
 
 
 def _change(run: _Run) -> float | None:

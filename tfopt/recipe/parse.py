@@ -12,6 +12,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from tfopt.errors import InvalidRecipe, nearest
 from tfopt.passes.base import Step
+from tfopt.passes.registry import BUILTIN
 from tfopt.passes.registry import steps as known_steps
 from tfopt.recipe.files import display_name, find_recipe, read_recipe
 from tfopt.recipe.options import MISFIT, fitted, wanted
@@ -20,6 +21,8 @@ from tfopt.recipe.steps import Recipe, RecipeStep, Repeat
 _KEYS = ("name", "description", "steps")
 _REPEAT = "repeat"
 _INCLUDE = "include"
+#: What it decides holds for the model as it is then, so no pass of ours may change that model any more.
+_LAST_PASS = "quantize"
 #: Far more than anybody writes; aliases of aliases could make a short file into millions.
 _MOST_STEPS = 1000
 _TAG = "tag:yaml.org,2002:"
@@ -103,11 +106,15 @@ class _Reader:
         found: list[RecipeStep | Repeat] = []
         targets: set[str] = set()
         count = 0
+        decided = False
         for item in self._list(node, "steps"):
             for step in self._items(item):
                 count += len(step.steps) if isinstance(step, Repeat) else 1
                 if count > _MOST_STEPS:
                     raise self._error(item, f"the recipe has more than {_MOST_STEPS} steps")
+                if decided:
+                    self._check_behind_last_pass(item, step)
+                decided = decided or (isinstance(step, RecipeStep) and step.step.name == _LAST_PASS)
                 if isinstance(step, RecipeStep) and step.step.kind == "target":
                     name = step.step.name
                     if name in targets:
@@ -115,6 +122,13 @@ class _Reader:
                     targets.add(name)
                 found.append(step)
         return tuple(found)
+
+    def _check_behind_last_pass(self, node: Node, item: RecipeStep | Repeat) -> None:
+        for step in item.steps if isinstance(item, Repeat) else (item,):
+            name = step.step.name
+            if step.step.kind == "pass" and name != _LAST_PASS and name in BUILTIN:
+                what = f"{name} stands behind {_LAST_PASS}, whose decision holds for the model as it is there"
+                raise self._error(node, what, f"put it before {_LAST_PASS}")
 
     def _items(self, node: Node) -> tuple[RecipeStep | Repeat, ...]:
         if isinstance(node, MappingNode) and len(node.value) == 1:
@@ -147,6 +161,8 @@ class _Reader:
         step = self._step(node)
         if step.step.kind == "target":
             raise self._error(node, f"{step.step.name} is a target and cannot be repeated", f"put it after {_REPEAT}")
+        if step.step.name == _LAST_PASS:
+            raise self._error(node, f"{_LAST_PASS} decides once and cannot be repeated", f"put it after {_REPEAT}")
         return step
 
     def _step(self, node: Node) -> RecipeStep:

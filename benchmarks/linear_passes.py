@@ -88,6 +88,20 @@ def residual(image: Any) -> list[Any]:
     return [tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(image, FILTERS["3x3"], 1, "SAME"), BIAS[:64]) + image)]
 
 
+def stage_end(image: Any) -> list[Any]:
+    inner = tf.nn.relu(tf.nn.conv2d(image, FILTERS["3x3"], 1, "SAME"))
+    made = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(inner, FILTERS["1x1"], 1, "SAME"), BIAS[:64]) + image)
+    return [tf.nn.relu(tf.nn.conv2d(made, one, 2, "SAME")) for one in (FILTERS["1x1"], FILTERS["1x1"][..., :32])]
+
+
+def sliced(image: Any) -> list[Any]:
+    return [tf.tanh(image[:, ::2, ::2])]
+
+
+def picked(image: Any) -> list[Any]:
+    return [tf.tanh(tf.nn.avg_pool2d(image, 1, 2, "VALID"))]
+
+
 def concatenated(image: Any) -> list[Any]:
     filters = (FILTERS["1x1"], FILTERS["1x1"][..., :32], FILTERS["1x1"][..., :16])
     return [tf.concat([tf.nn.relu(tf.nn.conv2d(image, one, 1, "SAME")) for one in filters], -1)]
@@ -137,6 +151,8 @@ CASES = (
     Case("fold_batch_norm: an image normalised before a padded convolution", (224, 224, 3), normalised_image, FOLDS),
     Case("fold_scale: a chain with nothing linear beside it", (28, 28, 64), chain, FOLDS),
     Case("fold_scale: the scores of attention", (128, 384), attention, FOLDS),
+    Case("hoist_strides: a block of which the next stage reads a quarter", (56, 56, 64), stage_end, ("hoist_strides",)),
+    Case("hoist_strides: a quarter of the places as a slice, and picked", (56, 56, 64), sliced, picked),
     Case("merge_linear: a 1x1 behind a 3x3 convolution", (28, 28, 64), pointwise_behind, ("merge_linear",)),
     Case("merge_parallel: RepVGG's branches", (28, 28, 64), repvgg, ("merge_parallel",)),
     Case("merge_parallel: a residual sum", (28, 28, 64), residual, ("merge_parallel",)),

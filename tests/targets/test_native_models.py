@@ -75,6 +75,13 @@ def test_all_layers_compute_on_integers(network: tuple[Path, Model]) -> None:
     assert counts["Dequantize"] <= 2
 
 
+def test_what_strides_leave_unread_is_picked_from_levels(built: Callable[[Builder], Path]) -> None:
+    lowered = with_native_int8(quantized(built(networks.residual)))
+    (pick,) = lowered.model.graph.by_op["QuantizedAvgPool"]
+    assert pick.attrs["ksize"] == (1, 1, 1, 1)
+    assert lowered.model.graph.type_of(pick.value()).shape.dims == (None, 3, 3, 16)
+
+
 @pytest.mark.parametrize(("count", "threads"), [(1, 1), (16, 4)])
 def test_integers_agree_with_rounded_floats(network: tuple[Path, Model], count: int, threads: int) -> None:
     path, model = network

@@ -254,3 +254,9 @@ def _einsum_macs(node: Node, dims_of: DimsOf) -> int:
 
 def _counted(shape: Shape) -> tuple[int, ...] | None:
     return None if shape.dims is None else tuple(1 if d is None else d for d in shape.dims)
+
+
+def picks_places(node: Node) -> bool:
+    """Is it a mean over one place each, which is that place?"""
+    sizes = node.attrs.get("ksize")
+    return node.op == "AvgPool" and isinstance(sizes, tuple) and all(size == 1 for size in sizes)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from tfopt.ir.facts import IDENTITIES
 from tfopt.ir.graph import AttrValue, Graph, Node, Value
 from tfopt.ir.rewrite import Editor
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.window import CONVOLUTIONS, Pads, Window, explicit_pads, window
+from tfopt.passes.window import CONVOLUTIONS, Pads, Window, explicit_pads, padding_attrs, window
 
 _PADS = frozenset({"Pad", "PadV2"})
 _MAX_POOLS = frozenset({"MaxPool", "MaxPool3D"})
@@ -85,16 +83,8 @@ def _written(graph: Graph, reader: Node, slides: Window, total: Pads, source: Va
     pools = reader.op in _MAX_POOLS
     if pools and not _is_not_negative(graph, source):
         return f"{reader.name} would ignore the zeros, and what it reads may be negative"
-    if slides.same(graph.type_of(source).shape) == total:
-        return {"padding": b"SAME", **({"explicit_paddings": ()} if "explicit_paddings" in reader.attrs else {})}
-    if reader.op == "Conv2D":
-        return {"padding": b"EXPLICIT", "explicit_paddings": tuple(_flat(total))}
-    return f"the pads are not those of SAME for every input of {reader.name}, and {reader.op} knows no others"
-
-
-def _flat(pads: Pads) -> Iterator[int]:
-    for pad in pads:
-        yield from pad
+    made = padding_attrs(reader, slides, total, graph.type_of(source).shape)
+    return made or f"the pads are not those of SAME for every input of {reader.name}, and {reader.op} knows no others"
 
 
 def _is_not_negative(graph: Graph, value: Value) -> bool:

@@ -14,7 +14,7 @@ from tfopt.passes.base import Step
 #: finds more behind the one before it. Signatures that read one input can be merged. Computed constants show rates of
 #: zero and assertions that hold. Slices and shapes are written down before transposes and what changes nothing are
 #: looked for, and Reshapes move last. Without identities and dropout, layer and batch norm stand next to each other,
-#: and without a Pad between them too. Computed constants choose branches, and loops come to an end once their limits
+#: and without a Pad between them too; strides move up to convolutions that pad for themselves. Computed constants choose branches, and loops come to an end once their limits
 #: are constants: first lists become tensors, then what is done to all rows is done before the loop, and what is left
 #: of it is unrolled. Merged weights are scaled once. Activations and norms are written anew when nothing more can be
 #: folded out of them. What is pruned is what is left, and what no other pass will change any more is quantized. Two
@@ -41,6 +41,7 @@ BUILTIN = (
     "unroll_loops",
     "merge_rows",
     "fold_pad",
+    "hoist_strides",
     "fold_batch_norm",
     "fold_scale",
     "merge_parallel",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import cast
 
-from tfopt.ir.graph import Graph, Node
+from tfopt.ir.graph import AttrValue, Graph, Node
 from tfopt.ir.types import Shape
 
 CONVOLUTIONS = frozenset({"Conv2D", "Conv3D", "DepthwiseConv2dNative"})
@@ -24,6 +25,8 @@ class Axis:
 
     def same(self, size: int | None) -> tuple[int, int] | None:
         """What padding SAME puts before and behind `size` places; None when that differs with an unknown size."""
+        if self.reach == 1:
+            return 0, 0
         if size is None and self.stride > 1:
             return None
         size = 1 if size is None else size
@@ -97,6 +100,25 @@ def explicit_pads(node: Node, rank: int) -> Pads | None:
     if padding != b"EXPLICIT" or len(listed) != 2 * rank:
         return None
     return tuple(zip(listed[::2], listed[1::2], strict=True))
+
+
+def padded_alike(graph: Graph, node: Node, other: Node) -> dict[str, AttrValue] | None:
+    """Attributes by which `other`, the same layer with other strides, pads as `node` does; None where it cannot."""
+    pads, slides = window_pads(graph, node), window(graph, other)
+    if pads is None or isinstance(slides, str):
+        return None
+    if window_pads(graph, other) == pads:
+        return {}
+    return padding_attrs(other, slides, pads, graph.type_of(node.inputs[0]).shape)
+
+
+def padding_attrs(node: Node, slides: Window, pads: Pads, shape: Shape) -> dict[str, AttrValue] | None:
+    """Attributes by which `node`, which slides so over data of this shape, pads it so; None where it knows none."""
+    if slides.same(shape) == pads:
+        return {"padding": b"SAME", **({"explicit_paddings": ()} if "explicit_paddings" in node.attrs else {})}
+    if node.op == "Conv2D":
+        return {"padding": b"EXPLICIT", "explicit_paddings": tuple(chain.from_iterable(pads))}
+    return None
 
 
 def window_pads(graph: Graph, node: Node) -> Pads | None:

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from tfopt.ir.facts import IDENTITIES, SHAPE_READERS
+from tfopt.ir.facts import IDENTITIES, SHAPE_READERS, picks_places
 from tfopt.ir.fused import CLAMPS, Fused
 from tfopt.ir.graph import Graph, Node, Value
 
@@ -108,7 +108,7 @@ def regions(graph: Graph, layers: Iterable[Fused], *, round_results: bool = Fals
 
 def moved(graph: Graph, node: Node) -> tuple[Value, ...]:
     """The inputs whose elements a node hands on as they are; none where it computes, or adds other elements."""
-    if node.op in _MOVES:
+    if node.op in _MOVES or picks_places(node):
         return _variable(graph, node.inputs[:1]) if _puts_in_zeros(graph, node) else ()
     if node.op == "ConcatV2":
         return _variable(graph, node.inputs[:-1])

@@ -10,8 +10,9 @@ is told. What float ops read of an integer layer is dequantized once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from tfopt.ir.facts import IDENTITIES
 from tfopt.ir.fused import Fused
@@ -23,6 +24,14 @@ from tfopt.targets.native_lowering.ops import Levels
 from tfopt.targets.native_lowering.plan import Plan, plan
 from tfopt.targets.native_lowering.sums import with_readers_first
 from tfopt.targets.native_lowering.tables import with_integer_tables
+
+#: Writes what carries levels of one tensor.
+_CARRIED: Final[Mapping[str, Callable[[Editor, Node, Levels], Levels]]] = {
+    "AvgPool": ops.pooled,
+    "MaxPool": ops.pooled,
+    "Pad": ops.padded,
+    "Reshape": ops.reshaped,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +93,9 @@ class _Walk:
         data = self._quantized(node.inputs[0])
         if node.op in IDENTITIES:
             return data
-        return {"MaxPool": ops.pooled, "Pad": ops.padded, "Reshape": ops.reshaped}[node.op](self._editor, node, data)
+        return {"AvgPool": ops.pooled, "MaxPool": ops.pooled, "Pad": ops.padded, "Reshape": ops.reshaped}[node.op](
+            self._editor, node, data
+        )
 
     def _quantized(self, value: Value) -> Levels:
         if value not in self._levels:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from tfopt.ir.facts import IDENTITIES
+from tfopt.ir.facts import IDENTITIES, picks_places
 from tfopt.ir.fused import Fused, fused_layers
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.grid import Grid
@@ -14,7 +14,7 @@ from tfopt.targets.native_lowering.sums import sum_problem
 
 _LAYERS = frozenset({"Conv2D", "DepthwiseConv2dNative", "MatMul"})
 #: Move levels as they move numbers.
-_CARRIERS = IDENTITIES | {"ConcatV2", "MaxPool", "Pad", "Reshape"}
+_CARRIERS = IDENTITIES | {"AvgPool", "ConcatV2", "MaxPool", "Pad", "Reshape"}
 #: What a range that ends at 6 may be beyond it.
 _ROUNDING = 1 + 1e-6
 
@@ -116,7 +116,7 @@ def _output_problem(grid: Grid | None, fused: Fused) -> str | None:
 def _carries(graph: Graph, node: Node, made: Plan) -> bool:
     if node.op not in _CARRIERS or len(node.outputs) != 1 or node.controls:
         return False
-    if node.op == "MaxPool" and (node.attrs.get("data_format", b"NHWC") != b"NHWC" or _pools_elsewhere(node)):
+    if node.op in ("AvgPool", "MaxPool") and not _pools(node):
         return False
     data = node.inputs[:-1] if node.op == "ConcatV2" else node.inputs[:1]
     grid = graph.grids.get(node.value())
@@ -126,8 +126,13 @@ def _carries(graph: Graph, node: Node, made: Plan) -> bool:
     return all(made.makes(value) and graph.grids.get(value) == grid for value in data)
 
 
-def _pools_elsewhere(node: Node) -> bool:
+def _pools(node: Node) -> bool:
+    """Does TensorFlow pool levels so, and are they levels of the same grid then?"""
+    if node.op == "AvgPool" and not picks_places(node):
+        return False
+    if node.attrs.get("data_format", b"NHWC") != b"NHWC" or node.attrs.get("padding") == b"EXPLICIT":
+        return False
     sizes: Mapping[str, object] = node.attrs
-    return node.attrs.get("padding") == b"EXPLICIT" or any(
-        isinstance(found := sizes.get(key), tuple) and (found[0], found[3]) != (1, 1) for key in ("ksize", "strides")
+    return all(
+        isinstance(found := sizes.get(key), tuple) and (found[0], found[3]) == (1, 1) for key in ("ksize", "strides")
     )

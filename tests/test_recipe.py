@@ -328,7 +328,7 @@ def test_no_flags_are_the_exact_recipe() -> None:
 
 
 def test_flags_are_short_for_a_recipe() -> None:
-    for precision in ("float16", "dynamic", "int8"):
+    for precision in ("bfloat16", "float16", "dynamic", "int8"):
         assert recipe_from_flags(quantize=precision).steps == load_recipe(precision).steps
     assert recipe_from_flags(onnx=True).steps == load_recipe("onnx").steps
     assert recipe_from_flags(quantize="int8", prune=0.15, prune_scope="global").steps == load_recipe("prune-int8").steps
@@ -361,6 +361,7 @@ def test_two_tflite_files_do_not_fit_into_a_version() -> None:
         ({"tflite": True}, "tflite"),
         ({"prune": 0.5, "tflite": True}, "prune-tflite"),
         ({"quantize": "float16", "onnx": True}, "float16-onnx"),
+        ({"quantize": "bfloat16", "tflite": True}, "bfloat16-tflite"),
     ],
 )
 def test_names_of_recipes_from_flags(flags: dict[str, object], name: str) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 class Quantize(str, Enum):
+    bfloat16 = "bfloat16"
     float16 = "float16"
     dynamic = "dynamic"
     int8 = "int8"
@@ -37,7 +38,8 @@ def compress(
         Quantize | None,
         typer.Option(
             help="int8: compute on integers, in TensorFlow and in a model.tflite beside it, with ranges that the "
-            "samples show. float16, dynamic: also write a model.tflite of this precision."
+            "samples show. bfloat16: compute in half as many bits. float16, dynamic: also write a model.tflite of this "
+            "precision."
         ),
     ] = None,
     skip: Annotated[

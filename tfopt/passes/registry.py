@@ -55,6 +55,7 @@ BUILTIN = (
     "equalize",
     "smooth",
     "quantize",
+    "to_bfloat16",
     "tflite",
     "onnx",
 )

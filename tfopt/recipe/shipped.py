@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from tfopt.errors import UsageError
 from tfopt.passes.registry import steps as known_steps
 from tfopt.recipe.files import display_name, find_recipe, read_recipe
 from tfopt.recipe.parse import parse_recipe
 from tfopt.recipe.steps import Recipe, RecipeStep
+
+Quantize: TypeAlias = Literal["bfloat16", "dynamic", "float16", "int8"]
+
+#: Those for which a version holds a model.tflite of this precision too.
+_WITH_TFLITE: Final = frozenset({"dynamic", "float16", "int8"})
 
 
 def load_recipe(name_or_path: str) -> Recipe:
@@ -22,7 +27,7 @@ def load_recipe(name_or_path: str) -> Recipe:
 
 def recipe_from_flags(
     *,
-    quantize: Literal["float16", "dynamic", "int8"] | None = None,
+    quantize: Quantize | None = None,
     prune: float | str | None = None,
     prune_scope: Literal["layer", "global"] | None = None,
     prune_block: str | None = None,
@@ -35,13 +40,13 @@ def recipe_from_flags(
 ) -> Recipe:
     """The recipe that the flags of `compress` are short for: always the exact one first, with no flags that alone.
 
-    `prune` is the share of weights to set to zero, or a pattern such as "2:4". `quantize` asks for a model.tflite of
-    that precision; int8 makes the whole version compute on integers, but for the layers that `skip` and `only` leave
-    out, with weights of 7 bits when `reduce_range` says so. `tflite` asks for a model.tflite in float32, `onnx` for a
-    model.onnx. Raises UsageError when both `quantize` and `tflite` are asked for, because a version has one
-    model.tflite.
+    `prune` is the share of weights to set to zero, or a pattern such as "2:4". `quantize` says which numbers the
+    SavedModel holds and computes with, and a model.tflite beside it where there is one of this precision; int8 spares
+    the layers that `skip` and `only` leave out, and has weights of 7 bits when `reduce_range` says so. `tflite` asks
+    for a model.tflite in float32, `onnx` for a model.onnx. Raises UsageError when two model.tflite are asked for,
+    because a version has one.
     """
-    if quantize is not None and tflite:
+    if quantize in _WITH_TFLITE and tflite:
         raise UsageError(f"a version has one model.tflite: either {quantize} or float", hint="give one of the two")
     exact = load_recipe("exact")
     if quantize is None and prune is None and not (tflite or onnx):
@@ -53,14 +58,20 @@ def recipe_from_flags(
         given = {"scope": prune_scope, "block": prune_block, "exclude": prune_exclude or None}
         options.update((name, value) for name, value in given.items() if value is not None)
         steps.append(RecipeStep(known["prune_magnitude"], options))
+    files = [RecipeStep(known["onnx"], {})] if onnx else []
+    if quantize in _WITH_TFLITE or tflite:
+        files = [
+            RecipeStep(known["tflite"], {"precision": quantize if quantize in _WITH_TFLITE else "float32"}),
+            *files,
+        ]
     if quantize == "int8":
         chosen = {"round_results": True, "reduce_range": reduce_range, "only": only, "skip": skip}
         steps.append(RecipeStep(known["smooth"], {}))
         steps.append(RecipeStep(known["quantize"], {name: value for name, value in chosen.items() if value}))
-    if quantize is not None or tflite:
-        steps.append(RecipeStep(known["tflite"], {"precision": quantize or "float32"}))
-    if onnx:
-        steps.append(RecipeStep(known["onnx"], {}))
-    parts = ["prune"] * (prune is not None) + [quantize or "tflite"] * (quantize is not None or tflite)
-    parts += ["onnx"] * onnx
+    steps += files
+    # What other files are made of is the model before that, of float32.
+    if quantize == "bfloat16":
+        steps.append(RecipeStep(known["to_bfloat16"], {}))
+    parts = ["prune"] * (prune is not None) + ([quantize] if quantize else [])
+    parts += ["tflite"] * tflite + ["onnx"] * onnx
     return Recipe("-".join(parts), tuple(steps), "From the flags of `tfopt compress`.")

@@ -95,11 +95,11 @@ def _inside(node: Node, path: str) -> Iterator[Finding]:
             yield from _inside(inner, name)
 
 
-def check_patterns(names: Sequence[str], patterns: Sequence[str], option: str) -> None:
+def check_patterns(names: Sequence[str], patterns: Sequence[str], option: str, where: str = "quantize") -> None:
     """Raises UsageError for a pattern that matches none of the names of layers."""
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise UsageError(f"{option}: {pattern!r} matches no layer", where="quantize", hint=_near(pattern, names))
+            raise UsageError(f"{option}: {pattern!r} matches no layer", where=where, hint=_near(pattern, names))
 
 
 def _near(pattern: str, names: Sequence[str]) -> str:

@@ -13,14 +13,13 @@ import argparse
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 import tfopt
-from benchmarks.cached import CACHE
+from benchmarks.environments import environment
 from benchmarks.models import MODELS
 from benchmarks.report import print_table
 from benchmarks.samples import samples_of
@@ -37,7 +36,7 @@ RUNNER: Final = Path(__file__).with_name("v1_runner.py")
 
 def main(names: list[str] | None = None, version: str | None = None) -> None:
     version = version or OLDEST[sys.version_info[:2]]
-    python = environment(version)
+    python = older(version)
     rows = []
     with tempfile.TemporaryDirectory() as directory:
         for model in MODELS:
@@ -47,18 +46,9 @@ def main(names: list[str] | None = None, version: str | None = None) -> None:
     print_table(f"Exact artifacts under TensorFlow {version}", headings, rows)
 
 
-def environment(version: str) -> Path:
-    """The Python of a virtual environment with that TensorFlow. Raises NotFound when pip cannot install it."""
-    place = CACHE / f"tensorflow-{version}-py{sys.version_info[0]}{sys.version_info[1]}"
-    python = place / "bin" / "python"
-    if not (place / "installed").exists():
-        venv.create(place, with_pip=True, clear=True)
-        wheels = [f"tensorflow-cpu=={version}", NUMPY.get(version, "numpy")]
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wheels]
-        if subprocess.run(pip, check=False).returncode:
-            raise NotFound("pip cannot install it", where=f"tensorflow-cpu {version}", hint="see above")
-        (place / "installed").touch()
-    return python
+def older(version: str) -> Path:
+    """The Python that has it. Raises NotFound when pip cannot install it."""
+    return environment(f"tensorflow-{version}", [f"tensorflow-cpu=={version}", NUMPY.get(version, "numpy")])
 
 
 def _row(name: str, model: Path, python: Path, directory: Path) -> list[str]:

@@ -11,7 +11,7 @@ import argparse
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,7 +77,7 @@ def batches(images: Floats, labels: Labels, rng: np.random.Generator) -> Iterato
             yield {"image": augmented(images[chosen], rng)}, labels[chosen]
 
 
-def train(images: Floats, labels: Labels, *, epochs: int, seed: int) -> Any:
+def train(images: Floats, labels: Labels, *, epochs: int, seed: int, build: Callable[[], Any] = build) -> Any:
     """A trained copy of `build()`; AdamW with a cosine schedule, on all the training images."""
     import keras
 
@@ -98,7 +98,7 @@ def train(images: Floats, labels: Labels, *, epochs: int, seed: int) -> Any:
     return model
 
 
-def export_inference(trained: Any, folder: Path) -> None:
+def export_inference(trained: Any, folder: Path, build: Callable[[], Any] = build) -> None:
     """Write the weights out of a fresh model: a compiled one would take its optimizer's slots into the checkpoint."""
     model = build()
     model.set_weights(trained.get_weights())

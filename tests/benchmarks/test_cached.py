@@ -60,5 +60,5 @@ def test_a_wheel_of_another_digest_is_refused(tmp_path: Path, monkeypatch: pytes
     wheel = tmp_path / "wheels" / "foolbox-3.3.4-py3-none-any.whl"
     wheel.parent.mkdir()
     wheel.write_bytes(b"not foolbox")
-    with pytest.raises(InvalidModel, match="not the wheel that was reviewed"):
+    with pytest.raises(InvalidModel, match="not the package that was reviewed"):
         fetched(FOOLBOX)

@@ -167,6 +167,13 @@ class RequestError(TfoptError):
         self.status = code
 
 
+class UnmetRequirement(TfoptError):
+    """This machine lacks what the model requires of it: instructions of the processor, or kernels of the runtime."""
+
+    code = Code.FAILED_PRECONDITION
+    exit_code = 17
+
+
 INTERRUPTED_EXIT_CODE = 130
 
 

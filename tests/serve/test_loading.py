@@ -20,10 +20,12 @@ from tests.serve.conftest import ask_at
 from tfopt.errors import InvalidModel, MissingExtra
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, write_warmup
+from tfopt.runtimes.base import Runtime
 from tfopt.runtimes.litert import LiteRTRuntime
 from tfopt.runtimes.load import open_artifact
 from tfopt.runtimes.tensorflow import TensorFlowRuntime
-from tfopt.serve.loading import RuntimeChoice, load_version
+from tfopt.serve.artifacts import RuntimeChoice
+from tfopt.serve.loading import load_version
 from tfopt.store import MANIFEST_PATH, Manifest, write_manifest
 from tfopt.targets.onnx import write_onnx
 
@@ -56,6 +58,10 @@ def version(made: Path, tmp_path: Path) -> Path:
     return tmp_path / "1"
 
 
+def opened(path: Path, choice: RuntimeChoice) -> Runtime:
+    return load_version(path, choice, 1).runtime
+
+
 def signatures(version: Path) -> dict[str, object]:
     with TensorFlowRuntime(version) as runtime:
         return {key: info.as_dict() for key, info in runtime.signatures.items()}
@@ -68,7 +74,7 @@ def vouch(version: Path, *kinds: str) -> None:
 
 def test_litert_serves_what_the_manifest_vouches_for(version: Path) -> None:
     vouch(version, "saved_model", "tflite")
-    with load_version(version, "auto", 1) as runtime, TensorFlowRuntime(version) as tensorflow:
+    with opened(version, "auto") as runtime, TensorFlowRuntime(version) as tensorflow:
         assert runtime.kind == "tflite"
         told, wanted = ({key: info.as_dict() for key, info in r.signatures.items()} for r in (runtime, tensorflow))
         assert told == wanted, "the contract is the SavedModel's"
@@ -85,25 +91,25 @@ def test_without_a_savedmodel_only_the_signatures_of_the_tflite_are_served(versi
         (version / name).unlink()
     shutil.rmtree(version / "variables")
     write_manifest(version, manifest)
-    with load_version(version, "auto", 1) as runtime:
+    with opened(version, "auto") as runtime:
         assert list(runtime.signatures) == ["score"]
 
 
 def test_a_tflite_that_nobody_has_compared_does_not_serve(version: Path) -> None:
-    with load_version(version, "auto", 1) as runtime:
+    with opened(version, "auto") as runtime:
         assert runtime.kind == "saved_model"
     vouch(version, "saved_model")
-    with load_version(version, "auto", 1) as runtime:
+    with opened(version, "auto") as runtime:
         assert runtime.kind == "saved_model"
     with pytest.raises(InvalidModel, match="has not passed the gate"):
         load_version(version, "litert", 1)
 
 
 def test_the_runtime_can_be_chosen(version: Path) -> None:
-    with load_version(version, "litert", 1) as runtime:
+    with opened(version, "litert") as runtime:
         assert runtime.kind == "tflite"
     vouch(version, "saved_model", "tflite")
-    with load_version(version, "tensorflow", 1) as runtime:
+    with opened(version, "tensorflow") as runtime:
         assert runtime.kind == "saved_model"
     (version / "model.tflite").unlink()
     (version / MANIFEST_PATH).unlink()
@@ -116,7 +122,7 @@ def test_a_tflite_alone(lite: Path, tmp_path: Path) -> None:
     version.mkdir()
     shutil.copy(lite, version / "model.tflite")
     for path in (version, lite):
-        with load_version(path, "auto", 1) as runtime:
+        with opened(path, "auto") as runtime:
             assert runtime.kind == "tflite"
     with pytest.raises(InvalidModel, match="there is no SavedModel"):
         load_version(version, "tensorflow", 1)
@@ -125,7 +131,7 @@ def test_a_tflite_alone(lite: Path, tmp_path: Path) -> None:
 def test_onnx_runtime_serves_what_the_manifest_vouches_for(version: Path, onnx: Path) -> None:
     shutil.copytree(onnx, version, dirs_exist_ok=True)
     vouch(version, "saved_model", "onnx")
-    with load_version(version, "auto", 1) as runtime, TensorFlowRuntime(version) as tensorflow:
+    with opened(version, "auto") as runtime, TensorFlowRuntime(version) as tensorflow:
         assert runtime.kind == "onnx"
         told, wanted = ({key: info.as_dict() for key, info in r.signatures.items()} for r in (runtime, tensorflow))
         assert told == wanted, "the contract is the SavedModel's"
@@ -144,7 +150,7 @@ def test_of_several_artifacts_litert_comes_first_and_tensorflow_last(version: Pa
     shutil.copytree(onnx, version, dirs_exist_ok=True)
 
     def kind(choice: RuntimeChoice) -> str:
-        with load_version(version, choice, 1) as runtime:
+        with opened(version, choice) as runtime:
             return runtime.kind
 
     assert kind("auto") == "saved_model", "without a manifest nobody has compared them"
@@ -162,7 +168,7 @@ def test_of_several_artifacts_litert_comes_first_and_tensorflow_last(version: Pa
 
 def test_a_onnx_alone(onnx: Path) -> None:
     for path in (onnx, onnx / "model.onnx"):
-        with load_version(path, "auto", 1) as runtime:
+        with opened(path, "auto") as runtime:
             assert runtime.kind == "onnx"
             assert set(runtime.signatures) == {"serving_default", "score"}
     with pytest.raises(InvalidModel, match="there is no SavedModel"):
@@ -236,7 +242,7 @@ def test_warmup_requests_are_replayed(version: Path, monkeypatch: pytest.MonkeyP
         return run(self, signature, inputs)
 
     monkeypatch.setattr(LiteRTRuntime, "run", counted)
-    load_version(version, "auto", 1).close()
+    opened(version, "auto").close()
     assert seen == ["score"] * 3
 
 

@@ -15,6 +15,7 @@ import pytest
 from tests.serve.engines import Multiplier, load_multiplier, write_multiplier
 from tfopt.errors import Code, RequestError
 from tfopt.runtimes.base import Runtime
+from tfopt.serve.loading import Loaded
 from tfopt.serve.plane import ModelSpec, Plane
 from tfopt.serve.rest import RestApp
 from tfopt.serve.sources import BasePath
@@ -25,7 +26,7 @@ BODY = b'{"instances": [1, 2]}'
 
 def model(tmp_path: Path, load: Callable[[Path], Runtime]) -> ModelVersions:
     write_multiplier(tmp_path / "m" / "1", 3)
-    return ModelVersions("m", BasePath(tmp_path / "m"), load, poll_interval=0.01)
+    return ModelVersions("m", BasePath(tmp_path / "m"), lambda path: Loaded(load(path)), poll_interval=0.01)
 
 
 def ask(plane: Plane, method: str, path: str, body: bytes = b"") -> tuple[int, Any]:

@@ -15,6 +15,7 @@ from tests.serve.engines import Multiplier, load_multiplier, ones, write_multipl
 from tfopt.errors import Code, ExecutionError, InvalidModel, NotFound
 from tfopt.runtimes.base import Runtime
 from tfopt.serve import retries
+from tfopt.serve.loading import Loaded
 from tfopt.serve.sources import BasePath, Listing, SingleVersion
 from tfopt.serve.statuses import State, Statuses, VersionStatus
 from tfopt.serve.versions import ModelVersions
@@ -30,7 +31,7 @@ def watch(tmp_path: Path) -> Iterator[Watch]:
     made = []
 
     def start(load: Callable[[Path], Runtime] = load_multiplier) -> ModelVersions:
-        model = ModelVersions("m", BasePath(tmp_path / "m"), load, poll_interval=0.01)
+        model = ModelVersions("m", BasePath(tmp_path / "m"), lambda path: Loaded(load(path)), poll_interval=0.01)
         made.append(model)
         model.start()
         assert model.started.wait(5)
@@ -300,7 +301,7 @@ def test_a_directory_that_may_not_be_read_ends_no_thread(base: Path) -> None:
         def list(self) -> Listing:
             raise PermissionError(13, "Permission denied", str(base / "1"))
 
-    model = ModelVersions("m", Denied(), load_multiplier, poll_interval=0.01)
+    model = ModelVersions("m", Denied(), lambda path: Loaded(load_multiplier(path)), poll_interval=0.01)
     model.start()
     assert model.started.wait(5)
     assert str(model.problem) == f"{base}/1: cannot be read: Permission denied"
@@ -315,7 +316,8 @@ def test_an_empty_base_path_waits_for_its_first_version(base: Path, watch: Watch
 
 
 def test_a_single_version_is_served_under_its_number(base: Path) -> None:
-    model = ModelVersions("m", SingleVersion(write_multiplier(base / "7", 7), 7), load_multiplier, poll_interval=0.01)
+    source = SingleVersion(write_multiplier(base / "7", 7), 7)
+    model = ModelVersions("m", source, lambda path: Loaded(load_multiplier(path)), poll_interval=0.01)
     model.start()
     assert model.started.wait(5) and answer(model) == 7 and answer(model, 7) == 7
     model.stop()

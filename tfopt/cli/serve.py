@@ -17,6 +17,12 @@ class Runtime(str, Enum):
     onnxruntime = "onnxruntime"
 
 
+class Preferred(str, Enum):
+    tensorflow = "tensorflow"
+    litert = "litert"
+    onnxruntime = "onnxruntime"
+
+
 def serve(
     models: Annotated[
         list[str],
@@ -32,9 +38,13 @@ def serve(
         Runtime,
         typer.Option(
             help="auto takes LiteRT where a version has a .tflite that passed the gate, ONNX Runtime where it has such "
-            "a .onnx, else TensorFlow."
+            "a .onnx, else TensorFlow; of these the first that this machine can run."
         ),
     ] = Runtime.auto,
+    prefer: Annotated[
+        Preferred | None,
+        typer.Option(help="Let auto try this one first; where it cannot run, the others stand in."),
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Cores to compute with; all by default.")] = None,
     cors: Annotated[bool, typer.Option("--cors", help="Let web pages from anywhere read the answers.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON line on stdout once it serves.")] = False,
@@ -60,6 +70,7 @@ def serve(
         port=port,
         poll_interval=poll_interval,
         runtime=runtime.value,
+        prefer=None if prefer is None else prefer.value,
         threads=threads,
         cors=cors,
     )

@@ -158,8 +158,8 @@ class TensorFlowRuntime(SessionRuntime):
         one_op_at_a_time: bool = False,
     ) -> None:
         """Raises InvalidModel for what cannot be loaded, UnsupportedModel for ops and values unknown here, UnsafeModel
-        for what would touch files or run foreign code; nothing of that has run then. Raises ExecutionError for a model
-        on integers where this machine has no kernels for them, or wrong ones."""
+        for what would touch files or run foreign code; nothing of that has run then. Raises UnmetRequirement for a
+        model on integers where this machine has no kernels for them, or wrong ones."""
         refuse_unsafe(directory, tags=tags)
         super().__init__(threads, one_op_at_a_time=one_op_at_a_time)
         with _closing_on_failure(self), _load_errors(directory), self._graph.as_default(), deprecation.silence():

@@ -16,7 +16,7 @@ import numpy as np
 from tensorflow.core.framework.attr_value_pb2 import AttrValue
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
-from tfopt.errors import ExecutionError
+from tfopt.errors import UnmetRequirement
 
 Products: TypeAlias = Literal["exact", "saturating", "missing"]
 
@@ -27,22 +27,22 @@ _INNER: Final = 64
 
 
 def check_integer_kernels(nodes: Iterable[Any], where: str) -> None:
-    """`nodes` are a GraphDef's. Raises ExecutionError when they compute on integers and this machine cannot."""
+    """`nodes` are a GraphDef's. Raises UnmetRequirement when they compute on integers and this machine cannot."""
     held = list(nodes)
     if not any(node.op in _OPS for node in held):
         return
     found = integer_products()
     if found == "missing":
-        raise ExecutionError(
+        raise UnmetRequirement(
             "the model computes on integers, and this TensorFlow has no kernels for that",
             where=where,
-            hint="they are oneDNN's, in builds for x86: serve the float model here, or a model.tflite",
+            hint="they are oneDNN's, in builds for x86: run its model.tflite here, or the float model",
         )
     if found == "saturating" and any(map(_is_wide_filter, held)):
-        raise ExecutionError(
+        raise UnmetRequirement(
             "the model has 8-bit weights, and this processor's 8-bit products saturate: answers would be wrong",
             where=where,
-            hint="serve it where there is VNNI, or compress it with 7-bit weights (`reduce_range: true`)",
+            hint="run it where there is VNNI, run its model.tflite, or compress it with --reduce-range (7-bit weights)",
         )
 
 

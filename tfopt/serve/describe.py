@@ -84,4 +84,5 @@ def _model(model: ModelVersions) -> dict[str, Any]:
 def _version(status: VersionStatus) -> dict[str, Any]:
     failed = {"error": status.message} if status.message else {}
     served = {"artifact": status.kind} if status.kind else {}
-    return {"version": status.number, "state": status.state.value, **served, **failed}
+    unmet = {"unmet": dict(status.unmet)} if status.unmet else {}
+    return {"version": status.number, "state": status.state.value, **served, **unmet, **failed}

@@ -2,68 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from threading import Lock
-from typing import Any, Literal
 
-from numpy.typing import NDArray
-
-from tfopt.errors import InvalidModel, TfoptError
-from tfopt.runtimes.base import Closing, Runtime, SignatureInfo, find_signature
+from tfopt.errors import InvalidModel, TfoptError, UnmetRequirement
+from tfopt.requirements import surely_unmet
+from tfopt.runtimes.base import Runtime, SignatureInfo
+from tfopt.serve.artifacts import Candidate, Engine, RuntimeChoice, candidates, saved_model_of
+from tfopt.serve.contract import UnderContract
 from tfopt.store import Manifest, verify_files
 
-RuntimeChoice = Literal["auto", "tensorflow", "litert", "onnxruntime"]
 
-#: What may lie in a version beside a SavedModel or alone: runtime, kind and file, the one that `auto` takes first.
-_BESIDE = (("litert", "tflite", "model.tflite"), ("onnxruntime", "onnx", "model.onnx"))
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """What serves a version. `unmet`: kinds of artifacts of it that this machine cannot run, and why."""
+
+    runtime: Runtime
+    unmet: Mapping[str, str] = field(default_factory=dict)
 
 
-def load_version(path: Path, choice: RuntimeChoice, cores: int) -> Runtime:
-    """Verify the files against the manifest, load what `choice` and the manifest say, replay the warmup requests.
+def load_version(path: Path, choice: RuntimeChoice, cores: int, prefer: Engine | None = None) -> Loaded:
+    """Verify the files against the manifest, load the first artifact that may serve (`artifacts.candidates`) and whose
+    requirements this machine meets, replay the warmup requests. A lone file is served by its own runtime.
 
-    `auto` takes the first of LiteRT, ONNX Runtime and TensorFlow that has an artifact here; a `model.tflite` or
-    `model.onnx` counts when the manifest says that it has passed the gate, or when there is neither a manifest nor a
-    SavedModel. A lone file is served by its own runtime.
+    Signatures that a file lacks are the SavedModel's to run. Where it cannot be run here, the file is passed over too,
+    unless it was asked for by `choice`: then it is served without them.
 
-    Raises InvalidModel, MissingExtra for a runtime that is not installed, and what the runtimes raise.
+    Raises InvalidModel, MissingExtra for a runtime that is not installed, UnmetRequirement when no artifact can be run
+    on this machine, and what the runtimes raise.
     """
     if path.is_file():
-        return _open_file(path, cores)
+        return Loaded(_open_file(path, cores))
     manifest = verify_files(path)
-    runtime = _open(path, manifest, choice, cores)
+    loaded = _open_first(path, manifest, candidates(path, manifest, choice, prefer), cores, forced=choice != "auto")
     try:
-        _warm_up(runtime, path)
+        _warm_up(loaded.runtime, path, manifest)
     except TfoptError:
-        runtime.close()
+        loaded.runtime.close()
         raise
-    return runtime
+    return loaded
 
 
-def _open(path: Path, manifest: Manifest | None, choice: RuntimeChoice, cores: int) -> Runtime:
-    has_saved_model = any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt"))
-    beside = _beside(path, manifest, choice, has_saved_model)
-    if beside is None:
-        if not has_saved_model:
-            raise InvalidModel(
-                "there is no SavedModel", where=str(path), hint="serve what there is with --runtime auto"
-            )
-        return _open_tensorflow(path, cores)
-    runtime = _open_file(path / beside, cores)
-    return runtime if manifest is None else _WithManifest(runtime, path, manifest, cores if has_saved_model else None)
+def _open_first(
+    path: Path, manifest: Manifest | None, found: Sequence[Candidate], cores: int, *, forced: bool
+) -> Loaded:
+    # What the processor tells costs nothing, so it is told also of those behind the one that serves.
+    unmet = {each.kind: reason for each in found if (reason := surely_unmet(each.requires)) is not None}
+    for candidate in found:
+        if candidate.kind in unmet:
+            continue
+        try:
+            if candidate.engine == "tensorflow":
+                return Loaded(_open_tensorflow(path, cores), unmet)
+            if manifest is None:
+                return Loaded(_open_file(candidate.path, cores))
+            return _open_under_contract(path, manifest, candidate, cores, unmet, forced=forced)
+        except UnmetRequirement as error:
+            unmet[candidate.kind] = error.what
+    reasons = "; ".join(f"{each.name}: {unmet[each.kind]}" for each in found)
+    hint = "serve it where that is met, another artifact of it (--runtime auto), or a version made with --reduce-range"
+    raise UnmetRequirement(f"cannot be served on this machine: {reasons}", where=str(path), hint=hint)
 
 
-def _beside(path: Path, manifest: Manifest | None, choice: RuntimeChoice, has_saved_model: bool) -> str | None:
-    """The file that serves; None is the SavedModel."""
-    for runtime, kind, file in _BESIDE:
-        exists = (path / file).is_file()
-        passed = exists and (manifest is None or kind in manifest.artifacts)
-        if choice == runtime and not passed:
-            state = "has not passed the gate, says the manifest" if exists else "is not there"
-            raise InvalidModel(f"{file} {state}", where=str(path), hint="serve it with --runtime auto or tensorflow")
-        # Without a manifest nobody has compared the artifacts, so the SavedModel is the model.
-        if passed and (choice == runtime or (choice == "auto" and (manifest is not None or not has_saved_model))):
-            return file
+def _open_under_contract(
+    path: Path, manifest: Manifest, candidate: Candidate, cores: int, unmet: Mapping[str, str], *, forced: bool
+) -> Loaded:
+    """Raises UnmetRequirement when the file lacks signatures that only the SavedModel has, which cannot be run here."""
+    saved_model, contract = saved_model_of(path, manifest), _signatures(path, manifest)
+    with ExitStack() as opened:
+        runtime = opened.enter_context(_open_file(candidate.path, cores))
+        rest = None if saved_model is None else partial(_open_tensorflow, path, cores)
+        served = opened.enter_context(UnderContract(runtime, contract, rest))
+        reason = None if saved_model is None else _why_no_rest(served, saved_model)
+        if reason is not None:
+            lacking = f"the signatures that {candidate.name} lacks ({', '.join(served.lacking)})"
+            if not forced:
+                raise UnmetRequirement(f"{lacking} are the SavedModel's to run, and {reason}")
+            served = UnderContract(runtime, contract, None)
+            unmet = {**unmet, "saved_model": f"{reason}; {lacking} are not served"}
+        opened.pop_all()
+        return Loaded(served, unmet)
+
+
+def _why_no_rest(served: UnderContract, saved_model: Candidate) -> str | None:
+    """Why the SavedModel cannot run here what the file lacks; None when it can, or nothing is lacking."""
+    if not served.lacking or not saved_model.requires:
+        return None
+    if (reason := surely_unmet(saved_model.requires)) is not None:
+        return reason
+    try:
+        served.rest()  # now and not at the first request for it, which is too late to refuse
+    except UnmetRequirement as error:
+        return error.what
     return None
 
 
@@ -91,44 +124,6 @@ def _open_tensorflow(path: Path, cores: int) -> Runtime:
     return TensorFlowRuntime(path, threads=cores)
 
 
-class _WithManifest(Closing):
-    """A .tflite or .onnx under the contract of the SavedModel that it was made from.
-
-    The signatures are the manifest's, with TensorFlow's names and shapes. Those that the file lacks are run by
-    TensorFlow, which is loaded at the first request for one; `cores` is None when there is no SavedModel to load.
-    """
-
-    def __init__(self, runtime: Runtime, path: Path, manifest: Manifest, cores: int | None) -> None:
-        self.kind = runtime.kind
-        self._runtime = runtime
-        self._path = path
-        self._cores = cores
-        self._tensorflow: Runtime | None = None
-        self._lock = Lock()
-        known = _signatures(path, manifest)
-        self.signatures: Mapping[str, SignatureInfo] = {
-            key: info for key, info in known.items() if cores is not None or key in runtime.signatures
-        }
-
-    def run(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        if signature in self._runtime.signatures:
-            return self._runtime.run(signature, inputs)
-        find_signature(self.signatures, signature)
-        return self._fallback().run(signature, inputs)
-
-    def _fallback(self) -> Runtime:
-        with self._lock:
-            if self._tensorflow is None:
-                assert self._cores is not None
-                self._tensorflow = _open_tensorflow(self._path, self._cores)
-            return self._tensorflow
-
-    def close(self) -> None:
-        self._runtime.close()
-        if self._tensorflow is not None:
-            self._tensorflow.close()
-
-
 def _signatures(path: Path, manifest: Manifest) -> dict[str, SignatureInfo]:
     try:
         return {key: SignatureInfo.from_dict(data) for key, data in manifest.signatures.items()}
@@ -136,13 +131,16 @@ def _signatures(path: Path, manifest: Manifest) -> dict[str, SignatureInfo]:
         raise InvalidModel(f"the signatures in the manifest cannot be read: {error!r}", where=str(path)) from error
 
 
-def _warm_up(runtime: Runtime, path: Path) -> None:
+def _warm_up(runtime: Runtime, path: Path, manifest: Manifest | None) -> None:
     from tfopt.formats.warmup import WARMUP_PATH, read_warmup
 
     records = path / WARMUP_PATH
     if not records.is_file():
         return
+    left_out = () if manifest is None else manifest.signatures.keys() - runtime.signatures.keys()
     for index, request in enumerate(read_warmup(records)):
+        if request.signature in left_out:
+            continue
         try:
             runtime.run(request.signature, request.inputs)
         except TfoptError as error:

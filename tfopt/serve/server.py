@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from tfopt.errors import MissingExtra, ServerUnavailable
+from tfopt.errors import MissingExtra, ServerUnavailable, UsageError
 
 try:
     import uvicorn
@@ -24,7 +24,8 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra.of(str(error.name), "serve", "serving") from error
 
-from tfopt.serve.loading import RuntimeChoice, load_version
+from tfopt.serve.artifacts import Engine, RuntimeChoice
+from tfopt.serve.loading import load_version
 from tfopt.serve.plane import Plane
 from tfopt.serve.process import dedicate_process
 from tfopt.serve.sources import find_sources
@@ -46,6 +47,7 @@ class Server:
         with tfopt.Server("models/linear", port=0) as server:
             tfopt.Client(server.url).predict("linear", [[5.0]])
 
+    `runtime` asks for one, and `prefer` for one to be tried first (`serve.artifacts`).
     `threads`: cores to compute with, all by default; `poll_interval`: seconds between looks for new versions;
     `body_limit`: bytes of a request; `io_timeout`: seconds in which a request must have arrived, and for which a
     client may leave an answer unread;
@@ -59,18 +61,21 @@ class Server:
         port: int = DEFAULT_PORT,
         poll_interval: float = 1.0,
         runtime: RuntimeChoice = "auto",
+        prefer: Engine | None = None,
         threads: int | None = None,
         body_limit: int = DEFAULT_BODY_LIMIT,
         io_timeout: float = 60.0,
         drain_timeout: float = 30.0,
         cors: bool = False,
     ) -> None:
-        """Raises NotFound, UsageError for models that are none."""
+        """Raises NotFound, UsageError for models that are none, or to prefer another runtime than the one asked for."""
+        if prefer is not None and runtime != "auto":
+            raise UsageError(f"--runtime {runtime} leaves nothing to prefer", hint="leave out one of the two")
         self._host = host
         self._port = port
         cores = threads or _available_cores()
         slots = threading.Semaphore(cores)
-        load = partial(load_version, choice=runtime, cores=cores)
+        load = partial(load_version, choice=runtime, cores=cores, prefer=prefer)
         self.models = {
             name: ModelVersions(name, source, load, poll_interval=poll_interval, slots=slots)
             for name, source in find_sources(models).items()

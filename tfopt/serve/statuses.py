@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from threading import Lock
 
@@ -21,13 +22,15 @@ class State(str, Enum):
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """`code` and `message` say why a version could not be loaded; `kind` is the artifact that serves."""
+    """`code` and `message` say why a version could not be loaded; `kind` is the artifact that serves, `unmet` says of
+    others why this machine cannot run them."""
 
     number: int
     state: State
     code: Code = Code.OK
     message: str = ""
     kind: str = ""
+    unmet: Mapping[str, str] = field(default_factory=dict)
 
 
 class Statuses:

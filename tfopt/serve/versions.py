@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Event, Semaphore, Thread
 
 from tfopt.errors import InvalidModel, NotFound, TfoptError
-from tfopt.runtimes.base import Runtime
+from tfopt.serve.loading import Loaded
 from tfopt.serve.retries import Failures, settled
 from tfopt.serve.servable import Servable, identity_of
 from tfopt.serve.sources import Listing, Source
@@ -40,15 +40,15 @@ class Snapshot:
 class ModelVersions:
     """One model with a thread of its own, so that a model that is slow or broken holds up no other.
 
-    `load` turns a version directory into a runtime; `slots` limits how many models load at once; `poll_interval` is
-    in seconds.
+    `load` turns a version directory into what serves it; `slots` limits how many models load at once; `poll_interval`
+    is in seconds.
     """
 
     def __init__(
         self,
         name: str,
         source: Source,
-        load: Callable[[Path], Runtime],
+        load: Callable[[Path], Loaded],
         *,
         poll_interval: float = 1.0,
         slots: Semaphore | None = None,
@@ -169,19 +169,23 @@ class ModelVersions:
             identity = identity_of(path)
             with self._slots:
                 self.statuses.set(VersionStatus(number, State.LOADING))
-                runtime = self._load(path)
+                loaded = self._load(path)
         except Exception as error:  # noqa: BLE001 - a rim: whatever a foreign model raises, the others go on
             self._failed(number, path, error)
             return False
+        runtime = loaded.runtime
         if self._stopping.is_set():
             runtime.close()
             return False
         self._failures.forget(number)
-        self.statuses.set(VersionStatus(number, State.AVAILABLE, kind=runtime.kind))
+        self.statuses.set(VersionStatus(number, State.AVAILABLE, kind=runtime.kind, unmet=loaded.unmet))
         servable = Servable(number, identity, runtime)
         self._switch(replace(self._snapshot, servables={**self._snapshot.servables, number: servable}))
         seconds = time.monotonic() - start
         log.info("%s: version %d is available (%s, loaded in %.2f s)", self.name, number, runtime.kind, seconds)
+        for kind, reason in loaded.unmet.items():
+            what = "%s: version %d: its %s cannot be run on this machine, its %s serves: %s"
+            log.warning(what, self.name, number, kind, runtime.kind, reason)
         return True
 
     def _failed(self, number: int, path: Path, cause: Exception) -> None:

@@ -48,6 +48,17 @@ class Manifest:
     def files(self) -> Mapping[str, str]:
         return self._object("files")
 
+    def requires(self, kind: str) -> tuple[str, ...]:
+        """What this kind of artifact requires of the machine that runs it; nothing of one that is not listed."""
+        entry = self.artifacts.get(kind)
+        named = entry.get("requires") if isinstance(entry, Mapping) else None
+        return tuple(map(str, named)) if isinstance(named, list | tuple) else ()
+
+    def has_passed(self, kind: str) -> bool:
+        """Is there a record of what the gate measured of this kind of artifact?"""
+        entry = self.artifacts.get(kind)
+        return isinstance(entry, Mapping) and bool(entry.get("fidelity"))
+
     def with_entries(self, **entries: Any) -> Manifest:
         return Manifest({**self.data, **entries})
 

@@ -11,14 +11,11 @@ import numpy as np
 
 from tfopt.ir.graph import Graph, Model
 from tfopt.ir.types import DType
+from tfopt.requirements import ONEDNN, VNNI
 from tfopt.targets.base import Artifact
 from tfopt.targets.native_lowering.lowering import Lowered, with_native_int8
 from tfopt.targets.saved_model import write_saved_model
 
-#: The kernels are oneDNN's, which x86 builds of TensorFlow hold.
-ONEDNN: Final = "oneDNN"
-#: Without it, products of 8-bit numbers are added in 16 bits, where two large ones are too much.
-VNNI: Final = "VNNI"
 #: Weights of 7 bits: two products with 255 fit into 16 bits.
 _SAFE: Final = 63
 #: Layers that stay float that a note names.
@@ -32,10 +29,15 @@ def write_native_saved_model(model: Model, directory: Path) -> Artifact:
     """
     lowered = with_native_int8(model)
     artifact = write_saved_model(lowered.model, directory)
-    return replace(artifact, requires=tuple(_requires(lowered.model.graph)), notes=tuple(_notes(lowered)))
+    return replace(artifact, requires=requirements(lowered.model.graph), notes=tuple(_notes(lowered)))
 
 
-def _requires(graph: Graph) -> Iterator[str]:
+def requirements(graph: Graph) -> tuple[str, ...]:
+    """What a graph of integer ops requires of the machine that runs it; nothing when there are none in it."""
+    return tuple(_requirements(graph))
+
+
+def _requirements(graph: Graph) -> Iterator[str]:
     filters = [node.tensor.array for node in graph.by_op.get("Const", ()) if node.tensor.dtype is DType.QINT8]
     if filters:
         yield ONEDNN

@@ -1,0 +1,93 @@
+"""Which artifacts of a version may serve it, the first choice first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from tfopt.errors import InvalidModel
+from tfopt.store import Manifest
+
+Engine = Literal["litert", "onnxruntime", "tensorflow"]
+RuntimeChoice = Literal["auto", "litert", "onnxruntime", "tensorflow"]
+
+#: The order of `auto`: the fastest to start and the smallest first, the one that has the whole contract last.
+ORDER: Final[tuple[Engine, ...]] = ("litert", "onnxruntime", "tensorflow")
+_FILES: Final[dict[Engine, tuple[str, str]]] = {
+    "litert": ("tflite", "model.tflite"),
+    "onnxruntime": ("onnx", "model.onnx"),
+}
+_SAVED_MODELS: Final = ("saved_model.pb", "saved_model.pbtxt")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An artifact that may serve a version; `path` is what its runtime opens, `requires` what the manifest says."""
+
+    engine: Engine
+    kind: str
+    path: Path
+    requires: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return "the SavedModel" if self.kind == "saved_model" else self.path.name
+
+
+def candidates(
+    path: Path, manifest: Manifest | None, choice: RuntimeChoice, prefer: Engine | None = None
+) -> tuple[Candidate, ...]:
+    """The artifacts of a version directory that may serve it, in the order in which they are tried; at least one.
+
+    `auto` takes those that the manifest says have passed the gate, and the SavedModel, in `ORDER` but for the one that
+    is preferred. Without a manifest nobody has compared them: then it is the SavedModel, or what there is without one.
+    Raises InvalidModel when there is none, or not the one that `choice` asks for.
+    """
+    there = {found.engine: found for found in _found(path, manifest)}
+    if choice != "auto":
+        return (_chosen(path, manifest, choice, there),)
+    order = sorted(ORDER, key=lambda engine: engine != prefer)
+    passed = [there[engine] for engine in order if engine in there and _has_passed(manifest, there[engine])]
+    if not passed:
+        raise _nothing(path)
+    if manifest is None:
+        return (there.get("tensorflow", passed[0]),)
+    return tuple(passed)
+
+
+def saved_model_of(path: Path, manifest: Manifest) -> Candidate | None:
+    """The SavedModel of a version, which has every signature; None when it has been left out."""
+    return next((found for found in _found(path, manifest) if found.engine == "tensorflow"), None)
+
+
+def _found(path: Path, manifest: Manifest | None) -> Iterator[Candidate]:
+    def requires(kind: str) -> tuple[str, ...]:
+        return () if manifest is None else manifest.requires(kind)
+
+    for engine, (kind, file) in _FILES.items():
+        if (path / file).is_file():
+            yield Candidate(engine, kind, path / file, requires(kind))
+    if any((path / name).is_file() for name in _SAVED_MODELS):
+        yield Candidate("tensorflow", "saved_model", path, requires("saved_model"))
+
+
+def _has_passed(manifest: Manifest | None, found: Candidate) -> bool:
+    return manifest is None or found.engine == "tensorflow" or found.kind in manifest.artifacts
+
+
+def _chosen(path: Path, manifest: Manifest | None, choice: Engine, there: dict[Engine, Candidate]) -> Candidate:
+    found = there.get(choice)
+    if found is not None and _has_passed(manifest, found):
+        return found
+    if choice == "tensorflow":
+        raise _nothing(path)
+    state = "is not there" if found is None else "has not passed the gate, says the manifest"
+    hint = "serve it with --runtime auto or tensorflow"
+    raise InvalidModel(f"{_FILES[choice][1]} {state}", where=str(path), hint=hint)
+
+
+def _nothing(path: Path) -> InvalidModel:
+    return InvalidModel("there is no SavedModel", where=str(path), hint="serve what there is with --runtime auto")

@@ -13,10 +13,12 @@ import tensorflow as tf
 
 import tfopt
 from tests import models
+from tests.sensitive import HARMED, sabotaged
 from tfopt.cli.main import main
 from tfopt.errors import UsageError
 from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, write_warmup
 from tfopt.recipe import load_recipe, shipped_recipes
+from tfopt.targets.saved_model import write_saved_model
 
 BUNDLE = Path(tfopt.__file__).parent / "demo"
 CNN = BUNDLE / "fashion_cnn"
@@ -334,3 +336,18 @@ def test_samples_for_each_signature(run: Run, built: Callable[..., Path], tmp_pa
     record = json.loads((out / "assets.extra" / "tfopt.json").read_text())["samples"]["signatures"]
     assert record["score"]["count"] == 9
     assert record["serving_default"]["source"] == "synthetic"
+
+
+def test_layers_that_int8_harms_stay_float_and_the_ledger_says_which(tmp_path: Path, run: Run) -> None:
+    harmful, out = tmp_path / "harmful", tmp_path / "out"
+    write_saved_model(sabotaged(), harmful)
+    arguments = ["compress", harmful, out, "--quantize", "int8", "--data", SAMPLES, "--max-drop", "2", "--json"]
+    code, told, err = run(*arguments)
+    assert code == 0, err
+    assert f"quantize: 1 of 7 layers stay float, or the limits would not hold: {HARMED} (moves the outputs by" in err
+    manifest = json.loads(told)
+    row = next(row for row in manifest["ledger"] if row["step"] == "quantize")
+    assert [entry["layer"] for entry in row["sensitivity"] if not entry["quantized"]] == [HARMED]
+    assert row["sensitivity"][0]["layer"] == HARMED and len(row["sensitivity"]) == 7
+    for artifact in manifest["artifacts"].values():
+        assert artifact["fidelity"]["serving_default"]["agreement"] >= 0.98

@@ -71,6 +71,28 @@ def test_an_integer_layer_is_at_most_a_step_away(form: Form, count: int, threads
     assert np.mean(steps > 0.51) < 0.02
 
 
+EMPTY = [
+    Form(padding="VALID"),
+    Form(made="signed", activation=None),
+    Form(residual="offset", kernel=1, channels=(5, 5)),
+    Form(op=DEPTHWISE, made="offset", activation=None),
+    Form(op=DENSE),
+    Form(op=DENSE, data="offset", activation=None),
+]
+
+
+@pytest.mark.parametrize("form", EMPTY, ids=str)
+def test_no_examples_are_answered_as_by_the_float_layer(form: Form) -> None:
+    """Not by the end of the process, as by oneDNN's Dequantize."""
+    model = layer_model(form)
+    plain = model.with_graph(replace(model.graph, grids={}))
+    inputs = inputs_of(model.graph, 0)
+    with ModelRunner(with_native_int8(model).model) as runner, ModelRunner(plain) as reference:
+        found, expected = (one.run("serving_default", inputs)["y0"] for one in (runner, reference))
+    assert found.shape == expected.shape
+    assert not found.size
+
+
 def test_a_sum_of_signed_numbers_stays_float_behind_an_integer_layer() -> None:
     model = layer_model(Form(residual="signed"))
     lowered = with_native_int8(model)

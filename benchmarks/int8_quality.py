@@ -50,7 +50,7 @@ AGREEMENT: Final = 95.0
 COSINE: Final = 0.99
 CALIBRATION: Final = 400
 BATCH: Final = 100
-WIDE: Final[Mapping[str, Any]] = {"max_drop": 100, "min_cosine": -1.0}
+WIDE: Final[Mapping[str, Any]] = {"max_drop": 100, "min_cosine": 0.0}
 
 Arrays = Mapping[str, NDArray[Any]]
 #: What is as good as another has no less of any of these figures.

@@ -71,6 +71,16 @@ def test_other_models_keep_their_direction() -> None:
     assert judge(before, {"y": far}, Gate.of(min_cosine=0.8), exact=False).passed
 
 
+def test_a_reserve_takes_a_quarter_of_what_may_be_lost() -> None:
+    vectors = {"y": np.ones((4, 3, 2), np.float32)}
+    assert Gate().with_reserve(scores(4)) == Gate(max_drop=0.75)
+    assert Gate().with_reserve(vectors) == Gate(min_cosine=pytest.approx(0.9925))
+    assert Gate.of(max_drop=4).with_reserve(scores(4)) == Gate(max_drop=3.0)
+    both = Gate.of(max_drop=4, min_cosine=0.6)
+    assert both.with_reserve(scores(4)) == Gate(max_drop=3.0, min_cosine=pytest.approx(0.7))
+    assert Gate.of(max_drop=0).with_reserve(scores(4)) == Gate(max_drop=0.0)
+
+
 def test_a_limit_that_was_given_replaces_the_default() -> None:
     assert judge(scores(10), scores(10, 1), Gate.of(min_cosine=0.5), exact=False).passed
 

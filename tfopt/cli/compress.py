@@ -52,6 +52,10 @@ def compress(
         bool,
         typer.Option("--reduce-range", help="int8 weights of 7 bits, for processors without VNNI."),
     ] = False,
+    sensitivity: Annotated[
+        bool,
+        typer.Option("--sensitivity", help="Print how far each layer in int8, all others in float, moves the outputs."),
+    ] = False,
     tflite: Annotated[bool, typer.Option("--tflite", help="Also write a float model.tflite.")] = False,
     onnx: Annotated[bool, typer.Option("--onnx", help="Also write a model.onnx, for ONNX Runtime.")] = False,
     prune: Annotated[
@@ -114,9 +118,12 @@ def compress(
     from tfopt.ledger import findings_by_step
     from tfopt.report.findings_text import findings_text
     from tfopt.report.ledger_table import artifacts_table, ledger_table, verdicts_text
+    from tfopt.report.sensitivity_table import is_measured, sensitivity_table
     from tfopt.store.output import check_absent, check_file
 
-    chosen = _recipe(recipe, quantize, tflite, onnx, prune, prune_scope, prune_block, exclude, skip, only, reduce_range)
+    chosen = _recipe(
+        recipe, quantize, tflite, onnx, prune, prune_scope, prune_block, exclude, skip, only, reduce_range, sensitivity
+    )
     if save_recipe is not None:
         check_absent(save_recipe)
         check_file(save_recipe)
@@ -139,6 +146,8 @@ def compress(
             emit_json({"refused": str(refused), "ledger": [row.to_dict() for row in refused.ledger]})
         else:
             console().print(ledger_table(refused.ledger))
+            if is_measured(refused.ledger):
+                console().print("", sensitivity_table(refused.ledger))
         raise
     if save_recipe is not None:
         _save_recipe(chosen, save_recipe)
@@ -149,6 +158,8 @@ def compress(
         return
     console().print(ledger_table(result.ledger), "")
     console().print(artifacts_table(result), "")
+    if is_measured(result.ledger):
+        console().print(sensitivity_table(result.ledger), "")
     print(verdicts_text(result))
     if explain:
         print(findings_text(findings_by_step(result.ledger), width=terminal_width()))
@@ -167,6 +178,7 @@ def _recipe(
     skip: list[str] | None,
     only: list[str] | None,
     reduce_range: bool,
+    sensitivity: bool,
 ) -> Recipe:
     from tfopt.errors import UsageError
     from tfopt.recipe import load_recipe, recipe_from_flags
@@ -176,7 +188,12 @@ def _recipe(
         "--prune-block": prune_block is not None,
         "--exclude": bool(exclude),
     }
-    of_int8 = {"--skip": bool(skip), "--only": bool(only), "--reduce-range": reduce_range}
+    of_int8 = {
+        "--skip": bool(skip),
+        "--only": bool(only),
+        "--reduce-range": reduce_range,
+        "--sensitivity": sensitivity,
+    }
     if recipe is not None:
         if quantize is not None or tflite or onnx or prune is not None or any((of_pruning | of_int8).values()):
             raise UsageError(
@@ -200,6 +217,7 @@ def _recipe(
         skip=tuple(skip or ()),
         only=tuple(only or ()),
         reduce_range=reduce_range,
+        sensitivity=sensitivity,
     )
 
 

@@ -35,6 +35,7 @@ def recipe_from_flags(
     skip: tuple[str, ...] = (),
     only: tuple[str, ...] = (),
     reduce_range: bool = False,
+    sensitivity: bool = False,
     tflite: bool = False,
     onnx: bool = False,
 ) -> Recipe:
@@ -42,7 +43,8 @@ def recipe_from_flags(
 
     `prune` is the share of weights to set to zero, or a pattern such as "2:4". `quantize` says which numbers the
     SavedModel holds and computes with, and a model.tflite beside it where there is one of this precision; int8 spares
-    the layers that `skip` and `only` leave out, and has weights of 7 bits when `reduce_range` says so. `tflite` asks
+    the layers that `skip` and `only` leave out, and has weights of 7 bits when `reduce_range` says so;
+    `sensitivity` has the damage measured that each layer does. `tflite` asks
     for a model.tflite in float32, `onnx` for a model.onnx. Raises UsageError when two model.tflite are asked for,
     because a version has one.
     """
@@ -65,7 +67,13 @@ def recipe_from_flags(
             *files,
         ]
     if quantize == "int8":
-        chosen = {"round_results": True, "reduce_range": reduce_range, "only": only, "skip": skip}
+        chosen = {
+            "round_results": True,
+            "reduce_range": reduce_range,
+            "only": only,
+            "skip": skip,
+            "sensitivity": sensitivity,
+        }
         steps.append(RecipeStep(known["smooth"], {}))
         steps.append(RecipeStep(known["quantize"], {name: value for name, value in chosen.items() if value}))
     steps += files

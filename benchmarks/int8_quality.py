@@ -24,6 +24,7 @@ import argparse
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import comb
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,15 +53,18 @@ CALIBRATION: Final = 400
 BATCH: Final = 100
 WIDE: Final[Mapping[str, Any]] = {"max_drop": 100, "min_cosine": 0.0}
 
+#: Least probability of so many losses, were both as good, for them to be called chance.
+CHANCE: Final = 0.05
+
 Arrays = Mapping[str, NDArray[Any]]
-#: What is as good as another has no less of any of these figures.
-Figures = Sequence[float]
+#: What became of each example, more is better.
+Outcomes = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Quality:
     text: str
-    figures: Figures
+    outcomes: Outcomes
     met: bool
 
 
@@ -101,7 +105,8 @@ def rows_of(name: str, case: Case, directory: Path) -> Iterator[list[str]]:
     found: list[tuple[Made, Quality | str]] = []
     for made in artifacts(model, case.calibration(), directory):
         found.append((made, _judged(made, case, judged, float_outputs)))
-    best = best_of([quality.figures for made, quality in found if made.rival and isinstance(quality, Quality)])
+    rivals = [quality.outcomes for made, quality in found if made.rival and isinstance(quality, Quality)]
+    best = max(rivals, key=np.mean, default=None)
     for made, quality in found:
         if isinstance(quality, str):
             yield [name, made.maker, quality, "", "", ""]
@@ -110,7 +115,7 @@ def rows_of(name: str, case: Case, directory: Path) -> Iterator[list[str]]:
         share = measure_size(made.path).bytes / float_bytes
         met = quality.met and share <= LARGEST_SHARE
         ours = made.maker.startswith("tfopt")
-        beside = beside_stock(quality.figures, best) if ours else ""
+        beside = beside_stock(quality.outcomes, best) if ours else ""
         yield [name, made.maker, quality.text, f"{share:.3f}x", "yes" if met else "no", beside]
 
 
@@ -141,9 +146,11 @@ def artifacts(model: Path, samples: Arrays, directory: Path) -> Iterator[Made]:
         "tfopt, SavedModel, 7-bit weights", version("int7", recipe_from_flags(quantize="int8", reduce_range=True))
     )
     floating = version("float", recipe_from_flags(onnx=True))
-    yield attempt("TFLite converter", lambda: stock_tflite(model, samples, directory / "stock.tflite"), rival=True)
-    name = "TFLite converter, of tfopt's exact model"
-    yield attempt(name, lambda: stock_tflite(floating, samples, directory / "stock_exact.tflite"), rival=True)
+    stock = attempt("TFLite converter", lambda: stock_tflite(model, samples, directory / "stock.tflite"), rival=True)
+    yield stock
+    if stock.path is None:
+        name = "TFLite converter, of tfopt's exact model"
+        yield attempt(name, lambda: stock_tflite(floating, samples, directory / "stock_exact.tflite"), rival=True)
     static = directory / "static.onnx"
     name = "ONNX Runtime, static"
     yield attempt(name, lambda: onnxruntime_static(floating / "model.onnx", samples, static), rival=True)
@@ -173,42 +180,45 @@ def outputs_of(path: Path, inputs: Arrays) -> dict[str, NDArray[Any]]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def best_of(rivals: Sequence[Figures]) -> Figures | None:
-    """The best of each figure."""
-    return [max(column) for column in zip(*rivals, strict=True)] if rivals else None
-
-
-def beside_stock(figures: Figures, best: Figures | None) -> str:
+def beside_stock(outcomes: Outcomes, best: Outcomes | None) -> str:
+    """The examples on which these are better and worse than the best of the stock converters, and whether that many
+    worse ones are chance: a sign test (Conover, "Practical Nonparametric Statistics", 1999, section 3.4)."""
     if best is None:
         return "alone"
-    behind = [rival - own for own, rival in zip(figures, best, strict=True)]
-    return "no worse" if max(behind) <= 0 else f"worse by {', '.join(f'{max(each, 0.0):.4g}' for each in behind)}"
+    won, lost = int((outcomes > best).sum()), int((outcomes < best).sum())
+    counts = f"{won} better, {lost} worse"
+    if outcomes.mean() >= best.mean() or won >= lost:
+        return f"no worse: {counts}"
+    probability = sum(comb(won + lost, at) for at in range(won + 1)) / 2 ** (won + lost)
+    verdict = "chance" if probability >= CHANCE else "worse"
+    return f"{verdict}, p = {probability:.2g}: {counts}"
 
 
 def _points(before: Arrays, after: Arrays) -> Quality:
     labels = as_input("test")[1]
-    old, new = (100 * np.mean(outputs["probabilities"].argmax(-1) == labels) for outputs in (before, after))
+    rights = [outputs["probabilities"].argmax(-1) == labels for outputs in (before, after)]
+    old, new = (float(100 * np.mean(right)) for right in rights)
     agreeing = 100 * np.mean(before["probabilities"].argmax(-1) == after["probabilities"].argmax(-1))
     text = f"{new:.2f} % right, {new - old:+.2f} points; {agreeing:.2f} % as float"
-    return Quality(text, (float(new),), bool(old - new <= POINTS + 1e-9))
+    return Quality(text, rights[1].astype(np.float64), bool(old - new <= POINTS + 1e-9))
 
 
 def _recognised(before: Arrays, after: Arrays) -> Quality:
     _, labels = imagenet_samples()
     old, new = (outputs["logits"].argmax(-1) for outputs in (before, after))
-    right = int((new[: len(labels)] == labels).sum())
-    agreement = float(100 * np.mean(old[len(labels) :] == new[len(labels) :]))
-    text = f"{right} of {len(labels)} right, {agreement:.1f} % of {len(new) - len(labels)} crops as float"
-    return Quality(text, (right, agreement), right >= RIGHT_OF_20 and agreement >= AGREEMENT)
+    right, same = new[: len(labels)] == labels, old[len(labels) :] == new[len(labels) :]
+    agreement = float(100 * same.mean())
+    text = f"{right.sum()} of {len(labels)} right, {agreement:.1f} % of {len(same)} crops as float"
+    outcomes = np.concatenate([right, same]).astype(np.float64)
+    return Quality(text, outcomes, bool(right.sum() >= RIGHT_OF_20 and agreement >= AGREEMENT))
 
 
 def _similar(before: Arrays, after: Arrays) -> Quality:
     one, other = (outputs["sentence_embedding"].astype(np.float64) for outputs in (before, after))
     cosines = (one * other).sum(-1) / (np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1))
-    least, mean = float(cosines.min()), float(cosines.mean())
     reached = int((cosines >= COSINE).sum())
-    text = f"cosine {mean:.4f}, least {least:.4f}; {reached} of {len(cosines)} reach {COSINE}"
-    return Quality(text, (mean, least), least >= COSINE)
+    text = f"cosine {cosines.mean():.4f}, least {cosines.min():.4f}; {reached} of {len(cosines)} reach {COSINE}"
+    return Quality(text, cosines, bool(reached == len(cosines)))
 
 
 def _fashion(model: Callable[[], Path]) -> Case:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfopt.errors import ConversionError
+from tfopt.ir.graph import DEFAULT_SIGNATURE
 
-_LAST: Final = 2
+_LONGEST: Final = 160
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -30,8 +31,9 @@ def stock_tflite(model: Path, samples: Arrays, out: Path) -> Path:
         command = [sys.executable, "-m", "benchmarks.rivals", str(model), str(arrays), str(out)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode or not out.is_file():
-        said = [line for line in done.stderr.strip().splitlines() if "error" in line.lower()] or ["it crashed"]
-        raise ConversionError(" ".join(said[-_LAST:])[:300], where="TensorFlow's TFLite converter")
+        said = [line.strip() for line in done.stderr.splitlines() if "error: " in line.lower()]
+        words = said[-1][:_LONGEST] if said else f"it ended with {done.returncode}"
+        raise ConversionError(words, where="TensorFlow's TFLite converter")
     return out
 
 
@@ -45,7 +47,7 @@ def _convert(model: str, samples: str, out: str) -> None:
         for at in range(len(next(iter(arrays.values())))):
             yield {name: array[at : at + 1] for name, array in arrays.items()}
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(model)
+    converter = tf.lite.TFLiteConverter.from_saved_model(model, signature_keys=[DEFAULT_SIGNATURE])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = examples
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]

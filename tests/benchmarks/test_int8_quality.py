@@ -6,18 +6,21 @@ import numpy as np
 import pytest
 
 from benchmarks.inc import named_as
-from benchmarks.int8_quality import CASES, attempt, beside_stock, best_of
+from benchmarks.int8_quality import CASES, attempt, beside_stock
 from benchmarks.photographs import CALIBRATED, JUDGED, crops
 from benchmarks.texts import sentences
 from tfopt.errors import ConversionError
 
 
-def test_it_is_the_best_of_each_figure_that_has_to_be_reached() -> None:
-    best = best_of([(19.0, 96.0), (20.0, 95.0)])
-    assert best == [20.0, 96.0]
-    assert beside_stock((20.0, 96.0), best) == "no worse"
-    assert beside_stock((20.0, 95.5), best) == "worse by 0, 0.5"
-    assert beside_stock((1.0,), best_of([])) == "alone"
+def test_a_few_more_lost_than_won_are_chance() -> None:
+    def outcomes(won: int, lost: int) -> np.ndarray:
+        return np.concatenate([np.full(won, 2.0), np.full(lost, 0.0), np.ones(100)])
+
+    best = np.ones(110)
+    assert beside_stock(outcomes(5, 5), best) == "no worse: 5 better, 5 worse"
+    assert beside_stock(outcomes(4, 6), best) == "chance, p = 0.38: 4 better, 6 worse"
+    assert beside_stock(outcomes(1, 9), best) == "worse, p = 0.011: 1 better, 9 worse"
+    assert beside_stock(outcomes(0, 10), None) == "alone"
 
 
 def test_what_cannot_be_made_says_why() -> None:

@@ -18,7 +18,7 @@ LEVELS = [
     {"passes", "formats", "store", "data", "client"},
     {"recipe", "targets", "runtimes"},
     {"learn", "evidence", "ledger", "fidelity"},
-    {"pipeline", "advice", "trial", "calibration_trials"},
+    {"pipeline", "advice", "trial", "calibration_trials", "ledger_notes"},
     {"proof"},
     {"compression", "inspection", "measure", "publisher", "serve"},
     {"report"},

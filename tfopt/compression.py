@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +20,8 @@ from tfopt.fidelity import Gate
 from tfopt.formats.model_path import saved_model_file
 from tfopt.ir.graph import Model
 from tfopt.ledger import LedgerRow
-from tfopt.passes.statistics import Statistics
+from tfopt.ledger_notes import ledger_notes, why_nothing_is_int8
+from tfopt.passes.statistics import SecondMoments, Statistics
 from tfopt.passes.trials import Trials
 from tfopt.pipeline import Outputs, PipelineResult, Requested, run_pipeline
 from tfopt.proof import Prover, WrittenArtifact, run_artifact
@@ -169,10 +170,11 @@ def _probe(evidence: Evidence) -> Callable[[Model], Outputs]:
 def _supply(evidence: Evidence, original: Model, gate: Gate) -> Mapping[type, Any]:
     """What steps may need. Nothing is run before one of them asks, and nothing that the result is judged on ever."""
     from tfopt.calibration_trials import CalibrationTrials
+    from tfopt.learn.moments import SampleMoments
 
     main, labels = evidence.main, evidence.calibration_labels
     trials = CalibrationTrials(original, evidence.calibration, gate, main=main, labels=labels)
-    return {Statistics: _statistics(evidence), Trials: trials}
+    return {Statistics: _statistics(evidence), Trials: trials, SecondMoments: SampleMoments(evidence.calibration)}
 
 
 def _statistics(evidence: Evidence) -> Statistics:
@@ -220,8 +222,7 @@ class _Writer:
     def _notes(self, written: Sequence[WrittenArtifact]) -> Iterator[str]:
         yield from self.evidence.notes
         yield from _told(written)
-        yield from _gained(self.result.ledger)
-        yield from _given_back(self.result.ledger)
+        yield from ledger_notes(self.result.ledger)
         yield from _lost(self.source)
 
     def _carry_warmup(self, directory: Path) -> None:
@@ -243,16 +244,22 @@ class _Writer:
             yield self._convert(requested, directory), exact
 
     def _saved_model(self, directory: Path) -> Artifact:
-        if self.result.model.graph.grids:
-            from tfopt.targets.native import write_native_saved_model
-
-            artifact = write_native_saved_model(self.result.model, directory)
+        artifact = self._written(directory)
+        if artifact.requires:
             self.tell("trying the SavedModel in a process of its own")
             try_artifact(artifact.path, self.evidence)
-            return artifact
+        return artifact
+
+    def _written(self, directory: Path) -> Artifact:
+        from tfopt.targets.native import requirements, write_native_saved_model
         from tfopt.targets.saved_model import write_saved_model
 
-        return write_saved_model(self.result.model, directory)
+        model = self.result.model
+        if model.graph.grids:
+            return write_native_saved_model(model, directory)
+        why = why_nothing_is_int8(self.result.ledger)
+        notes = () if why is None else (why,)
+        return replace(write_saved_model(model, directory), requires=requirements(model.graph), notes=notes)
 
     def _convert(self, requested: Requested, directory: Path) -> Artifact:
         if requested.request.kind == "onnx":
@@ -290,26 +297,6 @@ class _Writer:
 def _told(written: Sequence[WrittenArtifact]) -> Iterator[str]:
     for artifact in written:
         yield from (f"{artifact.kind}: {note}" for note in artifact.notes)
-
-
-def _gained(ledger: Sequence[LedgerRow]) -> Iterator[str]:
-    if any(row.step == "prune_magnitude" and any(finding.done for finding in row.findings) for row in ledger):
-        yield (
-            "zeros make downloads smaller, once compressed, and nothing faster: "
-            "TensorFlow, LiteRT and ONNX Runtime multiply by them on a CPU as by any other number"
-        )
-
-
-def _given_back(ledger: Sequence[LedgerRow]) -> Iterator[str]:
-    """Which layers a step left in float for the limits' sake."""
-    for row in ledger:
-        measured = [finding for finding in row.findings if finding.damage is not None]
-        floats = sorted((one for one in measured if not one.done), key=lambda one: -(one.damage or 0))
-        if floats:
-            named = ", ".join(f"{one.node} (moves the outputs by {one.damage:.2%})" for one in floats[:_NAMED])
-            more = f" and {len(floats) - _NAMED} more" if len(floats) > _NAMED else ""
-            which = f"{len(floats)} of {len(measured)} layers stay float, or the limits would not hold"
-            yield f"{row.step}: {which}: {named}{more}"
 
 
 def _lost(source: Path) -> Iterator[str]:

@@ -61,6 +61,7 @@ def write_tflite(
     """
     check_absent(path)
     _check_size(model, largest)
+    _check_floats(model)
     ranged = precision == "int8" and any(found.grids for found in graphs(model.graph))
     if ranged:
         model = with_ranges(with_result_grids(model, statistics) if statistics else model)
@@ -95,6 +96,17 @@ def _check_size(model: Model, largest: int) -> None:
             where=f"{worst.name}: {worst.tensor.nbytes:,} bytes",
             hint="serve the SavedModel, or write ONNX, whose weights may lie beside the file",
         )
+
+
+def _check_floats(model: Model) -> None:
+    """The converter takes integers in its own form alone, which it makes of a float model."""
+    for node in all_nodes(model.graph):
+        if any(type_.dtype.value.startswith(("qint", "quint")) for type_ in node.outputs) and node.op != "Const":
+            raise ConversionError(
+                "the model computes on integers already, by ops of TensorFlow that TFLite has not",
+                where=f"{node.op} {node.name}",
+                hint="convert the float model that it was made of",
+            )
 
 
 def _samples(model: Model, keys: list[str], calibration: Mapping[str, Samples]) -> Mapping[str, Samples]:

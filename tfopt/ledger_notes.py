@@ -1,0 +1,53 @@
+"""What the ledger says that its table does not show: what a gain means, and what stayed as it was."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from tfopt.ledger import LedgerRow
+from tfopt.words import counted
+
+#: Layers and reasons that a note names.
+_NAMED = 5
+
+
+def ledger_notes(ledger: Sequence[LedgerRow]) -> Iterator[str]:
+    yield from _gained(ledger)
+    yield from _given_back(ledger)
+
+
+def _gained(ledger: Sequence[LedgerRow]) -> Iterator[str]:
+    if any(row.step == "prune_magnitude" and any(finding.done for finding in row.findings) for row in ledger):
+        yield (
+            "zeros make downloads smaller, once compressed, and nothing faster: "
+            "TensorFlow, LiteRT and ONNX Runtime multiply by them on a CPU as by any other number"
+        )
+
+
+def _given_back(ledger: Sequence[LedgerRow]) -> Iterator[str]:
+    """Which layers a step left in float for the limits' sake."""
+    for row in ledger:
+        measured = [finding for finding in row.findings if finding.damage is not None]
+        floats = sorted((one for one in measured if not one.done), key=lambda one: -(one.damage or 0))
+        if floats:
+            named = ", ".join(f"{one.node} (moves the outputs by {one.damage:.2%})" for one in floats[:_NAMED])
+            more = f" and {len(floats) - _NAMED} more" if len(floats) > _NAMED else ""
+            which = f"{len(floats)} of {len(measured)} layers stay float, or the limits would not hold"
+            yield f"{row.step}: {which}: {named}{more}"
+
+
+def why_nothing_is_int8(ledger: Sequence[LedgerRow]) -> str | None:
+    """For an artifact of a model without grids: what `quantize` had against each layer, if it was run at all."""
+    row = next((row for row in ledger if row.step == "quantize"), None)
+    if row is None:
+        return None
+    reasons = Counter(finding.message.removeprefix("stays float: ") for finding in row.findings)
+    already = next((reason for reason in reasons if reason.startswith("already quantized")), None)
+    if already is not None:
+        return f"nothing became int8: {already}"
+    if not reasons:
+        return "nothing became int8: there is no convolution or matrix product with constant weights"
+    said = [f"{counted(count, 'layer')}: {reason}" for reason, count in reasons.most_common(_NAMED)]
+    more = [f"and {len(reasons) - _NAMED} more reasons (--explain)"] if len(reasons) > _NAMED else []
+    return f"nothing became int8; {'; '.join([*said, *more])}"

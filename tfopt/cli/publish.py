@@ -60,7 +60,7 @@ def publish(
             timeout=timeout,
             tell=tell,
         )
-    if done.samples == "synthetic":
+    if done.samples == "synthetic" and done.ran:
         say("note: no samples and no warmup requests, so it was run and is warmed up on random numbers (give --data)")
     for note in done.notes:
         say(f"note: {note}")
@@ -68,5 +68,5 @@ def publish(
         emit_json(done.to_dict())
         return
     state = "held" if done.held else f"labelled {done.label}" if done.label else "the latest"
-    ran = ", ".join(f"{count} by its {kind}" for kind, count in done.ran.items())
+    ran = ", ".join(f"{count} by its {kind}" for kind, count in done.ran.items()) or "none"
     print(f"published {done.path}: version {done.number} of {done.name}, {state}; requests answered before: {ran}")

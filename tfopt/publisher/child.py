@@ -18,10 +18,10 @@ from tfopt.processes import import_path, lifeline
 from tfopt.publisher.caller import handed_over
 from tfopt.publisher.task import Outcome, Task
 
-# What a server would not have set cannot help or break the model.
+# What a server would not have set cannot help or break the model. oneDNN's say what machine this is to stand for.
 _KEPT_VARIABLES = (
-    "CUDA_VISIBLE_DEVICES", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "NVIDIA_VISIBLE_DEVICES", "PATH", "TMPDIR",
-    "TZ", "VIRTUAL_ENV",
+    "CUDA_VISIBLE_DEVICES", "DNNL_MAX_CPU_ISA", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "NVIDIA_VISIBLE_DEVICES",
+    "ONEDNN_MAX_CPU_ISA", "PATH", "TF_ENABLE_ONEDNN_OPTS", "TMPDIR", "TZ", "VIRTUAL_ENV",
 )  # fmt: skip
 
 

@@ -62,11 +62,13 @@ def publish(
     (`tfopt.data.source`): by signature, or one source for every signature that it fits. The first `warmup` examples
     become TF Serving's warmup requests; without `data` the model's own warmup file is kept; a model that has none gets
     one random example for each signature. Each request has run on each artifact, in another process that may take
-    `timeout` seconds, before the version gets its number. `hold` leaves it out of service, `label` lets a label point
-    at it.
+    `timeout` seconds, before the version gets its number. An artifact that this machine cannot run is published on
+    the strength of what its manifest says the gate has measured. `hold` leaves it out of service, `label` lets a label
+    point at it.
 
-    Raises NotFound, InvalidModel and UnsupportedModel for the model, FidelityError when its artifacts answer in
-    different forms, InvalidSamples, UsageError, OutputError. Nothing is in place then.
+    Raises NotFound, InvalidModel and UnsupportedModel for the model, UnmetRequirement when this machine cannot run it
+    and nothing proves it, FidelityError when its artifacts answer in different forms, InvalidSamples, UsageError,
+    OutputError. Nothing is in place then.
     """
     started = time.monotonic()
     source = Path(model)

@@ -9,75 +9,91 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
-from tfopt.errors import ExecutionError, FidelityError, InvalidModel, TfoptError
+from tfopt.errors import ExecutionError, FidelityError, InvalidModel, NotFound, TfoptError
 from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, read_warmup, write_warmup
 from tfopt.processes import end_with_parent
 from tfopt.publisher.caller import as_the_caller
+from tfopt.publisher.opened import Opened, open_version
 from tfopt.publisher.requests import Requests, choose_requests
-from tfopt.publisher.source import ONNX, TFLITE, artifacts_in
+from tfopt.publisher.source import ONNX, TFLITE
 from tfopt.publisher.task import Outcome, Task
 from tfopt.runtimes.base import Runtime
-from tfopt.runtimes.load import open_artifact
 
 _CALLED = {"saved_model": "the SavedModel", "tflite": TFLITE, "onnx": ONNX}
-Outputs = Mapping[str, NDArray[Any]]
+Outputs: TypeAlias = Mapping[str, NDArray[Any]]
+_Expected: TypeAlias = tuple[str, Outputs]
 
 
 def rehearse(task: Task) -> Outcome:
-    """Load every artifact, write the warmup requests, run each of them on every artifact.
+    """Load every artifact that this machine can run, write the warmup requests, run each of them on every artifact.
 
     Raises InvalidModel for what does not load or run, UnsafeModel for what would touch files, FidelityError for
-    artifacts that answer in different forms, InvalidSamples, UnsupportedModel, MissingExtra.
+    artifacts that answer in different forms, InvalidSamples, UnsupportedModel, MissingExtra, UnmetRequirement.
     """
     version = Path(task.version)
-    artifacts = artifacts_in(version)
-    with ExitStack() as opened:
-        runtimes = {kind: opened.enter_context(open_artifact(path)) for kind, path in artifacts.items()}
-        first = next(iter(runtimes.values()))
-        if not first.signatures:
+    with open_version(version) as opened:
+        if not opened.signatures:
             raise InvalidModel("the model has no signatures, so no request can be made of it", where=str(version))
         with as_the_caller(task.directory):
-            chosen = choose_requests(version, first, task.name, task.data, task.warmup)
+            chosen = choose_requests(version, opened, task.name, task.data, task.warmup)
         requests = _settle(version, chosen, task.warmup)
-        expected = [_answer(first, request, number) for number, request in enumerate(requests, 1)]
-        ran = {kind: _replay(runtime, requests, expected, first.kind) for kind, runtime in runtimes.items()}
-        signatures = {key: info.as_dict() for key, info in first.signatures.items()}
-    return Outcome(signatures, ran, chosen.samples, chosen.notes)
+        expected = [_expected(opened, request, number) for number, request in enumerate(requests, 1)]
+        ran = {kind: _replay(runtime, requests, expected) for kind, runtime in opened.runtimes.items()}
+        signatures = {key: info.as_dict() for key, info in opened.signatures.items()}
+    return Outcome(signatures, ran, chosen.samples, (*map(_not_run, opened.unmet.items()), *chosen.notes))
+
+
+def _not_run(unmet: tuple[str, str]) -> str:
+    kind, reason = unmet
+    return f"{_CALLED[kind]} was not run on this machine, as {reason}; that it has passed the gate is in its manifest"
 
 
 def _settle(version: Path, chosen: Requests, warmup: int) -> list[WarmupRequest]:
     """Everything that is to be run: the warmup file as a server will read it, and what was chosen beside it."""
     path = version / WARMUP_PATH
-    if warmup and (chosen.samples == "data" or not path.exists()):
+    if warmup and chosen.requests and (chosen.samples == "data" or not path.exists()):
         write_warmup(path, chosen.requests)
         return read_warmup(path)
     kept = read_warmup(path) if path.exists() else []
     return [*kept, *(() if chosen.samples == "warmup" else chosen.requests)]
 
 
+def _expected(opened: Opened, request: WarmupRequest, number: int) -> _Expected | None:
+    """The kind of the first artifact that has the signature, and its answer; None when none can be run here."""
+    try:
+        runtime = opened.first(request.signature)
+    except NotFound as error:
+        raise _failed(request, number, error, None) from error
+    return None if runtime is None else (runtime.kind, _answer(runtime, request, number))
+
+
 def _answer(runtime: Runtime, request: WarmupRequest, number: int) -> Outputs:
     try:
         return runtime.run(request.signature, request.inputs)
     except TfoptError as error:
-        what = f"signature {request.signature} fails on warmup request {number}: {error.what}"
-        raise InvalidModel(what, where=_CALLED[runtime.kind], hint=error.hint) from error
+        raise _failed(request, number, error, _CALLED[runtime.kind]) from error
 
 
-def _replay(runtime: Runtime, requests: list[WarmupRequest], expected: list[Outputs], first: str) -> int:
-    """Run what the artifact has a signature for; gives how many that were. `first` is the kind that was to expect."""
+def _failed(request: WarmupRequest, number: int, error: TfoptError, where: str | None) -> InvalidModel:
+    what = f"signature {request.signature} fails on warmup request {number}: {error.what}"
+    return InvalidModel(what, where=where, hint=error.hint)
+
+
+def _replay(runtime: Runtime, requests: Sequence[WarmupRequest], expected: Sequence[_Expected | None]) -> int:
+    """Run what the artifact has a signature for; gives how many that were."""
     ran = 0
     for number, (request, wanted) in enumerate(zip(requests, expected, strict=True), 1):
-        if request.signature in runtime.signatures:
+        if wanted is not None and request.signature in runtime.signatures:
+            first, outputs = wanted
             names = _CALLED[runtime.kind], _CALLED[first]
-            _check_form(names, request.signature, _answer(runtime, request, number), wanted)
+            _check_form(names, request.signature, _answer(runtime, request, number), outputs)
             ran += 1
     if not ran:
         have = ", ".join(sorted(runtime.signatures)) or "none"

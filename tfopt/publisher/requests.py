@@ -12,7 +12,8 @@ from tfopt.errors import ExecutionError, InvalidSamples
 from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, read_warmup
 from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.ir.types import TensorType
-from tfopt.runtimes.base import Runtime, SignatureInfo
+from tfopt.publisher.opened import Opened
+from tfopt.runtimes.base import SignatureInfo
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Requests:
     notes: tuple[str, ...] = ()
 
 
-def choose_requests(version: Path, runtime: Runtime, name: str, data: Sequence[str], count: int) -> Requests:
-    """At least one request that the model can be run with.
+def choose_requests(version: Path, opened: Opened, name: str, data: Sequence[str], count: int) -> Requests:
+    """At least one request that the model can be run with, or none where this machine can run nothing of it.
 
     From `data` when given, as `tfopt.data.source` reads it: `count` examples (one for a count of 0) for every signature
     that has a source of its own or that the source without a name fits. Else those of the model's own warmup file.
@@ -35,25 +36,25 @@ def choose_requests(version: Path, runtime: Runtime, name: str, data: Sequence[s
     be run; NotFound for an unknown signature, UsageError for two sources of one, InvalidModel, MissingExtra.
     """
     if data:
-        return _from_data(data, runtime, name, max(count, 1))
+        return _from_data(data, opened, name, max(count, 1))
     own = version / WARMUP_PATH
     recorded = tuple(read_warmup(own)) if own.is_file() else ()
-    return Requests(recorded, "warmup") if recorded else _from_random_numbers(runtime, name)
+    return Requests(recorded, "warmup") if recorded else _from_random_numbers(opened, name)
 
 
-def _from_data(data: Sequence[str], runtime: Runtime, name: str, count: int) -> Requests:
-    keys = ordered(runtime.signatures)
+def _from_data(data: Sequence[str], opened: Opened, name: str, count: int) -> Requests:
+    keys = ordered(opened.signatures)
     sources = by_signature(data, keys, keys[0])
     own = {key: sources[key] for key, _ in map(split_name, data) if key is not None}
     everybodys = next((place for key, place in map(split_name, data) if key is None), None)
-    requests = [request for key, place in own.items() for request in _read(place, runtime, name, key, count)]
+    requests = [request for key, place in own.items() for request in _read(place, opened, name, key, count)]
     left = [key for key in keys if key not in own]
     if everybodys is None:
         return Requests(tuple(requests), "data", tuple(_not_tried(key, "it was given no samples") for key in left))
     refused: dict[str, InvalidSamples] = {}
     for key in left:
         try:
-            requests += _read(everybodys, runtime, name, key, count)
+            requests += _read(everybodys, opened, name, key, count)
         except InvalidSamples as error:
             refused[key] = error
     if len(refused) == len(left):
@@ -61,8 +62,8 @@ def _from_data(data: Sequence[str], runtime: Runtime, name: str, count: int) -> 
     return Requests(tuple(requests), "data", tuple(_not_tried(key, error.what) for key, error in refused.items()))
 
 
-def _read(source: str, runtime: Runtime, name: str, key: str, count: int) -> list[WarmupRequest]:
-    return list(_requests(_fitting(source, runtime.signatures[key], key, count), name, key, count))
+def _read(source: str, opened: Opened, name: str, key: str, count: int) -> list[WarmupRequest]:
+    return list(_requests(_fitting(source, opened.signatures[key], key, count), name, key, count))
 
 
 def _fitting(source: str, signature: SignatureInfo, key: str, count: int) -> Samples:
@@ -87,18 +88,18 @@ def _requests(samples: Samples, name: str, signature: str, count: int) -> Iterat
     return (WarmupRequest(name, signature, batch) for batch in few.batches(1))
 
 
-def _from_random_numbers(runtime: Runtime, name: str) -> Requests:
+def _from_random_numbers(opened: Opened, name: str) -> Requests:
     requests: list[WarmupRequest] = []
     failed: dict[str, str] = {}
-    for key in ordered(runtime.signatures):
+    for key in ordered(opened.signatures):
         try:
-            (request,) = _requests(synthetic_samples(input_types(runtime.signatures[key]), 1), name, key, 1)
-            runtime.run(key, request.inputs)
+            (request,) = _requests(synthetic_samples(input_types(opened.signatures[key]), 1), name, key, 1)
+            opened.run(key, request.inputs)
         except (InvalidSamples, ExecutionError) as error:
             failed[key] = error.what
         else:
             requests.append(request)
-    if not requests:
+    if not requests and opened.runtimes:
         key, reason = next(iter(failed.items()))
         what = f"signature {key} does not run on random numbers: {reason}"
         raise InvalidSamples(what, hint="give samples of your own with --data")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,9 @@ from tfopt.passes.trials import Verdict
 from tfopt.runtimes.tensorflow import ModelRunner
 from tfopt.targets.fake_quant import with_fake_quant
 
-#: Examples of each signature that damages are measured on: enough to rank layers by.
-FEW = 16
+#: Examples of each signature that damages are measured on, which is enough to rank layers by, and that candidates are
+#: judged on: a search runs some twenty of them.
+FEW, MOST = 32, 1000
 #: Examples of a call.
 _BATCH = 32
 
@@ -38,30 +39,30 @@ class CalibrationTrials:
         main: str,
         labels: NDArray[np.int64] | None = None,
     ) -> None:
+        some = {id(one): _some(one, MOST) for one in samples.values()}
         self._original = original
-        self._samples = dict(samples)
+        self._samples = {key: some[id(one)] for key, one in samples.items()}
         self._gate = gate
         self._main = main
-        self._labels = labels
+        self._labels = None if labels is None else labels[_drawn(samples[main], MOST)]
+        self._expected: dict[str, Arrays] = {}
 
     def judge(self, model: Model) -> Verdict:
         found = _outputs(model, self._samples, _distinct(model, self._samples))
+        if missing := [key for key in found if key not in self._expected]:
+            self._expected |= _outputs(self._original, self._samples, missing)
         judgements = [self._judgement(key, self._expected[key], outputs) for key, outputs in found.items()]
         texts = [reason for judgement in judgements for reason in judgement.reasons]
         holds = all(judgement.passed for judgement in judgements)
         return Verdict(holds, "; ".join(texts or [judgement.summary for judgement in judgements]))
 
     def damages(self, model: Model, candidates: Iterable[Model]) -> Iterator[float]:
-        few = {key: one.take(range(min(FEW, one.count))) for key, one in self._samples.items()}
-        keys = _distinct(model, few)
+        keys = _distinct(model, self._samples)
+        few = {key: _some(self._samples[key], FEW) for key in keys}
         expected = _outputs(model, few, keys)
         for candidate in candidates:
             made = _outputs(candidate, few, keys)
             yield max(damage(expected[key], made[key]) for key in keys) if keys else 0.0
-
-    @cached_property
-    def _expected(self) -> Mapping[str, Arrays]:
-        return _outputs(self._original, self._samples, self._samples)
 
     def _judgement(self, key: str, expected: Arrays, found: Arrays) -> Judgement:
         method_name = self._original.signatures[key].method_name
@@ -82,6 +83,19 @@ def _damage(output: OutputFidelity) -> float:
     if output.not_finite:
         return float("inf")
     return 1 - output.equal if output.snr_db is None else float(10 ** (-output.snr_db / 20))
+
+
+def _some(samples: Samples, most: int) -> Samples:
+    places = _drawn(samples, most)
+    return samples if len(places) == samples.count else samples.take(places)
+
+
+def _drawn(samples: Samples, most: int) -> NDArray[np.int64]:
+    """The places of so many examples, or as many as there are, evenly from first to last: a file may be sorted."""
+    block = samples.batching.block
+    blocks = samples.count // block
+    starts = np.unique(np.linspace(0, blocks - 1, min(blocks, max(1, most // block))).round().astype(np.int64))
+    return np.asarray((starts[:, None] * block + np.arange(block)).ravel())
 
 
 def _distinct(model: Model, samples: Mapping[str, Samples]) -> Collection[str]:

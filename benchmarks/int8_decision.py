@@ -28,8 +28,9 @@ from tfopt.data import Samples
 from tfopt.data.samples import batching
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.ir import Model
+from tfopt.learn.moments import SampleMoments
 from tfopt.learn.observe import SampleStatistics
-from tfopt.passes.statistics import Statistics
+from tfopt.passes.statistics import SecondMoments, Statistics
 from tfopt.pipeline import run_pipeline
 from tfopt.recipe import load_recipe, parse_recipe
 from tfopt.runtimes.tensorflow import ModelRunner
@@ -46,11 +47,19 @@ RECIPES = {
     "min_max": "quantize: {ranges: min_max}",
     "percentile": "quantize: {ranges: percentile}",
     "mse": "quantize: {ranges: mse}",
+    "entropy": "quantize: {ranges: entropy}",
+    "moving_average": "quantize: {ranges: moving_average}",
     "auto, biases as they were": "quantize: {correct_bias: false}",
     "auto, 7-bit weights": "quantize: {reduce_range: true}",
     "auto, 7-bit weights, biases as they were": "quantize: {reduce_range: true, correct_bias: false}",
+    "auto, adaptive rounding": "quantize: {rounding: adaptive}",
+    "auto, adaptive rounding, biases as they were": "quantize: {rounding: adaptive, correct_bias: false}",
+    "auto, 7-bit weights, adaptive rounding": "quantize: {reduce_range: true, rounding: adaptive}",
     "equalize, auto": "equalize\n  - quantize",
     "smooth, auto": "smooth\n  - quantize",
+    "smooth, auto, adaptive rounding": "smooth\n  - quantize: {rounding: adaptive}",
+    "smooth, auto, 7-bit weights": "smooth\n  - quantize: {reduce_range: true}",
+    "smooth, auto, 7-bit weights, adaptive rounding": "smooth\n  - quantize: {reduce_range: true, rounding: adaptive}",
 }
 
 
@@ -75,7 +84,8 @@ def main() -> None:
 def _measured(case: Case) -> Iterator[tuple[str, str]]:
     calibration, test = case.examples()
     exact = run_pipeline(read_saved_model(case.model()), load_recipe("exact")).model
-    supply = {Statistics: SampleStatistics({SIGNATURE: _samples(exact, calibration)})}
+    samples = {SIGNATURE: _samples(exact, calibration)}
+    supply: dict[type, Any] = {Statistics: SampleStatistics(samples), SecondMoments: SampleMoments(samples)}
     before = _outputs(exact, test)
     for name, steps in RECIPES.items():
         recipe = parse_recipe(f"name: decision\nsteps:\n  - {steps}\n", "benchmark")

@@ -21,7 +21,7 @@ from tfopt.formats.saved_model import read_saved_model
 from tfopt.ir.frames import masked
 from tfopt.ir.graph import Graph, Model, SignatureOutput, Value
 from tfopt.ir.text import parse
-from tfopt.learn import observe
+from tfopt.learn import runs
 from tfopt.learn.observe import SampleStatistics
 from tfopt.passes.statistics import Observed
 from tfopt.runtimes.tensorflow import ModelRunner
@@ -175,7 +175,7 @@ def test_batches_fit_what_may_be_fetched(monkeypatch: pytest.MonkeyPatch, room: 
     statistics = SampleStatistics({"serving_default": samples(model, image=image)})
     values = [Value("conv"), Value("image")]
     whole = statistics.observe(model, values)
-    monkeypatch.setattr(observe, "FETCHED", room)
+    monkeypatch.setattr(runs, "FETCHED", room)
     fetched = []
     fetch = ModelRunner.fetch
 

@@ -35,4 +35,11 @@ def observed(array: NDArray[Any]) -> Observed:
     mean = kept.sum(0) / np.maximum(finite.sum(0), 1)
     sample = np.sort(flat[finite])[:: max(1, finite.sum() // 65536)].astype(np.float32)
     lowest, highest = (float(flat[finite].min()), float(flat[finite].max())) if finite.any() else (0.0, 0.0)
-    return Observed(lowest, highest, sample, int((~finite).sum()), ends[0], ends[1], mean)
+    return Observed(lowest, highest, sample, int((~finite).sum()), ends[0], ends[1], mean, *_mean_ends(array))
+
+
+def _mean_ends(array: NDArray[Any]) -> tuple[float, float]:
+    examples = [kept for one in np.atleast_1d(array) if (kept := one[np.isfinite(one)]).size]
+    if not examples:
+        return 0.0, 0.0
+    return float(np.mean([one.min() for one in examples])), float(np.mean([one.max() for one in examples]))

@@ -46,7 +46,7 @@ class Told:
         count = channels[-1] if channels else None
         each = np.full(count or 0, (low + high) / 2)
         sample = np.linspace(low, high, 1000).astype(np.float32)
-        return Observed(low, high, sample, int(value.node in self.not_finite), each, each, each)
+        return Observed(low, high, sample, int(value.node in self.not_finite), each, each, each, low, high)
 
 
 def model_of(lines: str, outputs: str, *, inputs: str = "%x") -> Model:

@@ -76,6 +76,26 @@ class Linear:
             return not isinstance(explicit, tuple) or any(explicit)
         return padding == b"SAME" and any(dim != 1 for dim in self.weight.array.shape[:-2])
 
+    @property
+    def matrices(self) -> NDArray[Any]:
+        """The weight as what multiplies rows: [groups, elements of a row, output channels of a group]. Elements are
+        kernel rows, kernel columns and the group's input channels, in this order; each input channel of a depthwise
+        convolution is a group."""
+        array = self.weight.array
+        if self.out_axes == (0,):
+            return array.T[None]
+        channels = array.shape[-2:]
+        groups = self.groups if len(self.out_axes) == 1 else int(channels[0])
+        if len(self.out_axes) == 1:
+            return array.reshape(-1, groups, channels[1] // groups).transpose(1, 0, 2)
+        return array.reshape(-1, *channels).transpose(1, 0, 2)
+
+    def from_matrices(self, matrices: NDArray[Any]) -> NDArray[Any]:
+        """A weight of this layer's shape, of what `matrices` would make of it."""
+        if self.out_axes == (0,):
+            return matrices[0].T
+        return matrices.transpose(1, 0, 2).reshape(self.weight.array.shape)
+
     def scaled(self, scale: Vector) -> NDArray[Any]:
         """The weight with output channel c multiplied by scale[c], computed in float64 and rounded once."""
         shape = [dim if axis in self.out_axes else 1 for axis, dim in enumerate(self.weight.array.shape)]

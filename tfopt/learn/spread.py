@@ -35,12 +35,15 @@ class Spread:
         self._sum = np.zeros(columns)
         self._finite = np.zeros(columns, np.int64)
         self._elements = 0
+        self._ends = np.zeros(2)
+        self._with_ends = 0
 
     def add(self, array: NDArray[Any], examples: int) -> None:
         """What one call of the model made, of real numbers of any dtype and shape, for so many examples."""
         elements = array.reshape(-1)
         self._elements += elements.size
         self._draw(elements, examples)
+        self._add_ends(elements, examples)
         for block in _blocks(elements, len(self._low)):
             self._reduce(block)
 
@@ -56,7 +59,23 @@ class Spread:
             channel_low=low[kept],
             channel_high=high[kept],
             channel_mean=(self._sum / np.maximum(self._finite, 1))[kept],
+            mean_low=float(self._ends[0] / max(self._with_ends, 1)),
+            mean_high=float(self._ends[1] / max(self._with_ends, 1)),
         )
+
+    def _add_ends(self, elements: NDArray[Any], examples: int) -> None:
+        """Those of each example, or of all together where the call does not show whose an element is."""
+        rows = elements.reshape(examples if examples and elements.size % examples == 0 else 1, -1)
+        if not rows.size:
+            return
+        low, high = rows.min(axis=1).astype(np.float64), rows.max(axis=1).astype(np.float64)
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            finite = np.isfinite(rows)
+            low = np.where(finite, rows, np.inf).min(axis=1).astype(np.float64)
+            high = np.where(finite, rows, -np.inf).max(axis=1).astype(np.float64)
+            low, high = low[np.isfinite(low)], high[np.isfinite(high)]
+        self._ends += low.sum(), high.sum()
+        self._with_ends += len(low)
 
     def _draw(self, elements: NDArray[Any], examples: int) -> None:
         """As large a part of the sample as the examples are of all, one element of every equal stretch."""

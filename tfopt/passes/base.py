@@ -80,9 +80,9 @@ class Option:
 
     @property
     def type_name(self) -> str:
-        if self.choices:
-            return " | ".join(self.choices)
-        return " | ".join(map(_type_name, _parts(self.type)))
+        others = [part for part in _parts(self.type) if typing.get_origin(part) is not Literal]
+        kept = [part for part in others if part is not types.NoneType or not self.choices]
+        return " | ".join((*map(_type_name, kept), *self.choices))
 
 
 def _parts(hint: Any) -> tuple[Any, ...]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from functools import cache, partial
 from typing import Literal
 
+from tfopt.errors import UsageError
 from tfopt.ir.fused import Fused, fused_layers
 from tfopt.ir.graph import Graph, Model, Value
 from tfopt.ir.grid import Grid
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
-from tfopt.passes.quantization.activations import activation_grids
-from tfopt.passes.quantization.biases import with_corrected_biases
+from tfopt.passes.quantization.adaptive import rounded_adaptively
+from tfopt.passes.quantization.decision import Decision
 from tfopt.passes.quantization.eligible import (
     LARGEST,
     LEAST,
@@ -24,9 +25,10 @@ from tfopt.passes.quantization.eligible import (
 )
 from tfopt.passes.quantization.regions import regions
 from tfopt.passes.quantization.sensitivity import sensitive
-from tfopt.passes.quantization.tables import table_told, tables, with_table_grids
-from tfopt.passes.quantization.weights import with_weight_grids
-from tfopt.passes.statistics import Observed, Statistics
+from tfopt.passes.quantization.tables import table_told, tables
+from tfopt.passes.quantization.weights import RoundedWeights
+from tfopt.passes.quantization.width import weight_bits
+from tfopt.passes.statistics import Observed, SecondMoments, Statistics
 from tfopt.passes.trials import Trials
 
 
@@ -35,9 +37,12 @@ def quantize(
     model: Model,
     statistics: Statistics,
     trials: Trials | None = None,
+    moments: SecondMoments | None = None,
     *,
-    ranges: Literal["auto", "min_max", "percentile", "mse"] = "auto",
-    reduce_range: bool = False,
+    ranges: Literal["auto", "min_max", "percentile", "mse", "entropy", "moving_average"] = "auto",
+    reduce_range: bool | Literal["auto"] = False,
+    rounding: Literal["nearest", "adaptive"] = "nearest",
+    rounding_budget: float = 1000.0,
     correct_bias: bool = True,
     round_results: bool = False,
     only: tuple[str, ...] = (),
@@ -52,20 +57,27 @@ def quantize(
 
     Convolutions, depthwise ones and matrix products of float32 with a constant weight, with their bias, residual sum,
     Relu and Relu6. Ops and dtypes stay what they are: the grids say what every target lowers to its own integer ops.
-    `ranges` says how far a grid reaches: to the ends of what the samples made (`min_max`), without the outermost 0.01 %
-    (`percentile`), as far as makes the squared rounding error least (`mse`), or (`auto`) as far as makes its power of
-    2.5 least, so that what is cut off weighs more. `reduce_range` keeps weights within 7 bits, for processors whose
-    8-bit products saturate (x86 without VNNI). `correct_bias` makes up in the bias for what rounding the weights does
-    to a channel's mean. `round_results` gives a grid to what convolutions make for float ops too, which some integer
-    convolutions (stock TensorFlow's) cannot do without. `only` and `skip` are patterns (as in a shell) of layers. Those
-    in loops and branches, those that no sample excites and those whose numbers are not finite stay float. A model that
-    is quantized already is left as it is. Raises UsageError for a pattern that matches no layer.
+    `ranges` says how far a grid reaches: to the ends of what the samples made (`min_max`), without the outermost
+    0.01 % (`percentile`), as far as makes the squared rounding error least (`mse`), or (`auto`) as far as makes its
+    power of 2.5 least, so that what is cut off weighs more; or so that the elements are told apart best
+    (`entropy`), or to the mean of the ends of each example (`moving_average`). `reduce_range` keeps weights within
+    7 bits, for processors whose 8-bit products saturate (x86 without VNNI); `auto` does so where the limits of the
+    run hold with it. `rounding: adaptive` rounds weights so that the layers' products on the samples change least,
+    not the weights themselves; `rounding_budget` is how much that may take, in 10^9 multiply-adds. `correct_bias`
+    makes up in the bias for what rounding the weights does to a channel's mean. `round_results` gives a grid to
+    what convolutions make for float ops too, which some integer convolutions (stock TensorFlow's) cannot do
+    without. `only` and `skip` are patterns (as in a shell) of layers. Those in loops and branches, those that no
+    sample excites and those whose numbers are not finite stay float. A model that is quantized already is left as
+    it is. Raises UsageError for a pattern that matches no layer.
     Where the limits of the run (`--max-drop`, `--min-cosine`) would not hold, `give_back` leaves the layers in float
     that do most damage, measured one by one without labels, until they hold on the calibration samples with a quarter
     to spare. `sensitivity` measures and tells the damage of every layer in any case.
     Tables that are looked up are rounded as weights are, with a scale for each column.
-    Source: Jacob et al. 2018 (arXiv:1712.05877); Nagel et al. 2021 (arXiv:2106.08295), section 3.
+    Source: Jacob et al. 2018 (arXiv:1712.05877); Nagel et al. 2021 (arXiv:2106.08295), section 3; Frantar et al. 2022
+    (arXiv:2210.17323) for adaptive rounding.
     """
+    if rounding == "adaptive" and moments is None:
+        raise UsageError("`rounding: adaptive` needs calibration samples, and none were given")
     graph = model.graph
     already = quantized_already(graph)
     if already is not None:
@@ -83,20 +95,19 @@ def quantize(
     chosen = {name: fused for name, fused in candidates.items() if reasons[name] is None}
     kept = {node.name: node for node in tables(graph) if left_out(node.name, only, skip) is None}
 
-    def make(names: Collection[str]) -> Model:
-        """With these layers and tables on integers, and all else in float."""
-        some = tuple(fused for name, fused in chosen.items() if name in names)
-        grids = activation_grids(regions(graph, some, round_results=round_results), observed, ranges)
-        rounded = with_weight_grids(graph, some, 7 if reduce_range else 8)
-        rounded = with_table_grids(rounded, tuple(node for name, node in kept.items() if name in names))
-        if correct_bias:
-            rounded = with_corrected_biases(rounded, some, observed)
-        return model.with_graph(replace(rounded, grids={**rounded.grids, **grids})) if names else model
+    decision = Decision(model, chosen, kept, observed, ranges, round_results, correct_bias)
+    weights = cache(partial(_weights, decision, moments if rounding == "adaptive" else None, rounding_budget))
 
-    found = sensitive((*chosen, *kept), model, make, trials, give_back=give_back, measure=sensitivity)
+    def make(names: Collection[str], bits: int) -> Model:
+        return decision.made(names, weights(bits))
+
+    bits, why = weight_bits(reduce_range, partial(make, decision.names), trials)
+    limited = partial(make, bits=bits)
+    found = sensitive(decision.names, model, limited, trials, give_back=give_back, measure=sensitivity)
     reasons |= {name: found.reason(name) for name in found.given_back}
-    made = make([name for name in (*chosen, *kept) if reasons.get(name) is None])
+    made = limited([name for name in decision.names if reasons.get(name) is None])
     told = {name: _told(fused, made.graph.grids, observed) for name, fused in chosen.items() if reasons[name] is None}
+    told |= {name: f"{told[name]}; {text}" for name, text in weights(bits).told.items() if name in told}
     told |= {name: table_told(node) for name, node in kept.items()}
     findings = [
         Finding(name, True, found.told(name, told[name]), found.damages.get(name))
@@ -104,7 +115,12 @@ def quantize(
         else Finding(name, False, f"stays float: {reasons[name]}", found.damages.get(name))
         for name in (*layers, *kept)
     ]
-    return ModelOutcome(made, (*findings, *beyond, *found.remarks(model)))
+    of_all = (Finding(model.graph.outputs[0].node, True, why),) if why and decision.names else ()
+    return ModelOutcome(made, (*findings, *beyond, *of_all, *found.remarks(model)))
+
+
+def _weights(decision: Decision, moments: SecondMoments | None, budget: float, bits: int) -> RoundedWeights:
+    return RoundedWeights(bits) if moments is None else rounded_adaptively(decision, bits, moments, budget)
 
 
 def _values(graph: Graph, layers: Collection[Fused], round_results: bool) -> Collection[Value]:

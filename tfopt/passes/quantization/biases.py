@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tfopt.ir.fused import Fused
 from tfopt.ir.graph import Graph, Node, Value
+from tfopt.ir.linear import Vector
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import Tensor
 from tfopt.passes.statistics import Observed
@@ -23,14 +24,20 @@ def with_corrected_biases(graph: Graph, layers: Sequence[Fused], observed: Mappi
     """
     editor = Editor(graph)
     for fused in layers:
-        mean = observed[fused.layer.data_value].channel_mean
+        mean = made_up_for(fused, observed)
         weight = graph.constant(graph[fused.layer.node.name].inputs[1])
-        if fused.bias is None or weight is None or mean.size != fused.layer.in_channels:
+        if mean is None or weight is None or fused.bias is None:
             continue
         lost = fused.layer.response(mean) - replace(fused.layer, weight=weight).response(mean)
         if lost.any():
             _put(editor, graph[fused.nodes[1]], fused.bias + lost)
     return editor.finish()
+
+
+def made_up_for(fused: Fused, observed: Mapping[Value, Observed]) -> Vector | None:
+    """The mean of each channel of the layer's data, if its bias can make up for what rounding makes of that."""
+    mean = observed[fused.layer.data_value].channel_mean
+    return None if fused.bias is None or mean.size != fused.layer.in_channels else mean
 
 
 def _put(editor: Editor, node: Node, bias: NDArray[np.float64]) -> None:

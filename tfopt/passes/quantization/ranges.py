@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfopt.ir.grid import Grid, affine, symmetric
+from tfopt.passes.quantization.entropy import least_divergence
 from tfopt.passes.statistics import Observed
 
-Method: TypeAlias = Literal["auto", "min_max", "percentile", "mse"]
+Method: TypeAlias = Literal["auto", "min_max", "percentile", "mse", "entropy", "moving_average"]
 
 #: What the rounding errors of a tensor are taken to cost.
 Cost: TypeAlias = Callable[[NDArray[np.float32]], float]
@@ -41,6 +42,10 @@ def ends(observed: Observed, form: Form, method: Method) -> tuple[float, float]:
         return low, high
     if method == "percentile":
         return _percentile(observed, low, high)
+    if method == "moving_average":
+        return max(low, min(observed.mean_low, 0.0)), min(high, max(observed.mean_high, 0.0))
+    if method == "entropy":
+        return least_divergence(observed.sample, low, high, both=form == "offset", symmetric=form == "symmetric")
     return _least_error(observed.sample, low, high, form, _square if method == "mse" else _beyond_square)
 
 

@@ -61,7 +61,31 @@ def _errors(matrix: NDArray[np.float32], ends: NDArray[np.float32], bits: int) -
     return np.asarray(np.square(levels, out=levels).sum(axis=0))
 
 
-def with_weight_grids(graph: Graph, layers: Sequence[Fused], bits: int) -> Graph:
+class RoundedWeights:
+    """Weights of layers on grids of so many bits, each made once, when it is first asked for: to the nearest numbers,
+    or as it was `put`. Layers that have one weight, and count its channels along the same axes, have one made. `told`
+    says of a layer how that was, if there is anything to say."""
+
+    def __init__(self, bits: int) -> None:
+        self.bits = bits
+        self.told: dict[str, str] = {}
+        self._made: dict[tuple[int, tuple[int, ...]], tuple[Grid, Tensor]] = {}
+        self._kept: list[Tensor] = []  # an id is one as long as its object lives
+
+    def of(self, layer: Linear) -> tuple[Grid, Tensor]:
+        key = id(layer.weight), layer.out_axes
+        if key not in self._made:
+            grid = weight_grid(layer, self.bits)
+            self._kept.append(layer.weight)
+            self._made[key] = grid, _on(grid, layer.weight)
+        return self._made[key]
+
+    def put(self, layer: Linear, tensor: Tensor) -> None:
+        """A tensor that lies on the layer's grid."""
+        self._made[id(layer.weight), layer.out_axes] = self.of(layer)[0], tensor
+
+
+def with_weight_grids(graph: Graph, layers: Sequence[Fused], weights: RoundedWeights) -> Graph:
     """Put the weights of these layers on grids. A weight that others read as well stays for them as it is, and the
     layers get a Const of their own."""
     editor = Editor(graph)
@@ -69,13 +93,8 @@ def with_weight_grids(graph: Graph, layers: Sequence[Fused], bits: int) -> Graph
     for fused in layers:
         readers.setdefault((fused.layer.weight_value, fused.layer.out_axes), []).append(fused.layer)
     grids: dict[Value, Grid] = {}
-    made: dict[tuple[int, tuple[int, ...]], tuple[Grid, Tensor]] = {}
-    for (value, axes), alike in readers.items():
-        weight = alike[0].weight
-        if (id(weight), axes) not in made:
-            grid = weight_grid(alike[0], bits)
-            made[id(weight), axes] = grid, _on(grid, weight)
-        grid, tensor = made[id(weight), axes]
+    for (value, _), alike in readers.items():
+        grid, tensor = weights.of(alike[0])
         grids[_put(editor, value, tensor, alike)] = grid
     return replace(editor.finish(), grids=grids)
 

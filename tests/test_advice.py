@@ -47,6 +47,12 @@ def test_pruning_says_what_would_allow_it_and_what_to_prune_less() -> None:
     assert "more samples" not in said
 
 
+def test_layers_that_int8_harms_can_be_left_out() -> None:
+    assert "leave more layers in float (--sensitivity shows what each costs, --skip" in told(
+        flags("int8"), samples=some(400)
+    )
+
+
 def test_a_pattern_gives_way_to_a_share() -> None:
     recipe = parse_recipe("steps: [prune_magnitude: {pattern: '2:4'}]", "mine.yaml")
     assert "prune a share (--prune 0.3) instead of 2:4" in told(recipe, samples=some(400))

@@ -52,6 +52,8 @@ def _tries(kind: str, recipe: Recipe, samples: Split) -> Iterator[str]:
     for step in recipe:
         if step.step.name == "prune_magnitude":
             yield from _prune_less(step)
+        elif step.step.name == "quantize":
+            yield "leave more layers in float (--sensitivity shows what each costs, --skip '*NAME*' leaves one out)"
         elif step.step.name == kind:
             yield from _milder(step, samples)
     held_out = samples.held_out.count

@@ -328,7 +328,7 @@ def test_no_flags_are_the_exact_recipe() -> None:
 
 
 def test_flags_are_short_for_a_recipe() -> None:
-    for precision in ("bfloat16", "float16", "dynamic", "int8"):
+    for precision in ("bfloat16", "float16", "dynamic", "int8", "weights"):
         assert recipe_from_flags(quantize=precision).steps == load_recipe(precision).steps
     assert recipe_from_flags(onnx=True).steps == load_recipe("onnx").steps
     assert recipe_from_flags(quantize="int8", prune=0.15, prune_scope="global").steps == load_recipe("prune-int8").steps

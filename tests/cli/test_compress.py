@@ -139,7 +139,7 @@ def npz(path: Path, **arrays: np.ndarray) -> Path:
 IMAGES = np.zeros((4, 28, 28, 1), np.float32)
 
 
-RECIPES = ["bfloat16", "dynamic", "exact", "float16", "int8", "onnx", "prune-int8"]
+RECIPES = ["bfloat16", "dynamic", "exact", "float16", "int8", "onnx", "prune-int8", "weights"]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -17,6 +17,7 @@ class Quantize(str, Enum):
     float16 = "float16"
     dynamic = "dynamic"
     int8 = "int8"
+    weights = "weights"
 
 
 class Scope(str, Enum):
@@ -38,8 +39,9 @@ def compress(
         Quantize | None,
         typer.Option(
             help="int8: compute on integers, in TensorFlow and in a model.tflite beside it, with ranges that the "
-            "samples show. bfloat16: compute in half as many bits. float16, dynamic: also write a model.tflite of this "
-            "precision."
+            "samples show. bfloat16: compute in half as many bits. weights: store 8-bit weights, compute in float. "
+            "float16: store weights in half as many bits, in a model.tflite too. dynamic: also write a model.tflite "
+            "of this precision."
         ),
     ] = None,
     skip: Annotated[

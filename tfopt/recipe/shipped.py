@@ -10,10 +10,13 @@ from tfopt.recipe.files import display_name, find_recipe, read_recipe
 from tfopt.recipe.parse import parse_recipe
 from tfopt.recipe.steps import Recipe, RecipeStep
 
-Quantize: TypeAlias = Literal["bfloat16", "dynamic", "float16", "int8"]
+Quantize: TypeAlias = Literal["bfloat16", "dynamic", "float16", "int8", "weights"]
 
 #: Those for which a version holds a model.tflite of this precision too.
 _WITH_TFLITE: Final = frozenset({"dynamic", "float16", "int8"})
+
+#: The step that makes a SavedModel of it, and nothing else.
+_SAVED_MODELS: Final = {"bfloat16": "to_bfloat16", "float16": "store_float16", "weights": "quantize_weights"}
 
 
 def load_recipe(name_or_path: str) -> Recipe:
@@ -78,8 +81,8 @@ def recipe_from_flags(
         steps.append(RecipeStep(known["quantize"], {name: value for name, value in chosen.items() if value}))
     steps += files
     # What other files are made of is the model before that, of float32.
-    if quantize == "bfloat16":
-        steps.append(RecipeStep(known["to_bfloat16"], {}))
+    if quantize in _SAVED_MODELS:
+        steps.append(RecipeStep(known[_SAVED_MODELS[quantize]], {}))
     parts = ["prune"] * (prune is not None) + ([quantize] if quantize else [])
     parts += ["tflite"] * tflite + ["onnx"] * onnx
     return Recipe("-".join(parts), tuple(steps), "From the flags of `tfopt compress`.")

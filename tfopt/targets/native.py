@@ -15,6 +15,7 @@ from tfopt.requirements import ONEDNN, VNNI
 from tfopt.targets.base import Artifact
 from tfopt.targets.native_lowering.lowering import Lowered, with_native_int8
 from tfopt.targets.saved_model import write_saved_model
+from tfopt.targets.stored_weights import with_stored_weights
 
 #: Weights of 7 bits: two products with 255 fit into 16 bits.
 _SAFE: Final = 63
@@ -28,8 +29,10 @@ def write_native_saved_model(model: Model, directory: Path) -> Artifact:
     Raises what `write_saved_model` raises.
     """
     lowered = with_native_int8(model)
-    artifact = write_saved_model(lowered.model, directory)
-    return replace(artifact, requires=requirements(lowered.model.graph), notes=tuple(_notes(lowered)))
+    graph = with_stored_weights(lowered.model.graph, model.graph.grids)
+    artifact = write_saved_model(lowered.model.with_graph(graph), directory)
+    computes = any(model.graph.constant(value) is None for value in model.graph.grids)
+    return replace(artifact, requires=requirements(graph), notes=tuple(_notes(lowered)) if computes else ())
 
 
 def requirements(graph: Graph) -> tuple[str, ...]:

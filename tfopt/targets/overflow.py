@@ -26,9 +26,11 @@ def crowding(graph: Graph, signatures: Iterable[Signature], keep: Iterable[str],
     """All constants that can move, when signatures would keep more than `most` bytes of them; else none.
 
     Signatures of equal inputs and outputs are one for a session. Integers of 8 bits stay: they are weights that
-    kernels pack once.
+    kernels pack once. So does what is cast: it would be so in every call.
     """
-    movable = tuple(node for node in _movable(graph, keep) if node.tensor.dtype.itemsize > 1)
+    movable = tuple(
+        node for node in _movable(graph, keep) if node.tensor.dtype.itemsize > 1 and not _is_cast(graph, node)
+    )
     programs = {
         tuple(sorted(graph.outputs[entry.position] for entry in signature.outputs.values())) for signature in signatures
     }
@@ -57,3 +59,7 @@ def _movable(graph: Graph, keep: Iterable[str]) -> Iterator[Node]:
     for node in graph.by_op.get("Const", ()):
         if node.tensor.nbytes >= _SMALLEST and not node.controls and node.name not in kept:
             yield node
+
+
+def _is_cast(graph: Graph, node: Node) -> bool:
+    return all(reader.op == "Cast" for reader in graph.readers.get(node.value(), ()))

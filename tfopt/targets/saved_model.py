@@ -18,6 +18,7 @@ from tfopt.targets.captures import with_captures
 from tfopt.targets.checkpoint import Saver, with_saver, write_checkpoint
 from tfopt.targets.meta_graph import to_meta_graph
 from tfopt.targets.overflow import crowding, overflowing
+from tfopt.targets.stored_weights import with_pieces
 from tfopt.targets.weights import LARGE, Variable, as_variables, matrices, share_constants
 
 _SCHEMA_VERSION = 1
@@ -29,7 +30,8 @@ def write_saved_model(
     """Write into `directory`, which is made when it is missing. The bytes depend on the model alone.
 
     Float matrices of more than `variables_over` bytes become variables (`targets/weights.py`), those in functions too
-    (`targets/captures.py`), and so do all large constants when signatures would hold too many of them
+    (`targets/captures.py`), what is stored in float16 is cut where TensorFlow would not make it float32 at once
+    (`targets/stored_weights.py`), and so do all large constants when signatures would hold too many of them
     (`targets/overflow.py`); with None nothing does. Where that leaves more than `largest` bytes of constants, the
     largest of these become variables too.
 
@@ -39,7 +41,7 @@ def write_saved_model(
     graph: Graph = _fetchable(share_constants(model.graph, assets))
     variables: tuple[Variable, ...] = ()
     if variables_over is not None:
-        graph, variables = _with_variables(graph, variables_over)
+        graph, variables = _with_variables(with_pieces(graph), variables_over)
         graph, variables = _moved(graph, variables, crowding(graph, model.signatures.values(), assets))
     graph, variables = _moved(graph, variables, overflowing(graph, assets, largest))
     saver: Saver | None = None

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from math import inf
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tfopt.data import Samples
+from tfopt.errors import FidelityError
 from tfopt.fidelity import Gate, Judgement, classifier_output, compare, judge
 from tfopt.fidelity.measurement import Arrays
 from tfopt.fidelity.metrics import OutputFidelity
@@ -51,7 +53,10 @@ class CalibrationTrials:
         found = _outputs(model, self._samples, _distinct(model, self._samples))
         if missing := [key for key in found if key not in self._expected]:
             self._expected |= _outputs(self._original, self._samples, missing)
-        judgements = [self._judgement(key, self._expected[key], outputs) for key, outputs in found.items()]
+        try:
+            judgements = [self._judgement(key, self._expected[key], outputs) for key, outputs in found.items()]
+        except FidelityError as error:  # other shapes: as many boxes as are found, for example
+            return Verdict(False, error.what)
         texts = [reason for judgement in judgements for reason in judgement.reasons]
         holds = all(judgement.passed for judgement in judgements)
         return Verdict(holds, "; ".join(texts or [judgement.summary for judgement in judgements]))
@@ -75,13 +80,16 @@ class CalibrationTrials:
 
 
 def damage(expected: Arrays, found: Arrays) -> float:
-    """As `Trials.damages` says, of one signature. Raises FidelityError when outputs differ in name, dtype or shape."""
-    return max(map(_damage, compare(expected, found).values()), default=0.0)
+    """As `Trials.damages` says, of one signature; infinite where an output has another shape."""
+    try:
+        return max(map(_damage, compare(expected, found).values()), default=0.0)
+    except FidelityError:
+        return inf
 
 
 def _damage(output: OutputFidelity) -> float:
     if output.not_finite:
-        return float("inf")
+        return inf
     return 1 - output.equal if output.snr_db is None else float(10 ** (-output.snr_db / 20))
 
 

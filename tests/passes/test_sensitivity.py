@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import combinations
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.sensitive import DEMO, HARMED, sabotaged
+from tests.targets import ir_models
 from tfopt.calibration_trials import FEW, CalibrationTrials, damage
-from tfopt.data import Split, load_samples, split
+from tfopt.data import Samples, Split, batching, load_samples, split
 from tfopt.evidence import input_types
 from tfopt.fidelity import Gate, judge
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.ir.graph import Graph, Model, Node, Value
+from tfopt.ir.text import parse
 from tfopt.learn.observe import SampleStatistics
 from tfopt.passes.base import ModelOutcome
 from tfopt.passes.quantization.sensitivity import Sensitivity, sensitive
@@ -222,6 +225,30 @@ def test_of_many_samples_a_thousand_are_run_with_their_labels() -> None:
     trials = CalibrationTrials(model, {KEY: many}, DEFAULT, main=KEY, labels=np.tile(classes, 13))
     assert many.count == 2600
     assert "accuracy 100.00% → 100.00% on 1000 samples" in trials.judge(model).text
+
+
+def places_above(threshold: float) -> Model:
+    text = f"""
+        graph {{
+          %x = Placeholder() {{dtype: float32, shape: [?,4]}} -> float32[?,4]
+          %c = Const() {{dtype: float32, value: float32[] {threshold}}} -> float32[]
+          %above = Greater(%x, %c) {{T: float32}} -> bool[?,4]
+          %at = Where(%above) {{T: bool}} -> int64[?,2]
+          inputs %x
+          outputs %at
+        }}
+    """
+    return ir_models.model_of(parse(text), {KEY: ({"x": "x"}, {"at": 0})})
+
+
+def test_outputs_of_another_shape_do_not_hold() -> None:
+    model, other = places_above(0.0), places_above(1.0)
+    given = Samples({"x": ir_models.normal(8, 4)}, "file", "", batching(input_types(model.signatures[KEY])))
+    trials = CalibrationTrials(model, {KEY: given}, DEFAULT, main=KEY)
+    assert trials.judge(model).holds
+    verdict = trials.judge(other)
+    assert not verdict.holds and "output 'at' is int64" in verdict.text
+    assert list(trials.damages(model, [model, other])) == [0.0, inf]
 
 
 def test_twin_signatures_are_run_once_and_judged_alike() -> None:

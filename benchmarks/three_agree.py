@@ -66,12 +66,12 @@ def rows_of(name: str, directory: Path) -> Iterator[list[str]]:
     case = CASES[name]
     model = case.model()
     examples = {key: array[: EXAMPLES[name]] for key, array in case.judged().items()}
-    decided = decision(model, case.calibration())
+    decided, statistics = decision(model, case.calibration())
     original = _run(read_saved_model(model), examples, name)
     rounded = _run(with_fake_quant(decided), examples, name)
     explained = decibels(rounded, _run(moved(with_fake_quant(decided)), examples, name))
     yield [f"{name}, in floats", "", f"{explained:.1f} dB", "", f"{decibels(original, rounded):.1f} dB"]
-    for runtime, path in written(decided, directory).items():
+    for runtime, path in written(decided, statistics, directory).items():
         found = _answers(path, examples, name)
         away = decibels(rounded, found)
         met = "yes" if away >= explained else "no"
@@ -79,19 +79,21 @@ def rows_of(name: str, directory: Path) -> Iterator[list[str]]:
         yield [f"{name}, {runtime}", *cells]
 
 
-def decision(path: Path, calibration: Arrays) -> Model:
-    """The model with grids, of the first signature alone; all that it was given is calibrated on."""
+def decision(path: Path, calibration: Arrays) -> tuple[Model, Statistics]:
+    """The model with grids, of one signature, and what they were decided with: all that it was given."""
     read = read_saved_model(path)
     model = replace(read, signatures={SIGNATURE: read.signatures[SIGNATURE]})
-    supply = {Statistics: SampleStatistics({SIGNATURE: _samples(model, calibration)})}
-    return run_pipeline(model, parse_recipe(DECISION, "benchmark"), supply=supply).model
+    statistics = SampleStatistics({SIGNATURE: _samples(model, calibration)})
+    made = run_pipeline(model, parse_recipe(DECISION, "benchmark"), supply={Statistics: statistics})
+    return made.model, statistics
 
 
-def written(decided: Model, directory: Path) -> dict[str, Path]:
+def written(decided: Model, statistics: Statistics, directory: Path) -> dict[str, Path]:
+    """LiteRT rounds the results of the last layers too, so it needs to know their ranges."""
     write_native_saved_model(decided, directory / "native")
     return {
         "TensorFlow": directory / "native",
-        "LiteRT": write_tflite(decided, directory / "model.tflite", precision="int8").path,
+        "LiteRT": write_tflite(decided, directory / "model.tflite", precision="int8", statistics=statistics).path,
         "ONNX Runtime": write_onnx(decided, directory / "model.onnx").path,
     }
 

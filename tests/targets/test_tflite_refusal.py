@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from tests.targets.ir_models import model_of
+from tfopt.ir.text import parse
 from tfopt.targets.tflite_refusal import refusal
 
 TWO_KINDS = """Could not translate MLIR to FlatBuffer.<unknown>:0: error: loc(fused["Svd:", "svd@__inference_f_1"]): \
@@ -16,6 +20,25 @@ Custom ops: Svd
 
 def test_ops_that_tflite_lacks_are_listed_with_the_nodes_that_are_known() -> None:
     assert refusal(TWO_KINDS) == "TFLite has no AsString, RegexReplace, Svd (node svd)"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_a_dtype_that_tflite_does_not_compute_in_is_told(dtype: str) -> None:
+    graph = f"""
+    graph {{
+      %x = Placeholder() {{dtype: {dtype}, shape: [?,4]}} -> {dtype}[?,4]
+      %y = Relu(%x) {{T: {dtype}}} -> {dtype}[?,4]
+      inputs %x
+      outputs %y
+    }}
+    """
+    said = "failed while converting: 'main':\nTF Select ops: Relu\n"
+    narrow, usual = (
+        model_of(parse(text), {"serving_default": ({"x": "x"}, {"y": 0})})
+        for text in (graph, graph.replace(dtype, "float32"))
+    )
+    assert refusal(said, "", narrow) == f"TFLite has no Relu (node y) of {dtype}; export the model in float32"
+    assert refusal(said, "", usual) == "TFLite has no Relu (node y)"
 
 
 def test_another_error_is_quoted_with_its_node() -> None:

@@ -23,7 +23,9 @@ from tfopt.evidence import input_types
 from tfopt.fidelity import Gate, judge
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.ir.graph import Graph, Model, Node, Value
+from tfopt.ir.rewrite import Editor
 from tfopt.ir.text import parse
+from tfopt.ir.types import Tensor
 from tfopt.learn.observe import SampleStatistics
 from tfopt.passes.base import ModelOutcome
 from tfopt.passes.quantization.sensitivity import Sensitivity, sensitive
@@ -225,6 +227,35 @@ def test_of_many_samples_a_thousand_are_run_with_their_labels() -> None:
     trials = CalibrationTrials(model, {KEY: many}, DEFAULT, main=KEY, labels=np.tile(classes, 13))
     assert many.count == 2600
     assert "accuracy 100.00% → 100.00% on 1000 samples" in trials.judge(model).text
+
+
+def test_a_table_with_one_row_out_of_all_proportion_is_given_back() -> None:
+    text = """
+        graph {
+          %ids = Placeholder() {dtype: int32, shape: [?]} -> int32[?]
+          %table = Const() {dtype: float32, value: float32[2048,8] random(1)} -> float32[2048,8]
+          %axis = Const() {dtype: int32, value: int32[] 0} -> int32[]
+          %rows = GatherV2(%table, %ids, %axis) {Tparams: float32, Tindices: int32, Taxis: int32} -> float32[?,8]
+          inputs %ids
+          outputs %rows
+        }
+    """
+    graph = parse(text)
+    array = np.array(graph["table"].tensor.array)
+    array[7] = 1000.0
+    editor = Editor(graph)
+    editor.update(graph["table"].with_attrs(value=Tensor(array)))
+    model = ir_models.model_of(editor.finish(), {KEY: ({"ids": "ids"}, {"rows": 0})})
+    ids = np.arange(100, 140, dtype=np.int32)
+    given = {KEY: Samples({"ids": ids}, "file", "", batching(input_types(model.signatures[KEY])))}
+    supply = {Statistics: SampleStatistics(given), Trials: CalibrationTrials(model, given, DEFAULT, main=KEY)}
+    kept = steps()["quantize"].run_model(model, {"give_back": False}, supply)
+    assert kept.model.graph.grids and kept.findings[0].done
+    outcome = steps()["quantize"].run_model(model, {}, supply)
+    assert outcome.model is model
+    assert (
+        not outcome.findings[0].done and "given back, since alone it moves the outputs" in outcome.findings[0].message
+    )
 
 
 def places_above(threshold: float) -> Model:

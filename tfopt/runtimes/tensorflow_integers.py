@@ -1,7 +1,9 @@
 """Can TensorFlow's integer kernels be trusted here?
 
 They are oneDNN's. A TensorFlow without it has none, and a processor without VNNI adds two products of 8-bit numbers in
-16 bits, where large ones end: answers are then wrong by some percent, without a word. So it is tried out.
+16 bits, where large ones end: answers are then wrong by some percent, without a word. On such a processor TensorFlow
+leaves oneDNN turned off as well (`DefaultOneDnnPolicy` in its port.cc), which takes one of the kernels away: what joins
+integers then gives nothing. So both are tried out.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from tfopt.errors import UnmetRequirement
 Products: TypeAlias = Literal["exact", "saturating", "missing"]
 
 _OPS: Final = frozenset({"_FusedQuantizedConv2D", "_FusedQuantizedDepthwiseConv2D", "_QuantizedMatMul"})
+_JOIN: Final = "QuantizedConcatV2"
 #: Two products of such a weight and 255 fit into 16 bits.
 _SAFE: Final = 63
 _INNER: Final = 64
@@ -44,6 +47,12 @@ def check_integer_kernels(nodes: Iterable[Any], where: str) -> None:
             where=where,
             hint="run it where there is VNNI, run its model.tflite, or compress it with --reduce-range (7-bit weights)",
         )
+    if any(node.op == _JOIN for node in held) and not joins_levels():
+        raise UnmetRequirement(
+            "the model joins integers, for which this TensorFlow has no kernel while oneDNN is turned off",
+            where=where,
+            hint="set TF_ENABLE_ONEDNN_OPTS=1, which is not the default without VNNI, or run its model.tflite",
+        )
 
 
 @cache
@@ -61,6 +70,24 @@ def integer_products() -> Products:
     return "exact" if int(np.asarray(levels).astype(np.int32).max()) == 255 else "saturating"
 
 
+@cache
+def joins_levels() -> bool:
+    """Does TensorFlow join integers here?"""
+    graph = tf.Graph()
+    with graph.as_default():
+        part, end = _constant(graph, np.zeros((1, 1), np.uint8), tf.quint8), tf.constant(0.0)
+        types = [tf.quint8, tf.float32, tf.float32]
+        attrs = {"N": AttrValue(i=2), "T": _type(tf.quint8), "Tidx": _type(tf.int32)}
+        inputs = [part, part, tf.constant(0), *[end] * 4]
+        joined = graph.create_op(_JOIN, inputs, types, name="joined", attrs=attrs).outputs[0]
+        with tf.compat.v1.Session(graph=graph) as session:
+            try:
+                session.run(joined)
+            except (tf.errors.InternalError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError):
+                return False
+    return True
+
+
 def _product(graph: Any) -> Any:
     data = _constant(graph, np.full((1, 1, 1, _INNER), 255, np.uint8), tf.quint8)
     weights = _constant(graph, np.full((1, 1, _INNER, 1), 127, np.int8), tf.qint8)
@@ -75,16 +102,13 @@ def _attrs() -> dict[str, Any]:
     def types(*dtypes: Any) -> Any:
         return AttrValue(list=AttrValue.ListValue(type=[dtype.as_datatype_enum for dtype in dtypes]))
 
-    def type_(dtype: Any) -> Any:
-        return AttrValue(type=dtype.as_datatype_enum)
-
     stages = AttrValue(list=AttrValue.ListValue(s=[b"BiasAdd", b"Relu", b"Requantize"]))
     return {
-        "Tinput": type_(tf.quint8),
-        "Tfilter": type_(tf.qint8),
-        "Tbias": type_(tf.float32),
-        "Tsummand": type_(tf.quint8),
-        "out_type": type_(tf.quint8),
+        "Tinput": _type(tf.quint8),
+        "Tfilter": _type(tf.qint8),
+        "Tbias": _type(tf.float32),
+        "Tsummand": _type(tf.quint8),
+        "out_type": _type(tf.quint8),
         "Tdevice_inputs": types(tf.quint8, tf.qint8, tf.float32),
         "Thost_inputs": types(*[tf.float32] * 6),
         "Tdevice_outputs": types(tf.quint8),
@@ -93,6 +117,10 @@ def _attrs() -> dict[str, Any]:
         "padding": AttrValue(s=b"VALID"),
         "fused_ops": stages,
     }
+
+
+def _type(dtype: Any) -> Any:
+    return AttrValue(type=dtype.as_datatype_enum)
 
 
 def _constant(graph: Any, array: Any, dtype: Any) -> Any:

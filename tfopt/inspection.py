@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tfopt.errors import UsageError
 from tfopt.formats.model_path import saved_model_file
 from tfopt.ir.bodies import all_nodes
+from tfopt.ir.facts import INTEGER_LAYERS
 from tfopt.ir.graph import Model
 from tfopt.ir.text import to_text
 from tfopt.ledger import LedgerRow, findings_by_step
 from tfopt.passes.base import Finding
 from tfopt.passes.registry import BUILTIN, steps
 from tfopt.runtimes.base import SignatureInfo, signatures_of
+from tfopt.standing import Standing, standings
+from tfopt.store import Manifest, read_manifest
 from tfopt.store.size import model_files
 
 #: Formats that are one file, and whose insides are not looked at.
@@ -27,7 +30,8 @@ _FILES = (".tflite", ".onnx")
 class Inspection:
     """`signatures` maps key to {"inputs": {name: type}, "outputs": ..., "method_name": ...}; for a .tflite or
     .onnx file only these and `bytes` are known. `found` is of the exact recipe's passes, `lossy` of those that change
-    the outputs, each with its defaults after that recipe."""
+    the outputs, each with its defaults after that recipe. `integer_layers` counts the layers that compute on 8-bit
+    integers. `artifacts` are those of a version that `compress` or `publish` made, and of a model on integers."""
 
     path: Path
     kind: str
@@ -37,6 +41,8 @@ class Inspection:
     operations: Mapping[str, int] | None = None
     found: Mapping[str, tuple[Finding, ...]] | None = None
     lossy: Mapping[str, tuple[Finding, ...]] | None = None
+    integer_layers: int = 0
+    artifacts: tuple[Standing, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         figures = None
@@ -50,6 +56,8 @@ class Inspection:
             "signatures": dict(self.signatures),
             "figures": figures,
             "operations": self.operations,
+            "integer_layers": self.integer_layers,
+            "artifacts": [standing.to_dict() for standing in self.artifacts],
             "exact_passes": None if self.found is None else _plain(self.found),
             "lossy_passes": None if self.lossy is None else _plain(self.lossy),
         }
@@ -66,11 +74,12 @@ def inspect_model(path: Path, *, tell: Callable[[str], None] = lambda _: None) -
         return _inspect_file(path)
     for name in ("model.tflite", "model.onnx"):
         if path.is_dir() and not (path / "saved_model.pb").exists() and (path / name).is_file():
-            return _inspect_file(path / name)
+            return replace(_inspect_file(path / name), artifacts=_artifacts(path))
     saved_model_file(path)  # before TensorFlow is imported, which takes seconds
     from tfopt.formats.saved_model import read_saved_model
     from tfopt.pipeline import run_pipeline
     from tfopt.recipe import load_recipe
+    from tfopt.targets.native import requirements
 
     model = read_saved_model(path)
     result = run_pipeline(model, load_recipe("exact"), tell=tell)
@@ -85,7 +94,17 @@ def inspect_model(path: Path, *, tell: Callable[[str], None] = lambda _: None) -
         operations=dict(operations.most_common()),
         found=findings_by_step(rows),
         lossy=_lossy(result.model, tell),
+        integer_layers=sum(operations[op] for op in INTEGER_LAYERS),
+        artifacts=_artifacts(path, requirements(model.graph)),
     )
+
+
+def _artifacts(path: Path, requires: tuple[str, ...] = ()) -> tuple[Standing, ...]:
+    """Nothing of a plain SavedModel, of which there is nothing to tell."""
+    manifest = read_manifest(path)
+    if manifest is None and not requires:
+        return ()
+    return standings(path, manifest or Manifest(), {"saved_model": requires})
 
 
 def _lossy(model: Model, tell: Callable[[str], None]) -> dict[str, tuple[Finding, ...]]:

@@ -32,10 +32,10 @@ class Weight:
 class LedgerRow:
     """The model after one step, functions included.
 
-    `parameters` and `nonzeros` count the elements of floating-point constants, `bytes` and `gzip_bytes` the payload
-    of all constants, each shared tensor once. `macs` are multiply-accumulates of the linear layers for one example, in
-    the signature that needs most; a loop's body counts as often as it runs where that is known, else once, and of
-    several branches the one that needs most. `uncounted_loops` are those that count once.
+    `parameters` and `nonzeros` count the elements of floating-point and quantized constants, `bytes` and `gzip_bytes`
+    the payload of all constants, each shared tensor once. `macs` are multiply-accumulates of the linear layers for one
+    example, in the signature that needs most; a loop's body counts as often as it runs where that is known, else once,
+    and of several branches the one that needs most. `uncounted_loops` are those that count once.
     `change` is the largest difference of any output to the original's over the original's largest magnitude, on the
     probe samples; None where nothing was measured. `seconds` is the step's own time without measuring.
     """
@@ -100,13 +100,13 @@ class Scales:
         # Compressing is most of the work and runs beside the interpreter's lock.
         with ThreadPoolExecutor() as pool:
             weighed = list(zip(payloads, pool.map(self._weigh, payloads), strict=True))
-        floating = [weight for tensor, weight in weighed if tensor.dtype.is_floating]
+        numbers = [weight for tensor, weight in weighed if tensor.dtype.is_floating or tensor.dtype.is_quantized]
         return LedgerRow(
             step=step,
             options=dict(options or {}),
             nodes=sum(map(len, graphs(graph))),
-            parameters=sum(weight.elements for weight in floating),
-            nonzeros=sum(weight.nonzeros for weight in floating),
+            parameters=sum(weight.elements for weight in numbers),
+            nonzeros=sum(weight.nonzeros for weight in numbers),
             bytes=sum(weight.bytes for _, weight in weighed),
             gzip_bytes=sum(weight.gzip_bytes for _, weight in weighed),
             macs=max((signature_macs(graph, s) for s in model.signatures.values()), default=0),

@@ -17,6 +17,8 @@ from typing import Final
 ONEDNN: Final = "oneDNN"
 #: Instructions that add products of 8-bit numbers in 32 bits; without them they are added in 16, which saturates.
 VNNI: Final = "VNNI"
+#: What depends on the machine; everything else that may be required comes with the runtime.
+OF_THE_MACHINE: Final = frozenset({ONEDNN, VNNI})
 
 _CPUINFO: Final = Path("/proc/cpuinfo")
 _X86: Final = frozenset({"x86_64", "AMD64"})

@@ -126,7 +126,7 @@ for _command in (list_, promote, rollback, label, delete):
 def _show(store: Store, json: bool, **more: Any) -> None:
     """The state after the command: the same document for all of them."""
     from tfopt.cli.output import emit_json, out, say
-    from tfopt.report.versions_table import to_dict, versions_table
+    from tfopt.report.versions_table import to_dict, unmet_notes, versions_table
 
     latest, versions = store.latest(), store.versions()
     if not versions and (models := _models_below(store.base)):
@@ -135,6 +135,8 @@ def _show(store: Store, json: bool, **more: Any) -> None:
         emit_json({**to_dict(store.base, latest, versions), **more})
     else:
         out().print(versions_table(latest, versions))
+        for note in unmet_notes(versions):
+            say(f"note: {note}")
 
 
 def _models_below(base: Path) -> list[str]:

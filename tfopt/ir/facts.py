@@ -213,13 +213,21 @@ def macs(graph: Graph, node: Node, dims_of: DimsOf | None = None) -> int:
     dims_of = dims_of or (lambda value: _counted(graph.type_of(value).shape))
     if node.op == "Einsum":
         return _einsum_macs(node, dims_of)
-    if node.op in _COUNTED:
+    op = INTEGER_LAYERS.get(node.op, node.op)
+    if op in _COUNTED:
         read, made = [dims_of(value) for value in node.inputs[:3]], dims_of(node.value())
         # An unknown rank leaves nothing to count by.
-        return 0 if made is None or None in read else _layer_macs(node, [dims or () for dims in read], prod(made))
+        return 0 if made is None or None in read else _layer_macs(op, node, [dims or () for dims in read], prod(made))
     called = [sum(macs(body, inner) for inner in body) for _, body in bodies(node)]
     return max(called, default=0) if node.op in BRANCHES else sum(called)
 
+
+#: TensorFlow's ops on 8-bit integers, with bias and activation in one, by what they are a form of.
+INTEGER_LAYERS = {
+    "_FusedQuantizedConv2D": "Conv2D",
+    "_FusedQuantizedDepthwiseConv2D": "DepthwiseConv2dNative",
+    "_QuantizedMatMul": "MatMul",
+}
 
 _COUNTED = _names(
     """
@@ -228,14 +236,14 @@ _COUNTED = _names(
 )
 
 
-def _layer_macs(node: Node, read: list[tuple[int, ...]], made: int) -> int:
-    if node.op in ("Conv2D", "Conv3D"):
+def _layer_macs(op: str, node: Node, read: list[tuple[int, ...]], made: int) -> int:
+    if op in ("Conv2D", "Conv3D"):
         return made * prod(read[1][:-1])
-    if node.op in ("Conv2DBackpropInput", "Conv3DBackpropInputV2"):
+    if op in ("Conv2DBackpropInput", "Conv3DBackpropInputV2"):
         return prod(read[2]) * prod(read[1][:-1])
-    if node.op == "DepthwiseConv2dNative":
+    if op == "DepthwiseConv2dNative":
         return made * prod(read[1][:2])
-    return made * read[0][-2 if node.attrs.get("transpose_a" if node.op == "MatMul" else "adj_x") else -1]
+    return made * read[0][-2 if node.attrs.get("transpose_a" if op == "MatMul" else "adj_x") else -1]
 
 
 def _einsum_macs(node: Node, dims_of: DimsOf) -> int:

@@ -52,6 +52,10 @@ class DType(str, Enum):
         return self in _FLOATING
 
     @property
+    def is_quantized(self) -> bool:
+        return self.value.startswith("q")
+
+    @property
     def itemsize(self) -> int:
         """Bytes per element; 0 where an element has no fixed size (string, resource, variant)."""
         return _ITEMSIZE.get(self, 0)

@@ -11,6 +11,8 @@ from tfopt.passes.base import Finding
 from tfopt.report.ledger_table import loops_text
 from tfopt.report.names import shortened
 from tfopt.report.units import count, size
+from tfopt.standing import Standing
+from tfopt.words import counted
 
 #: Columns that the other figures of a pass take.
 _FIGURES = 38
@@ -28,8 +30,13 @@ def inspection_tables(found: Inspection, *, width: int | None = None) -> Iterato
         )
         if row.uncounted_loops:
             yield loops_text(row.uncounted_loops)
+    if found.integer_layers:
+        yield f"int8: {counted(found.integer_layers, 'layer')} on 8-bit integers"
     if found.operations is not None:
         yield "ops: " + ", ".join(f"{op} x{times}" for op, times in found.operations.items()) + "\n"
+    if found.artifacts:
+        yield _artifacts(found.artifacts)
+        yield ""
     longest = None if width is None else max(20, width - _FIGURES)
     if found.found is not None:
         yield _findings("exact pass", found.found, longest)
@@ -46,6 +53,18 @@ def _signatures(found: Inspection) -> Table:
         for side in ("inputs", "outputs"):
             for name, kind in signature[side].items():
                 table.add_row(key, side[:-1], name, kind)
+    return table
+
+
+def _artifacts(standings: Sequence[Standing]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("artifact", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    for heading in ("gate", "requires", "runs on this machine"):
+        table.add_column(heading)
+    for one in standings:
+        gate, requires = "passed" if one.passed else "not compared", ", ".join(one.requires) or "nothing"
+        table.add_row(one.kind, size(one.bytes), gate, requires, "yes" if one.why_not is None else f"no: {one.why_not}")
     return table
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from rich.table import Table
 
 from tfopt.errors import TfoptError
 from tfopt.report.units import size
+from tfopt.requirements import OF_THE_MACHINE, surely_unmet
 from tfopt.store import Manifest, VersionEntry
 
 
@@ -27,7 +28,7 @@ def versions_table(latest: int | None, versions: Sequence[VersionEntry]) -> Tabl
             state(entry, latest),
             ", ".join(entry.labels),
             size(entry.bytes),
-            problem or ", ".join(manifest.artifacts),
+            problem or ", ".join(_artifact(manifest, kind) for kind in manifest.artifacts),
             str(manifest.source.get("name", "")),
         )
     return table
@@ -52,10 +53,31 @@ def _entry(entry: VersionEntry, latest: int | None) -> dict[str, Any]:
         "path": str(entry.path),
         "bytes": entry.bytes,
         "artifacts": sorted(manifest.artifacts),
+        "requires": {kind: list(manifest.requires(kind)) for kind in sorted(manifest.artifacts)},
+        "unmet": unmet(manifest),
         "made_from": manifest.source.get("name"),
         "published": published.get("time") if isinstance(published, dict) else None,
         "problem": problem,
     }
+
+
+def _artifact(manifest: Manifest, kind: str) -> str:
+    named = [name for name in manifest.requires(kind) if name in OF_THE_MACHINE]
+    return f"{kind} ({', '.join(named)})" if named else kind
+
+
+def unmet(manifest: Manifest) -> dict[str, str]:
+    """Of artifacts that surely cannot be run on this machine: why, by kind. Whether others can is known by trying."""
+    found = {kind: surely_unmet(manifest.requires(kind)) for kind in sorted(manifest.artifacts)}
+    return {kind: reason for kind, reason in found.items() if reason is not None}
+
+
+def unmet_notes(versions: Sequence[VersionEntry]) -> Iterator[str]:
+    """A line for each artifact in service that this machine cannot run."""
+    for entry in versions:
+        if not entry.held:
+            for kind, reason in unmet(_manifest(entry)[0]).items():
+                yield f"the {kind} of version {entry.number} cannot be run on this machine: {reason}"
 
 
 def _manifest(entry: VersionEntry) -> tuple[Manifest, str | None]:

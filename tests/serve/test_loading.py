@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ import tfopt
 from tests import models
 from tests.publishing import layers_onnx
 from tests.serve.conftest import ask_at
-from tfopt.errors import InvalidModel, MissingExtra
+from tfopt import requirements
+from tfopt.errors import InvalidModel, MissingExtra, NotFound, UnmetRequirement
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, write_warmup
 from tfopt.runtimes.base import Runtime
@@ -67,9 +69,21 @@ def signatures(version: Path) -> dict[str, object]:
         return {key: info.as_dict() for key, info in runtime.signatures.items()}
 
 
-def vouch(version: Path, *kinds: str) -> None:
-    """Write a manifest that says these artifacts have passed the gate."""
-    write_manifest(version, Manifest({"signatures": signatures(version), "artifacts": {kind: {} for kind in kinds}}))
+def vouch(version: Path, *kinds: str, requires: tuple[str, ...] = ()) -> None:
+    """Write a manifest that says these artifacts have passed the gate, and what the SavedModel requires."""
+    artifacts = {kind: {"requires": requires} if kind == "saved_model" else {} for kind in kinds}
+    write_manifest(version, Manifest({"signatures": signatures(version), "artifacts": artifacts}))
+
+
+@pytest.fixture
+def without_vnni(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """On a processor that has none."""
+    (tmp_path / "cpuinfo").write_text("flags : fpu avx2")
+    monkeypatch.setattr(requirements, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    requirements._x86_flags.cache_clear()
+    yield
+    requirements._x86_flags.cache_clear()
 
 
 def test_litert_serves_what_the_manifest_vouches_for(version: Path) -> None:
@@ -223,6 +237,87 @@ def test_files_are_held_against_the_manifest(version: Path, name: str) -> None:
     (version / name).unlink()
     with pytest.raises(InvalidModel, match="missing"):
         load_version(version, "auto", 1)
+
+
+WHY = "it requires VNNI, and this processor has none"
+
+
+def test_the_preferred_runtime_is_tried_first(version: Path) -> None:
+    vouch(version, "saved_model", "tflite", requires=("oneDNN",))
+    for prefer, kind in (
+        (None, "tflite"),
+        ("litert", "tflite"),
+        ("onnxruntime", "tflite"),
+        ("tensorflow", "saved_model"),
+    ):
+        loaded = load_version(version, "auto", 1, prefer)  # type: ignore[arg-type]  # a literal, through a tuple
+        with loaded.runtime as runtime:
+            assert (runtime.kind, loaded.unmet) == (kind, {})
+
+
+@pytest.mark.usefixtures("without_vnni")
+def test_a_file_that_lacks_signatures_does_not_stand_in(version: Path, onnx: Path) -> None:
+    vouch(version, "saved_model", "tflite", requires=("oneDNN", "VNNI"))
+    with pytest.raises(UnmetRequirement) as caught:
+        load_version(version, "auto", 1)
+    lacking = "the signatures that model.tflite lacks (serving_default) are the SavedModel's to run"
+    assert (
+        caught.value.what
+        == f"cannot be served on this machine: model.tflite: {lacking}, and {WHY}; the SavedModel: {WHY}"
+    )
+    shutil.copytree(onnx, version, dirs_exist_ok=True)
+    vouch(version, "saved_model", "tflite", "onnx", requires=("oneDNN", "VNNI"))
+    loaded = load_version(version, "auto", 1, "tensorflow")
+    with loaded.runtime as runtime:
+        assert (runtime.kind, set(runtime.signatures)) == ("onnx", {"score", "serving_default"})
+    assert loaded.unmet == {"saved_model": WHY, "tflite": f"{lacking}, and {WHY}"}
+
+
+@pytest.mark.usefixtures("without_vnni")
+def test_a_file_that_is_asked_for_serves_what_it_has(version: Path) -> None:
+    write_warmup(version / WARMUP_PATH, [WarmupRequest("m", key, {"x": X}) for key in ("score", "serving_default")])
+    vouch(version, "saved_model", "tflite", requires=("oneDNN", "VNNI"))
+    loaded = load_version(version, "litert", 1)
+    with loaded.runtime as runtime:
+        assert list(runtime.signatures) == ["score"]
+        assert runtime.run("score", {"x": X})["score"].shape == (1, 1)
+        with pytest.raises(NotFound):
+            runtime.run("serving_default", {"x": X})
+    left = "the signatures that model.tflite lacks (serving_default) are not served"
+    assert loaded.unmet == {"saved_model": f"{WHY}; {left}"}
+
+
+@pytest.mark.usefixtures("without_vnni")
+def test_the_version_before_serves_when_no_artifact_of_a_new_one_runs(version: Path, tmp_path: Path) -> None:
+    vouch(version, "saved_model")
+    base = tmp_path / "m"
+    shutil.copytree(version, base / "1")
+    (version / "model.tflite").unlink()
+    vouch(version, "saved_model", requires=("oneDNN", "VNNI"))
+    shutil.copytree(version, base / "2")
+    with tfopt.Server(base, port=0, poll_interval=0.05) as server:
+        newest, before = ask_at(server.url, "GET", "/tfopt/v1/models").json["models"][0]["versions"]
+        assert (before["state"], before["artifact"]) == ("AVAILABLE", "saved_model")
+        assert newest["state"] == "END" and f"the SavedModel: {WHY}" in newest["error"]
+        status = ask_at(server.url, "GET", "/v1/models/m/versions/2").json["model_version_status"][0]
+        assert status["status"]["error_code"] == "FAILED_PRECONDITION"
+        asked = {"signature_name": "score", "instances": X.tolist()}
+        assert ask_at(server.url, "POST", "/v1/models/m:predict", asked).status == 200
+
+
+def test_a_tflite_serves_with_the_defaults_of_the_savedmodel(built: Callable[..., Path], tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    version = tmp_path / "1"
+    shutil.copytree(built(models.two_signatures), version)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(version), signature_keys=["serving_default"])
+    (version / "model.tflite").write_bytes(converter.convert())
+    vouch(version, "saved_model", "tflite")
+    with opened(version, "auto") as runtime, TensorFlowRuntime(version) as tensorflow:
+        assert runtime.kind == "tflite"
+        got, right = (each.run("serving_default", {"x": X}) for each in (runtime, tensorflow))
+    for name in right:
+        np.testing.assert_allclose(got[name], right[name], rtol=1e-5)
 
 
 def test_signatures_that_make_no_sense_in_a_manifest(version: Path) -> None:

@@ -38,10 +38,9 @@ def compress(
     quantize: Annotated[
         Quantize | None,
         typer.Option(
-            help="int8: compute on integers, in TensorFlow and in a model.tflite beside it, with ranges that the "
-            "samples show. bfloat16: compute in half as many bits. weights: store 8-bit weights, compute in float. "
-            "float16: store weights in half as many bits, in a model.tflite too. dynamic: also write a model.tflite "
-            "of this precision."
+            help="int8: compute on integers, with ranges that the samples show. dynamic: matrix products on integers, "
+            "ranges as they come. bfloat16: compute in half as many bits. float16, weights: store weights in 16 or 8 "
+            "bits, compute in float. int8, dynamic and float16 also write a model.tflite."
         ),
     ] = None,
     skip: Annotated[

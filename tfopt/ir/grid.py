@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,8 @@ class Grid:
     grid is signed and does without the lowest one, so that it is symmetric.
 
     `scales` are one, or one for each place along `axes`, the first axis slowest; they are numbers that float32 holds.
-    All share one `zero_point`, which is a level; 0 for a narrow grid.
+    All share one `zero_point`, which is a level; 0 for a narrow grid. A grid without scales gets one for
+    each row in each call, such that it reaches as far as the row does (`DYNAMIC`).
     """
 
     scales: tuple[float, ...]
@@ -42,10 +43,15 @@ class Grid:
         return (1 << self.bits - (1 if self.signed else 0)) - 1
 
     @property
+    def dynamic(self) -> bool:
+        """Are its scales known in a call alone?"""
+        return not self.scales
+
+    @property
     def scale(self) -> float:
-        """Raises TypeError for a grid with a scale for each channel."""
-        if self.axes:
-            raise TypeError("the grid has a scale for each channel")
+        """Raises TypeError for a grid with a scale for each channel, and for one without."""
+        if len(self.scales) != 1 or self.axes:
+            raise TypeError("the grid has a scale for each channel" if self.axes else "the grid has no scale yet")
         return self.scales[0]
 
     @property
@@ -85,6 +91,8 @@ class Grid:
         return self._misfit(shape)
 
     def _misfit(self, shape: Sequence[int | None] | None) -> str | None:
+        if self.dynamic:
+            return "a grid without scales has no axes" if self.axes else None
         if not self.axes:
             return None if len(self.scales) == 1 else f"{len(self.scales)} scales, and no axis"
         if shape is None or max(self.axes) >= len(shape) or min(self.axes) < 0:
@@ -98,6 +106,10 @@ class Grid:
         """The scales in a shape that broadcasts against one of `shape`."""
         kept = [dim if axis in self.axes else 1 for axis, dim in enumerate(shape)]
         return np.array(self.scales, np.float64).reshape(kept if self.axes else ())
+
+
+#: What is rounded to this is seen at run time.
+DYNAMIC: Final = Grid((), narrow=True)
 
 
 def symmetric(largest: NDArray[Any] | float, *, bits: int = 8, axes: tuple[int, ...] = ()) -> Grid:

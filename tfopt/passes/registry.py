@@ -57,6 +57,7 @@ BUILTIN = (
     "smooth",
     "quantize",
     "quantize_weights",
+    "quantize_dynamic",
     "to_bfloat16",
     "store_float16",
     "tflite",

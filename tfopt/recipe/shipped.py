@@ -15,8 +15,13 @@ Quantize: TypeAlias = Literal["bfloat16", "dynamic", "float16", "int8", "weights
 #: Those for which a version holds a model.tflite of this precision too.
 _WITH_TFLITE: Final = frozenset({"dynamic", "float16", "int8"})
 
-#: The step that makes a SavedModel of it, and nothing else.
-_SAVED_MODELS: Final = {"bfloat16": "to_bfloat16", "float16": "store_float16", "weights": "quantize_weights"}
+#: The step that makes a SavedModel of it; int8 takes more than one.
+_SAVED_MODELS: Final = {
+    "bfloat16": "to_bfloat16",
+    "dynamic": "quantize_dynamic",
+    "float16": "store_float16",
+    "weights": "quantize_weights",
+}
 
 
 def load_recipe(name_or_path: str) -> Recipe:

@@ -20,6 +20,7 @@ from tfopt.ir.rewrite import Editor
 def with_fake_quant(model: Model) -> Model:
     """The model without grids, in which a FakeQuantWithMinMaxArgs rounds each value that had one: whatever reads the
     value, and the caller who fetches it, gets the rounded one. Halves go up, where `Grid.snapped` takes the even level.
+    Values whose grids are dynamic are not rounded.
 
     Raises ConversionError for a value that is no constant and has a scale for each channel.
     """
@@ -31,7 +32,7 @@ def _rounded(graph: Graph) -> Graph:
         return graph
     editor = Editor(graph)
     for value in sorted(graph.grids):
-        if graph.constant(value) is None and graph.is_read(value):
+        if graph.constant(value) is None and graph.is_read(value) and not graph.grids[value].dynamic:
             editor.redirect(value, _fake_quant(editor, value, graph.grids[value]).value())
     return replace(editor.finish(), grids={})
 

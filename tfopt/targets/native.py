@@ -13,6 +13,7 @@ from tfopt.ir.graph import Graph, Model
 from tfopt.ir.types import DType
 from tfopt.requirements import ONEDNN, VNNI
 from tfopt.targets.base import Artifact
+from tfopt.targets.native_lowering.dynamic import with_dynamic_products
 from tfopt.targets.native_lowering.lowering import Lowered, with_native_int8
 from tfopt.targets.saved_model import write_saved_model
 from tfopt.targets.stored_weights import with_stored_weights
@@ -28,6 +29,8 @@ def write_native_saved_model(model: Model, directory: Path) -> Artifact:
 
     Raises what `write_saved_model` raises.
     """
+    # What is known of the data is known in a call alone where grids are dynamic; the rest is for `with_native_int8`.
+    model = model.with_graph(with_dynamic_products(model.graph))
     lowered = with_native_int8(model)
     graph = with_stored_weights(lowered.model.graph, model.graph.grids)
     artifact = write_saved_model(lowered.model.with_graph(graph), directory)

@@ -24,6 +24,7 @@ from tfopt.ir.bodies import innermost_first
 from tfopt.ir.tensor_json import tensor_as_dict
 from tfopt.store.disk import writing
 from tfopt.targets.base import Artifact
+from tfopt.targets.dynamic_grids import without_dynamic_grids
 from tfopt.targets.fitting_biases import fit_biases
 from tfopt.targets.twin_signatures import twins
 
@@ -69,6 +70,7 @@ def write_onnx(model: Model, path: Path, *, opset: int = 17, largest: int = LARG
     `largest` bytes. Raises ConversionError naming the op and the node that ONNX has no equal for, or what stays too
     large for a file; OutputExists, OutputError.
     """
+    model = without_dynamic_grids(model)
     model = model.with_graph(innermost_first(model.graph, lambda graph, _: fit_biases(graph)))
     aliases = twins(model)
     levels = Levels()

@@ -16,6 +16,7 @@ from tfopt.store.disk import writing
 from tfopt.store.output import check_absent
 from tfopt.targets.base import Artifact
 from tfopt.targets.child import Finished, run_child
+from tfopt.targets.dynamic_grids import without_dynamic_grids
 from tfopt.targets.saved_model import write_saved_model
 from tfopt.targets.tflite_conversion import Edges, Precision, Task, save_calls
 from tfopt.targets.tflite_float_ops import float_ops_note
@@ -62,7 +63,10 @@ def write_tflite(
     check_absent(path)
     _check_size(model, largest)
     _check_floats(model)
-    ranged = precision == "int8" and any(found.grids for found in graphs(model.graph))
+    model = without_dynamic_grids(model)
+    ranged = precision == "int8" and any(
+        found.constant(v) is None for found in graphs(model.graph) for v in found.grids
+    )
     if ranged:
         model = with_ranges(with_result_grids(model, statistics) if statistics else model)
     aliases = twins(model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,16 +13,19 @@ import tensorflow as tf
 
 from tests import int8_versions
 from tests.conftest import Builder
+from tests.targets.on_grids import drawn
 from tfopt.cli.main import main
 from tfopt.compression import compress
 from tfopt.errors import ConversionError
 from tfopt.formats.saved_model import read_saved_model
+from tfopt.ir import Model
 from tfopt.measure.artifacts import Found
 from tfopt.measure.profile import profile
 from tfopt.recipe import parse_recipe
 from tfopt.runtimes.tensorflow import TensorFlowRuntime
 from tfopt.store import read_manifest
 from tfopt.targets.onnx import write_onnx
+from tfopt.targets.saved_model import write_saved_model
 from tfopt.targets.tflite import write_tflite
 
 KEY = "serving_default"
@@ -87,25 +91,21 @@ def test_tflite_and_onnx_refuse_it_by_name(version: Path, tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
-class Narrow(tf.Module):
+def narrow(dtype: Any) -> Model:
     """image float32[?,12,12,3] -> float32[?,4], computed in another dtype."""
+    rng = np.random.default_rng(0)
+    kernel, matrix = rng.standard_normal((3, 3, 3, 8)) * 0.2, rng.standard_normal((8, 4)) * 0.3
 
-    def __init__(self, dtype: tf.DType) -> None:
-        super().__init__()
-        rng = np.random.default_rng(0)
-        self.kernel = tf.Variable(tf.cast(rng.standard_normal((3, 3, 3, 8)) * 0.2, dtype))
-        self.matrix = tf.Variable(tf.cast(rng.standard_normal((8, 4)) * 0.3, dtype))
+    def draw(image: Any) -> Any:
+        hidden = tf.nn.relu(tf.nn.conv2d(tf.cast(image, dtype), tf.constant(kernel, dtype), 1, "SAME"))
+        return tf.cast(tf.matmul(tf.reduce_mean(hidden, [1, 2]), tf.constant(matrix, dtype)), tf.float32)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 12, 12, 3], tf.float32, name="image")])
-    def call(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        hidden = tf.nn.relu(tf.nn.conv2d(tf.cast(image, self.kernel.dtype), self.kernel, 1, "SAME"))
-        return {"y": tf.cast(tf.matmul(tf.reduce_mean(hidden, [1, 2]), self.matrix), tf.float32)}
+    return drawn(draw, {"image": IMAGES})
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_a_model_of_another_dtype_stays_as_it_is_and_says_so(dtype: str, tmp_path: Path) -> None:
-    module = Narrow(tf.as_dtype(dtype))
-    tf.saved_model.save(module, str(tmp_path / "model"), signatures=module.call)
+    write_saved_model(narrow(tf.as_dtype(dtype)), tmp_path / "model")
     np.savez(tmp_path / "images.npz", image=int8_versions.images(16))
     recipe = parse_recipe("name: q\nsteps: [{include: exact}, smooth, quantize]", "test")
     result = compress(tmp_path / "model", tmp_path / "out", recipe=recipe, data=tmp_path / "images.npz")

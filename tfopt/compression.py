@@ -33,7 +33,7 @@ from tfopt.store.manifest import Manifest, write_manifest
 from tfopt.store.output import check_absent, check_parents, new_directory
 from tfopt.store.size import Size, measure_size
 from tfopt.targets.base import Artifact
-from tfopt.trial import try_artifact
+from tfopt.trial import check_machine, try_artifact
 
 Tell = Callable[[str], None]
 
@@ -94,7 +94,8 @@ def compress(
 
     Raises NotFound, OutputExists, UsageError, the errors of reader, samples, recipe and converters, and Refused (a
     FidelityError) when an artifact breaks the contract or differs by more than allowed, and MissingExtra before the
-    work when a package for an artifact is not installed. Nothing is written then.
+    work when a package for an artifact is not installed, UnmetRequirement when this machine cannot run the result and
+    so cannot prove it. Nothing is written then.
     """
     source = Path(model)
     steps = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
@@ -110,6 +111,7 @@ def compress(
     from tfopt.formats.saved_model import read_saved_model
 
     read = read_saved_model(source)
+    check_machine(steps, read)
     evidence = gather_evidence(source, read, data=given, labels=classes, signature=signature, seed=seed)
     result = run_pipeline(read, steps, probe=_probe(evidence), tell=tell, supply=_supply(evidence, read, gate))
     return _Writer(source, target, steps, gate, evidence, result, tell).write()

@@ -362,6 +362,7 @@ def test_two_tflite_files_do_not_fit_into_a_version() -> None:
         ({"prune": 0.5, "tflite": True}, "prune-tflite"),
         ({"quantize": "float16", "onnx": True}, "float16-onnx"),
         ({"quantize": "bfloat16", "tflite": True}, "bfloat16-tflite"),
+        ({"quantize": "int16"}, "int16"),
     ],
 )
 def test_names_of_recipes_from_flags(flags: dict[str, object], name: str) -> None:

@@ -106,6 +106,23 @@ def test_the_bundled_model_at_eight_bits(tmp_path: Path) -> None:
     assert right["int8"] >= right["float"] - 0.01
 
 
+def test_the_bundled_model_with_activations_of_sixteen_bits(tmp_path: Path) -> None:
+    """All in integers, near float, and floats at the edges."""
+    model = read_saved_model(DEMO / "fashion_cnn")
+    images = np.load(DEMO / "fashion_mnist.npz")["image"]
+    calibration = {key: samples(image=images[:50]) for key in model.signatures}
+    artifact = write_tflite(model, tmp_path / "model.tflite", precision="int16", calibration=calibration)
+    assert artifact.notes == ()
+    with LiteRTRuntime(artifact.path) as runtime, ModelRunner(model) as reference:
+        found, expected = (
+            runner.run("serving_default", {"image": images[200:232]})["probabilities"]
+            for runner in (runtime, reference)
+        )
+    assert found.dtype == np.float32
+    assert 0 < relative_error(found, expected) < 0.03
+    np.testing.assert_array_equal(found.argmax(-1), expected.argmax(-1))
+
+
 @pytest.mark.parametrize(("precision", "share"), [("float16", 0.55), ("dynamic", 0.4)])
 def test_smaller_weights_keep_the_contract(precision: str, share: float, tmp_path: Path) -> None:
     """Two signatures over one matrix, which is stored once; inputs and outputs stay float32."""

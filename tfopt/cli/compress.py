@@ -16,6 +16,7 @@ class Quantize(str, Enum):
     bfloat16 = "bfloat16"
     float16 = "float16"
     dynamic = "dynamic"
+    int16 = "int16"
     int8 = "int8"
     weights = "weights"
 
@@ -40,7 +41,8 @@ def compress(
         typer.Option(
             help="int8: compute on integers, with ranges that the samples show. dynamic: matrix products on integers, "
             "ranges as they come. bfloat16: compute in half as many bits. float16, weights: store weights in 16 or 8 "
-            "bits, compute in float. int8, dynamic and float16 also write a model.tflite."
+            "bits, compute in float. int8, dynamic and float16 also write a model.tflite; int16 only that, with "
+            "activations of 16 bits."
         ),
     ] = None,
     skip: Annotated[

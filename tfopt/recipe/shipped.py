@@ -10,10 +10,10 @@ from tfopt.recipe.files import display_name, find_recipe, read_recipe
 from tfopt.recipe.parse import parse_recipe
 from tfopt.recipe.steps import Recipe, RecipeStep
 
-Quantize: TypeAlias = Literal["bfloat16", "dynamic", "float16", "int8", "weights"]
+Quantize: TypeAlias = Literal["bfloat16", "dynamic", "float16", "int16", "int8", "weights"]
 
 #: Those for which a version holds a model.tflite of this precision too.
-_WITH_TFLITE: Final = frozenset({"dynamic", "float16", "int8"})
+_WITH_TFLITE: Final = frozenset({"dynamic", "float16", "int16", "int8"})
 
 #: The step that makes a SavedModel of it; int8 takes more than one.
 _SAVED_MODELS: Final = {

@@ -18,7 +18,7 @@ from tfopt.targets.base import Artifact
 from tfopt.targets.child import Finished, run_child
 from tfopt.targets.dynamic_grids import without_dynamic_grids
 from tfopt.targets.saved_model import write_saved_model
-from tfopt.targets.tflite_conversion import Edges, Precision, Task, save_calls
+from tfopt.targets.tflite_conversion import CALIBRATED, Edges, Precision, Task, save_calls
 from tfopt.targets.tflite_float_ops import float_ops_note
 from tfopt.targets.tflite_lowering.grids import with_ranges
 from tfopt.targets.tflite_lowering.results import with_result_grids
@@ -50,6 +50,8 @@ def write_tflite(
     activations per tensor: to the grids of the model, where it has some (`tflite_lowering/grids.py`), and else with
     the ranges that the `calibration` samples (by signature) show. Ops that have no integer kernel stay float, which the
     artifact's notes say, and so do inputs and outputs, unless `edges` are int8, which takes grids for all of them.
+    `int16` gives activations 16 bits, with ranges that the samples show, and weights 8: hardly any loss, and slower
+    than float on CPUs, for accelerators that compute so.
     `statistics` give grids to the results of integer layers that have none: these layers would stay float too. The
     other precisions know no grids.
     `sparse` leaves zeros out of weights that are mostly zeros.
@@ -71,7 +73,7 @@ def write_tflite(
         model = with_ranges(with_result_grids(model, statistics) if statistics else model)
     aliases = twins(model)
     keys = sorted(model.signatures.keys() - aliases.keys())
-    samples = _samples(model, keys, calibration or {}) if precision == "int8" and not ranged else {}
+    samples = _samples(model, keys, calibration or {}, precision) if precision in CALIBRATED and not ranged else {}
     with tempfile.TemporaryDirectory(prefix="tfopt-") as directory:
         scratch = Path(directory)
         # All weights as constants: the converter would turn variables into state of the file.
@@ -86,7 +88,7 @@ def write_tflite(
     check_names(content, model, edges)
     with writing(path), path.open("xb") as file:
         file.write(content)
-    return Artifact("tflite", path, notes=float_ops_note(content, decided=ranged) if precision == "int8" else ())
+    return Artifact("tflite", path, notes=float_ops_note(content, decided=ranged) if precision in CALIBRATED else ())
 
 
 def _check_size(model: Model, largest: int) -> None:
@@ -113,11 +115,15 @@ def _check_floats(model: Model) -> None:
             )
 
 
-def _samples(model: Model, keys: list[str], calibration: Mapping[str, Samples]) -> Mapping[str, Samples]:
+def _samples(
+    model: Model, keys: list[str], calibration: Mapping[str, Samples], precision: str
+) -> Mapping[str, Samples]:
     with_inputs = [key for key in keys if model.signatures[key].inputs]
     for key in with_inputs:
         if key not in calibration or not calibration[key].count:
-            raise ConversionError(f"int8 needs calibration samples for the signature {key}", hint="give some as data")
+            raise ConversionError(
+                f"{precision} needs calibration samples for the signature {key}", hint="give some as data"
+            )
     return {key: calibration[key] for key in with_inputs}
 
 

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +19,18 @@ from numpy.typing import NDArray
 from tfopt.data import Samples
 from tfopt.ir.types import DType, dtype_of
 
-Precision: TypeAlias = Literal["float32", "float16", "dynamic", "int8"]
+Precision: TypeAlias = Literal["float32", "float16", "dynamic", "int8", "int16"]
+#: Those that take ranges of activations from samples.
+CALIBRATED: Final = frozenset({"int8", "int16"})
 Edges: TypeAlias = Literal["float32", "int8"]
 
 
 @dataclass(frozen=True)
 class Task:
     """`source` is a SavedModel, `keys` the signatures to convert, `calibration` the files of examples (`save_calls`)
-    for each of them that has inputs (int8 only; None where the model itself has ranges, in FakeQuant ops); `output` is
-    written when all goes well, `refusal` when it does not. `sparse` leaves zeros of weights out of the file, `edges` is
-    what float inputs and outputs become (int8 only)."""
+    for each of them that has inputs (`CALIBRATED` alone; None where the model itself has ranges, in FakeQuant ops);
+    `output` is written when all goes well, `refusal` when it does not. `sparse` leaves zeros of weights out of the
+    file, `edges` is what float inputs and outputs become (int8 only)."""
 
     source: str
     keys: tuple[str, ...]
@@ -93,7 +95,11 @@ def convert(task: Task) -> None:
         converter.optimizations = optimizations
         if task.precision == "float16":
             converter.target_spec.supported_types = [tf.float16]
-        if task.precision == "int8":
+        if task.precision == "int16":
+            sixteen = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            # The second set is for what has no kernel of 16 bits, and stays float.
+            converter.target_spec.supported_ops = [sixteen, tf.lite.OpsSet.TFLITE_BUILTINS]
+        if task.precision in CALIBRATED:
             calibration = task.calibration
             if calibration is not None:
                 converter.representative_dataset = lambda: _calls(calibration)

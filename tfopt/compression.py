@@ -18,7 +18,7 @@ from tfopt.errors import FidelityError, MissingExtra, UsageError
 from tfopt.evidence import Evidence, check_evidence, gather_evidence
 from tfopt.fidelity import Gate
 from tfopt.formats.model_path import saved_model_file
-from tfopt.ir.graph import Model
+from tfopt.ir.graph import Graph, Model
 from tfopt.ledger import LedgerRow
 from tfopt.ledger_notes import ledger_notes, why_nothing_is_int8
 from tfopt.passes.statistics import SecondMoments, Statistics
@@ -41,6 +41,13 @@ Tell = Callable[[str], None]
 PROBE_EXAMPLES = 8
 #: Callables of the original that a note names.
 _NAMED = 5
+#: Said of int8 where no data was given.
+_GUESSED = (
+    "int8 without samples is a risk: how far its numbers reach was guessed from random inputs and from what batch "
+    "normalisations remember, and the agreement below was measured on random inputs too; on real data the result may "
+    "be far worse, and nothing here would show it. Give some hundred real samples (--data), or hold its answers "
+    "against the original's before it serves anybody"
+)
 #: What a step's artifact is written and proven with: module, package, extra, what for.
 _NEEDED = {
     "onnx": (
@@ -176,13 +183,22 @@ def _supply(evidence: Evidence, original: Model, gate: Gate) -> Mapping[type, An
 
     main, labels = evidence.main, evidence.calibration_labels
     trials = CalibrationTrials(original, evidence.calibration, gate, main=main, labels=labels)
-    return {Statistics: _statistics(evidence), Trials: trials, SecondMoments: SampleMoments(evidence.calibration)}
+    moments = SampleMoments(evidence.calibration)
+    return {Statistics: _recalled(evidence, original), Trials: trials, SecondMoments: moments}
 
 
 def _statistics(evidence: Evidence) -> Statistics:
     from tfopt.learn.observe import SampleStatistics
 
     return SampleStatistics(evidence.calibration)
+
+
+def _recalled(evidence: Evidence, original: Model) -> Statistics:
+    """Without any data, what batch normalisations remember of it."""
+    from tfopt.learn.recalled import RecalledStatistics
+
+    statistics = _statistics(evidence)
+    return RecalledStatistics(statistics, original) if evidence.is_synthetic else statistics
 
 
 @dataclass(frozen=True)
@@ -224,6 +240,8 @@ class _Writer:
     def _notes(self, written: Sequence[WrittenArtifact]) -> Iterator[str]:
         yield from self.evidence.notes
         yield from _told(written)
+        if self.evidence.is_synthetic and _computes_on_integers(self.result.model.graph):
+            yield _GUESSED
         yield from ledger_notes(self.result.ledger)
         yield from _lost(self.source)
 
@@ -294,6 +312,10 @@ class _Writer:
             "signatures": {key: info.as_dict() for key, info in contract.items()},
             "artifacts": {artifact.kind: artifact.to_dict() for artifact in written},
         }
+
+
+def _computes_on_integers(graph: Graph) -> bool:
+    return any(graph.constant(value) is None for value in graph.grids)
 
 
 def _told(written: Sequence[WrittenArtifact]) -> Iterator[str]:

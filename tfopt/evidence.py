@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tfopt.data import (
 from tfopt.errors import InvalidSamples, NotFound, UsageError, nearest
 from tfopt.ir.graph import DEFAULT_SIGNATURE, Model, Signature
 from tfopt.ir.types import TensorType
+from tfopt.passes.quantization.input_likeness import input_likeness
 from tfopt.words import counted
 
 
@@ -42,6 +43,11 @@ class Evidence:
     def calibration(self) -> Mapping[str, Samples]:
         """By signature, what steps may look at."""
         return {key: split.calibration for key, split in self.splits.items()}
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Has nobody given any samples, and has the model none of its own?"""
+        return all(split.calibration.source == "synthetic" for split in self.splits.values())
 
     @property
     def record(self) -> dict[str, Any]:
@@ -78,7 +84,7 @@ def gather_evidence(
         elif key != main and inputs[key] == inputs[main]:
             splits[key] = splits[main]
         else:
-            splits[key], note = _own_samples(path, key, inputs[key], seed)
+            splits[key], note = _own_samples(path, key, model, seed)
             notes.append(note)
     if labels is None:
         return Evidence(main, splits, None, tuple(notes))
@@ -133,8 +139,9 @@ def input_types(signature: Signature) -> dict[str, TensorType]:
     return {name: entry.type for name, entry in signature.inputs.items()}
 
 
-def _own_samples(path: Path, key: str, inputs: Mapping[str, TensorType], seed: int) -> tuple[Split, str]:
-    samples, note = _synthetic(key, inputs, seed)
+def _own_samples(path: Path, key: str, model: Model, seed: int) -> tuple[Split, str]:
+    inputs = input_types(model.signatures[key])
+    samples, note = _synthetic(key, model, seed)
     recorded = warmup_samples(path, key, inputs)
     if recorded is None:
         return split(samples, seed=seed), note
@@ -148,8 +155,19 @@ def _own_samples(path: Path, key: str, inputs: Mapping[str, TensorType], seed: i
     )
 
 
-def _synthetic(key: str, inputs: Mapping[str, TensorType], seed: int) -> tuple[Samples, str]:
-    return synthetic_samples(inputs, seed=seed), (
-        f"signature {key}: no samples were given, so random ones stand in; they show that the graph computes the same, "
-        "not how accurate the result is on real data, and int8 ranges calibrated on them are guesses (give --data)"
+def _synthetic(key: str, model: Model, seed: int) -> tuple[Samples, str]:
+    signature = model.signatures[key]
+    samples = synthetic_samples(input_types(signature), seed=seed)
+    known = input_likeness(model.graph)
+    rng = np.random.default_rng(seed)
+    alike = {
+        name: known[entry.node].drawn(samples.arrays[name].shape, rng)
+        for name, entry in sorted(signature.inputs.items())
+        if entry.node in known
+    }
+    how = ", like what a batch normalisation remembers of its inputs" if alike else ""
+    return replace(samples, arrays={**samples.arrays, **alike}), (
+        f"signature {key}: no samples were given, so random ones stand in{how}; they show that the graph computes "
+        "the same, not how accurate the result is on real data, and int8 ranges calibrated on them are guesses "
+        "(give --data)"
     )

@@ -28,16 +28,17 @@ def least_divergence(
     else:
         ends = (low / unit if both else 0.0, high / unit)
         counts, levels = np.histogram(np.clip(shares, *ends), _BINS, ends)[0], 256
-    # Zeros are exact on every grid: a peak of them says nothing about the range.
-    zero = int(_BINS * (-low / (high - low))) if both and not symmetric else 0
+    zero = min(int(_BINS * (-low / (high - low))), _BINS - 1) if both and not symmetric else 0
     counts = counts.astype(np.float64)
-    counts[min(zero, _BINS - 1)] = counts[[max(zero - 1, 0), min(zero + 1, _BINS - 1)]].max()
+    # Zeros are exact on every grid: a peak of them says nothing about the range.
+    beside = [counts[at] for at in (zero - 1, zero + 1) if 0 <= at < _BINS]
+    counts[zero] = max(beside)
     if not counts.sum():
         return low, high
     wholes = np.unique(np.linspace(levels, _BINS, _TRIALS).astype(int))
     best = min((_divergence(counts, *_within(zero, int(whole)), levels), -whole) for whole in wholes)
-    share = -best[1] / _BINS
-    return (low * share, high * share)
+    share = float(-best[1]) / _BINS
+    return low * share, high * share
 
 
 def _within(zero: int, whole: int) -> tuple[int, int]:

@@ -51,7 +51,7 @@ AGREEMENT: Final = 95.0
 COSINE: Final = 0.99
 CALIBRATION: Final = 400
 BATCH: Final = 100
-WIDE: Final[Mapping[str, Any]] = {"max_drop": 100, "min_cosine": 0.0}
+WIDE: Final[Mapping[str, Any]] = {"max_drop": None, "min_cosine": 0.0}
 
 #: Least probability of so many losses, were both as good, for them to be called chance.
 CHANCE: Final = 0.05

@@ -127,6 +127,25 @@ def test_a_pass_without_what_it_needs_is_refused(given: dict[type, object] | Non
         cut.run_model(Model(GRAPH, {}), None, given)
 
 
+def test_what_a_pass_can_do_without_is_none_where_nobody_has_it() -> None:
+    @graph_pass
+    def tag(model: Model, name: str, ruler: Ruler | None) -> Model:
+        """Tag the model."""
+        return replace(model, tags=(name, str(ruler and ruler.length)))
+
+    assert (tag.needs, tag.wishes) == ((str,), (Ruler,))
+    assert tag.run_model(Model(GRAPH, {}), None, {Ruler: Ruler(), str: "cm"}).model.tags == ("cm", "30")
+    assert tag.run_model(Model(GRAPH, {}), None, {str: "cm"}).model.tags == ("cm", "None")
+
+
+def test_what_is_needed_comes_before_what_is_not() -> None:
+    def muddled(graph: Graph, ruler: Ruler | None, name: str) -> Graph:
+        return graph
+
+    with pytest.raises(TypeError, match="muddled: name is needed, and comes behind what is not"):
+        graph_pass(muddled)
+
+
 def test_a_need_needs_a_type() -> None:
     def forgetful(graph: Graph, ruler) -> Graph:
         return graph

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tests.targets.integer_layers import Form, inputs_of, layer_model, meant
-from tfopt.ir import Value
+from tfopt.ir import DType, Value
 from tfopt.runtimes.tensorflow import ModelRunner
+from tfopt.targets.native import requirements
 from tfopt.targets.native_lowering.lowering import with_native_int8
 
 DEPTHWISE, DENSE = "DepthwiseConv2dNative", "MatMul"
@@ -69,6 +70,16 @@ def test_an_integer_layer_is_at_most_a_step_away(form: Form, count: int, threads
     # A tie may be rounded either way, and float32 sums in another order.
     assert steps.max() <= 1.01
     assert np.mean(steps > 0.51) < 0.02
+
+
+@pytest.mark.parametrize("op", ["Conv2D", DEPTHWISE])
+@pytest.mark.parametrize(("data", "bits", "wide"), [("signed", 7, False), ("unsigned", 7, False), ("signed", 8, True)])
+def test_weights_of_7_bits_require_no_vnni(op: str, data: str, bits: int, wide: bool) -> None:
+    """Doubled ones too, as they are where oneDNN halves them."""
+    graph = with_native_int8(layer_model(Form(op=op, data=data, bits=bits))).model.graph
+    assert requirements(graph) == (("oneDNN", "VNNI") if wide else ("oneDNN",))
+    (largest,) = {int(np.abs(n.tensor.array).max()) for n in graph.by_op["Const"] if n.tensor.dtype is DType.QINT8}
+    assert largest == {("signed", 7): 126, ("unsigned", 7): 63}.get((data, bits), 127)
 
 
 EMPTY = [

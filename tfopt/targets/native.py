@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tfopt.ir.graph import Graph, Model
 from tfopt.ir.types import DType
@@ -47,8 +48,14 @@ def _requirements(graph: Graph) -> Iterator[str]:
     filters = [node.tensor.array for node in graph.by_op.get("Const", ()) if node.tensor.dtype is DType.QINT8]
     if filters:
         yield ONEDNN
-    if any(np.abs(levels.astype(np.int16)).max(initial=0) > _SAFE for levels in filters):
+    if any(map(_is_wide, filters)):
         yield VNNI
+
+
+def _is_wide(levels: NDArray[np.int8]) -> bool:
+    """Even numbers are halved without loss before they are multiplied: those of what reads signed numbers. The largest
+    one of a channel of 8 bits is odd."""
+    return bool(np.abs(levels.astype(np.int16)).max(initial=0) > _SAFE and (levels % 2).any())
 
 
 def _notes(lowered: Lowered) -> Iterator[str]:

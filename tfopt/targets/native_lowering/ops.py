@@ -25,6 +25,8 @@ from tfopt.ir.types import SCALAR, DType, TensorType
 
 _END: Final = TensorType(DType.FLOAT32, SCALAR)
 _FLOAT: Final = DType.FLOAT32
+#: Doubled, such weights are even numbers of 8 bits.
+_HALVED_BITS: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +100,10 @@ def convolution(editor: Editor, graph: Graph, fused: Fused, data: Levels, grid: 
     """A Conv2D or DepthwiseConv2dNative with bias, sum and activation, rounded to `grid` once."""
     node, weight = fused.layer.node, graph.grids[fused.layer.weight_value]
     bias = _bias(fused, data.grid, summand.grid if summand else None, grid)
-    device = [data.value, _filter(editor, fused, weight), editor.constant(f"{node.name}/bias", bias)]
-    host = [data.low, data.high, *_filter_ends(editor, fused, weight)]
+    # Without VNNI, oneDNN halves the weights of what reads signed numbers: those of 7 bits are doubled for it.
+    times = 2 if data.grid.signed and weight.bits <= _HALVED_BITS else 1
+    device = [data.value, _filter(editor, fused, weight, times), editor.constant(f"{node.name}/bias", bias)]
+    host = [data.low, data.high, *_filter_ends(editor, fused, weight, times)]
     if summand is not None:
         device.append(summand.value)
         host += [summand.low, summand.high]
@@ -227,15 +231,15 @@ def _ends(editor: Editor, name: str, grid: Grid) -> tuple[Value, Value]:
     return editor.constant(f"{name}/min", np.asarray(low)), editor.constant(f"{name}/max", np.asarray(largest))
 
 
-def _filter(editor: Editor, fused: Fused, grid: Grid) -> Value:
-    levels = grid.levels(fused.layer.weight.array).astype(np.int8)
+def _filter(editor: Editor, fused: Fused, grid: Grid, times: int = 1) -> Value:
+    levels = (grid.levels(fused.layer.weight.array) * times).astype(np.int8)
     return editor.constant(f"{fused.layer.node.name}/weight", levels, DType.QINT8)
 
 
-def _filter_ends(editor: Editor, fused: Fused, grid: Grid) -> tuple[Value, Value]:
+def _filter_ends(editor: Editor, fused: Fused, grid: Grid, times: int = 1) -> tuple[Value, Value]:
     """Of eight bits also where the levels are of seven: TensorFlow divides by 127."""
     name = fused.layer.node.name
-    ends = np.broadcast_to(np.array(grid.scales, np.float64) * 127, (fused.layer.channels,)).astype(np.float32)
+    ends = np.broadcast_to(np.array(grid.scales, np.float64) * 127 / times, (fused.layer.channels,)).astype(np.float32)
     return editor.constant(f"{name}/weight_min", -ends), editor.constant(f"{name}/weight_max", ends)
 
 

@@ -17,7 +17,7 @@ from tfopt.ir.types import DType, Shape, Tensor, TensorType
 from tfopt.ir.verify import verify
 from tfopt.passes.registry import steps
 
-PASSES = ("fold_pad", "fold_batch_norm", "fold_scale", "merge_parallel", "merge_linear")
+PASSES = ("fold_pad", "hoist_strides", "fold_batch_norm", "fold_scale", "merge_parallel", "merge_linear")
 T: dict[str, AttrValue] = {"T": DType.FLOAT32}
 
 
@@ -109,6 +109,21 @@ class Builder:
         attrs: dict[str, AttrValue] = {"padding": b"SAME", "strides": (1, 1, 1, 1), "data_format": b"NHWC"}
         self.add("Conv2D", (image.value, self.weight(1, 1, 1, 4)), image.side, 4, **attrs)
 
+    def picks(self) -> None:
+        """Layers that read every second or third place of what is there."""
+        image, stride = self.images[-1], self.draw(st.sampled_from([2, 2, 3]))
+        for pool in self.draw(st.lists(st.booleans(), min_size=1, max_size=2)):
+            attrs: dict[str, AttrValue] = {
+                "padding": self.draw(st.sampled_from([b"SAME", b"VALID"])),
+                "strides": (1, stride, stride, 1),
+                "data_format": b"NHWC",
+            }
+            side, made = -(-image.side // stride), 2
+            if pool:
+                self.add("MaxPool", (image.value,), side, image.channels, ksize=(1, 1, 1, 1), **attrs)
+            else:
+                self.add("Conv2D", (image.value, self.weight(1, 1, image.channels, made)), side, made, **attrs)
+
     def bias(self) -> None:
         image = self.image()
         self.add("BiasAdd", (image.value, self.weight(image.channels)), image.side, image.channels, data_format=b"NHWC")
@@ -160,6 +175,8 @@ LAYERS: list[Callable[[Builder], object]] = [
     Builder.conv,
     Builder.padded_conv,
     Builder.grouped_conv,
+    Builder.picks,
+    Builder.picks,
     Builder.bias,
     Builder.scale,
     Builder.scale,

@@ -33,14 +33,15 @@ def fold_batch_norm(graph: Graph) -> Graph | Outcome:
     New weights are computed in float64 and rounded once; those of 16 bits are left, since that would show.
     Source: Jacob et al., Quantization and Training of Neural Networks, 2018, section 3.2 (arXiv:1712.05877).
     """
-    behind = fold_behind(graph)
-    ahead = fold_ahead(behind.graph)
-    if ahead.graph is behind.graph:
-        return Outcome(behind.graph, (*behind.findings, *_left(behind.graph, behind, ahead)))
-    # What went into the next layer became a bias behind it, which may meet another.
-    last = fold_behind(ahead.graph)
-    left = _left(last.graph, last, ahead)
-    return Outcome(last.graph, (*behind.findings, *ahead.findings, *last.findings, *left))
+    findings: list[Finding] = []
+    while True:
+        behind = fold_behind(graph)
+        ahead = fold_ahead(behind.graph)
+        findings += (*behind.findings, *ahead.findings)
+        # What went into the next layer became a bias behind it, which may meet another.
+        if ahead.graph is behind.graph:
+            return Outcome(ahead.graph, (*findings, *_left(ahead.graph, behind, ahead)))
+        graph = ahead.graph
 
 
 def _left(graph: Graph, behind: Folded, ahead: Folded) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -21,8 +22,10 @@ from tests.conftest import Builder
 from tests.int8_versions import NO_VNNI, images
 from tests.serve.conftest import ask_at
 from tfopt.errors import UnmetRequirement
+from tfopt.formats.warmup import WARMUP_PATH
+from tfopt.inspection import inspect_model
 from tfopt.runtimes.load import open_artifact
-from tfopt.store import read_manifest
+from tfopt.store import MANIFEST_PATH, read_manifest, write_manifest
 
 Built = Callable[[Builder], Path]
 Machine = Mapping[str, str]
@@ -119,3 +122,87 @@ def test_a_savedmodel_that_is_asked_for_is_refused(built: Built) -> None:
     said = done.stderr.splitlines()[-1]
     assert f"cannot be served on this machine: the SavedModel: it requires VNNI, and {ISA}=AVX2" in said
     assert "--runtime auto" in said
+
+
+def tfopt_on(machine: Machine, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tfopt", *map(str, arguments)]
+    environment = {**os.environ, **machine}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+
+
+def test_publishing_asks_for_a_proof_and_not_for_a_processor(built: Built, tmp_path: Path) -> None:
+    version = tmp_path / "version"
+    shutil.copytree(built(int8_versions.eight_bits), version)
+    done = tfopt_on(NO_VNNI[0], "publish", version, tmp_path / "m", "--json")
+    assert done.returncode == 0, done.stderr
+    published = json.loads(done.stdout)
+    assert list(published["ran"]) == ["tflite"]
+    assert any("the SavedModel was not run on this machine, as it requires VNNI" in note for note in published["notes"])
+    before, after = read_manifest(version), read_manifest(tmp_path / "m" / "1")
+    assert before is not None and after is not None
+    assert (after.signatures, after.artifacts) == (before.signatures, before.artifacts)
+    assert (tmp_path / "m" / "1" / WARMUP_PATH).is_file()
+
+    (version / "model.tflite").unlink()
+    artifacts = {"saved_model": before.artifacts["saved_model"]}
+    write_manifest(version, before.with_entries(artifacts=artifacts))
+    done = tfopt_on(NO_VNNI[0], "publish", version, tmp_path / "alone")
+    assert done.returncode == 0 and "requests answered before: none" in done.stdout
+    assert not (tmp_path / "alone" / "1" / WARMUP_PATH).exists(), "nothing has answered any"
+
+    (version / MANIFEST_PATH).unlink()
+    done = tfopt_on(NO_VNNI[0], "publish", version, tmp_path / "unproven")
+    assert done.returncode == UnmetRequirement.exit_code
+    assert "8-bit products saturate" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "unproven").exists()
+
+
+def test_versions_name_what_they_require(built: Built, tmp_path: Path) -> None:
+    version = built(int8_versions.eight_bits)
+    (tmp_path / "1").symlink_to(version, target_is_directory=True)
+    done = tfopt_on(NO_VNNI[0], "versions", "list", tmp_path)
+    assert "saved_model (oneDNN, VNNI), tflite" in done.stdout
+    assert "note: the saved_model of version 1 cannot be run on this machine: it requires VNNI" in done.stderr
+    (entry,) = json.loads(tfopt_on(NO_VNNI[0], "versions", "list", tmp_path, "--json").stdout)["versions"]
+    assert entry["requires"] == {"saved_model": ["oneDNN", "VNNI"], "tflite": []}
+    assert list(entry["unmet"]) == ["saved_model"]
+
+
+def test_inspect_tells_what_runs_here(built: Built, tmp_path: Path) -> None:
+    version = built(int8_versions.eight_bits)
+    found = json.loads(tfopt_on(NO_VNNI[0], "inspect", version, "--json").stdout)
+    original = inspect_model(version.with_name("branched"))
+    assert found["integer_layers"] > 3 and original.integer_layers == 0
+    assert original.figures is not None and original.artifacts == ()
+    assert found["figures"]["macs"] == original.figures.macs
+    stand = {one["kind"]: (one["requires"], one["runs_here"], one["passed_gate"]) for one in found["artifacts"]}
+    assert stand == {"saved_model": (["oneDNN", "VNNI"], False, True), "tflite": ([], True, True)}
+    assert found["artifacts"][0]["why_not"].startswith("it requires VNNI")
+
+    shutil.copy(version / "saved_model.pb", tmp_path)
+    text = tfopt_on(NO_VNNI[0], "inspect", tmp_path).stdout
+    assert "int8: " in text
+    (row,) = (line for line in text.splitlines() if line.startswith("saved_model "))
+    assert "not compared" in row and "oneDNN, VNNI" in row and "no: it requires VNNI" in row
+
+
+def test_bench_refuses_what_would_be_wrong(built: Built) -> None:
+    done = tfopt_on(NO_VNNI[0], "bench", built(int8_versions.eight_bits), "--seconds", "0.1")
+    assert done.returncode == UnmetRequirement.exit_code
+    assert "8-bit products saturate: answers would be wrong" in done.stderr.splitlines()[-1]
+
+
+def test_compress_says_before_the_work_what_it_cannot_prove(built: Built, tmp_path: Path) -> None:
+    original = built(int8_versions.seven_bits).with_name("branched")
+    samples = original.with_name("images.npz")
+    wide = ["compress", original, tmp_path / "wide", "--quantize", "int8", "--data", samples]
+    done = tfopt_on(NO_VNNI[0], *wide)
+    assert done.returncode == UnmetRequirement.exit_code
+    said = done.stderr.splitlines()[-1]
+    assert "a model with 8-bit weights cannot be proven on this machine" in said and "--reduce-range" in said
+    assert not (tmp_path / "wide").exists()
+    narrow = ["compress", original, tmp_path / "narrow", "--quantize", "int8", "--reduce-range", "--data", samples]
+    done = tfopt_on({**NO_VNNI[0], OPTS: "1"}, *narrow, "--min-cosine", "0.9")
+    assert done.returncode == 0, done.stderr
+    manifest = read_manifest(tmp_path / "narrow")
+    assert manifest is not None and manifest.requires("saved_model") == ("oneDNN",)

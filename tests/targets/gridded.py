@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tests.targets.ir_models import model_of
+from tests.targets.ir_models import model_of, with_grids
 from tfopt.formats.graph_def import from_graph_def
-from tfopt.ir import Graph, Model, Node, Tensor, Value
+from tfopt.ir import Graph, Model, Node, Value
 from tfopt.ir.fused import fused_layers
 from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.ir.grid import Grid, affine, symmetric
@@ -47,12 +47,7 @@ def gridded(
     given = {Value(name): grid for name, grid in (chosen or {}).items()}
     grids = _of_activations(graph, x, offsets) | _of_weights(graph, bits) | given
     grids = {value: grid for value, grid in grids.items() if value.node not in floats}
-    nodes = (_on_grid(node, grids.get(node.value())) if node.op == "Const" else node for node in graph)
-    return served(replace(graph, nodes=tuple(nodes), grids=grids))
-
-
-def _on_grid(node: Node, grid: Grid | None) -> Node:
-    return node if grid is None else node.with_attrs(value=Tensor(grid.snapped(node.tensor.array)))
+    return served(with_grids(graph, grids))
 
 
 def _of_activations(graph: Graph, x: np.ndarray, offsets: Collection[str]) -> dict[Value, Grid]:

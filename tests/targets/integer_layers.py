@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.targets.ir_models import model_of
+from tests.targets.ir_models import model_of, with_grids
 from tfopt.formats.shapes import with_types
 from tfopt.ir import DType, Graph, Model, Node, Shape, Tensor, TensorType, Value
 from tfopt.ir.fused import fused_layers
@@ -80,15 +80,9 @@ def layer_model(form: Form, seed: int = 0) -> Model:
 
 def quantized_model(graph: Graph, grids: Mapping[Value, Grid]) -> Model:
     """The graph with these grids, its constants on theirs, and one signature."""
-    nodes = tuple(
-        node.with_attrs(value=Tensor(grids[node.value()].snapped(node.tensor.array)))
-        if node.op == "Const" and node.value() in grids
-        else node
-        for node in graph.nodes
-    )
     named = {f"y{n}": n for n in range(len(graph.outputs))}
     inputs = {name: name for name in graph.inputs}
-    return model_of(replace(graph, nodes=nodes, grids=grids), {"serving_default": (inputs, named)})
+    return model_of(with_grids(graph, grids), {"serving_default": (inputs, named)})
 
 
 def inputs_of(graph: Graph, count: int, seed: int = 0) -> dict[str, NDArray[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +11,7 @@ import tensorflow as tf
 from tfopt.formats.graph_def import from_graph_def
 from tfopt.ir import Asset, Graph, Model, Signature, SignatureInput, SignatureOutput, Tensor
 from tfopt.ir.graph import Value
+from tfopt.ir.grid import Grid
 from tfopt.ir.text import parse
 from tfopt.ir.verify import verify_model
 
@@ -32,6 +34,17 @@ def model_of(
     model = Model(graph, made, **rest)
     verify_model(model)
     return model
+
+
+def with_grids(graph: Graph, grids: Mapping[Value, Grid]) -> Graph:
+    """The graph with these grids, its constants on theirs."""
+    nodes = tuple(
+        node.with_attrs(value=Tensor(grids[node.value()].snapped(node.tensor.array)))
+        if node.op == "Const" and node.value() in grids
+        else node
+        for node in graph
+    )
+    return replace(graph, nodes=nodes, grids=grids)
 
 
 def layers() -> Model:
@@ -141,3 +154,30 @@ CALLS: dict[str, tuple[Model, dict[str, dict[str, np.ndarray]]]] = {
     "lookup": (lookup(), {"serving_default": {"words": np.array([b"fox", b"?", b"the"], object)}}),
     "with_default": (with_default(), {"serving_default": {"x": normal(3)}}),
 }
+
+
+def rounded_branch() -> Model:
+    """`x` where `up` says so, what is negative as 0, else -x on a grid of steps of 1."""
+    graph = parse(
+        """
+        graph {
+          %x = Placeholder() {dtype: float32, shape: [2]} -> float32[2]
+          %up = Placeholder() {dtype: bool, shape: []} -> bool[]
+          %y = If(%up, %x) {Tcond: bool, Tin: (float32), Tout: (float32), else_branch: graph {
+            %a = Placeholder() {dtype: float32, shape: [2]} -> float32[2]
+            %b = Neg(%a) {T: float32} -> float32[2]
+            inputs %a
+            outputs %b
+            grid %b {axes: (), bits: 8, narrow: true, scales: float32[1] [1.0], signed: true, zero_point: 0}
+          }, output_shapes: ([2]), then_branch: graph {
+            %a = Placeholder() {dtype: float32, shape: [2]} -> float32[2]
+            %b = Relu(%a) {T: float32} -> float32[2]
+            inputs %a
+            outputs %b
+          }} -> float32[2]
+          inputs %x, %up
+          outputs %y
+        }
+        """
+    )
+    return model_of(graph, {"serving_default": ({"x": "x", "up": "up"}, {"y": 0})})

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tests.targets import ir_models
 from tfopt.formats.graph_def import from_graph_def
-from tfopt.ir import Graph, Model, Tensor, Value
+from tfopt.ir import Model, Value
 from tfopt.ir.grid import Grid, affine, symmetric
 from tfopt.ir.linear import LINEAR, Linear, linear
 from tfopt.runtimes.tensorflow import ModelRunner
@@ -56,21 +56,11 @@ def calibrated(
             grids[layer.weight_value] = symmetric(
                 np.abs(layer.weight.array).max(axis=rest), bits=bits, axes=layer.out_axes
             )
-    return model.with_graph(_snapped(model.graph, grids))
+    return model.with_graph(ir_models.with_grids(model.graph, grids))
 
 
 def _grid(low: float, high: float, offset: bool) -> Grid:
     return affine(low, high) if low >= 0 or offset else symmetric(max(-low, high))
-
-
-def _snapped(graph: Graph, grids: Mapping[Value, Grid]) -> Graph:
-    nodes = tuple(
-        node.with_attrs(value=Tensor(grids[node.value()].snapped(node.tensor.array)))
-        if node.op == "Const" and node.value() in grids
-        else node
-        for node in graph
-    )
-    return replace(graph, nodes=nodes, grids=grids)
 
 
 def _seen(model: Model, inputs: Mapping[str, np.ndarray], values: list[Value]) -> dict[Value, np.ndarray]:

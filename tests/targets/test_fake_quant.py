@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.targets import ir_models
 from tfopt.errors import ConversionError
-from tfopt.ir import Graph, Model, Tensor, Value
+from tfopt.ir import Model, Value
 from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.ir.grid import Grid, affine, symmetric
 from tfopt.ir.text import parse
@@ -108,17 +108,11 @@ GRIDS = {
 }
 
 
-def on_grids(graph: Graph) -> Graph:
-    w = graph["w"]
-    snapped = GRIDS[Value("w")].snapped(w.tensor.array)
-    moved = w.with_attrs(value=Tensor(snapped))
-    return replace(graph, nodes=tuple(moved if node is w else node for node in graph), grids=GRIDS)
-
-
 def layer() -> Model:
     """`y` is an output and read, and so of two signatures; the input has a grid."""
     return ir_models.model_of(
-        on_grids(parse(LAYER)), {"serving_default": ({"x": "x"}, {"y": 0, "double": 1}), "one": ({"x": "x"}, {"y": 0})}
+        ir_models.with_grids(parse(LAYER), GRIDS),
+        {"serving_default": ({"x": "x"}, {"y": 0, "double": 1}), "one": ({"x": "x"}, {"y": 0})},
     )
 
 
@@ -145,29 +139,7 @@ def test_readers_and_callers_get_the_rounded_value() -> None:
 
 
 def test_a_value_in_a_function_is_rounded() -> None:
-    graph = parse(
-        """
-        graph {
-          %x = Placeholder() {dtype: float32, shape: [2]} -> float32[2]
-          %up = Placeholder() {dtype: bool, shape: []} -> bool[]
-          %y = If(%up, %x) {Tcond: bool, Tin: (float32), Tout: (float32), else_branch: graph {
-            %a = Placeholder() {dtype: float32, shape: [2]} -> float32[2]
-            %b = Neg(%a) {T: float32} -> float32[2]
-            inputs %a
-            outputs %b
-            grid %b {axes: (), bits: 8, narrow: true, scales: float32[1] [1.0], signed: true, zero_point: 0}
-          }, output_shapes: ([2]), then_branch: graph {
-            %a = Placeholder() {dtype: float32, shape: [2]} -> float32[2]
-            %b = Relu(%a) {T: float32} -> float32[2]
-            inputs %a
-            outputs %b
-          }} -> float32[2]
-          inputs %x, %up
-          outputs %y
-        }
-        """
-    )
-    lowered = with_fake_quant(ir_models.model_of(graph, {DEFAULT_SIGNATURE: ({"x": "x", "up": "up"}, {"y": 0})}))
+    lowered = with_fake_quant(ir_models.rounded_branch())
     x = np.array([0.75, -2.25], np.float32)
     with ModelRunner(lowered) as runner:
         found = [runner.run(DEFAULT_SIGNATURE, {"x": x, "up": np.array(up)})["y"].tolist() for up in (True, False)]

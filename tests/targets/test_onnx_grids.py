@@ -19,7 +19,7 @@ from tests.targets import ir_models
 from tests.targets.conftest import tree
 from tests.targets.on_grids import calibrated, drawn
 from tfopt.errors import ConversionError
-from tfopt.ir import Model, Tensor, Value
+from tfopt.ir import Model, Value
 from tfopt.ir.grid import Grid, affine, symmetric
 from tfopt.ir.text import parse
 from tfopt.runtimes.onnxruntime import ONNXRuntime
@@ -313,8 +313,7 @@ def test_rows_of_a_table_are_taken_before_they_are_reals(
     table = graph["w"].tensor.array
     largest = np.abs(table).max(axis=tuple(other for other in (0, 1) if other not in axes)) if axes else 3.0
     grid = replace(symmetric(largest, axes=axes), narrow=not zero, zero_point=zero)
-    nodes = tuple(n.with_attrs(value=Tensor(grid.snapped(table))) if n.name == "w" else n for n in graph)
-    graph = replace(graph, nodes=nodes, grids={Value("w"): grid})
+    graph = ir_models.with_grids(graph, {Value("w"): grid})
     path = write_onnx(ir_models.model_of(graph, {"serving_default": ({"x": "x"}, {"y": 0})}), tmp_path / "m.onnx").path
     assert {array.dtype for array in initializers(path).values() if array.size > 64} == {np.dtype(np.int8)}
     x = np.array([[3, 0, 47], [1, 1, 5]], np.int32)
@@ -444,29 +443,7 @@ def test_grids_that_the_file_cannot_have_are_refused(grid: Grid, why: str, tmp_p
 
 
 def test_a_value_in_a_branch_is_rounded(tmp_path: Path) -> None:
-    graph = parse(
-        """
-        graph {
-          %x = Placeholder() {dtype: float32, shape: [2]} -> float32[2]
-          %up = Placeholder() {dtype: bool, shape: []} -> bool[]
-          %y = If(%up, %x) {Tcond: bool, Tin: (float32), Tout: (float32), else_branch: graph {
-            %a = Placeholder() {dtype: float32, shape: [2]} -> float32[2]
-            %b = Neg(%a) {T: float32} -> float32[2]
-            inputs %a
-            outputs %b
-            grid %b {axes: (), bits: 8, narrow: true, scales: float32[1] [1.0], signed: true, zero_point: 0}
-          }, output_shapes: ([2]), then_branch: graph {
-            %a = Placeholder() {dtype: float32, shape: [2]} -> float32[2]
-            %b = Relu(%a) {T: float32} -> float32[2]
-            inputs %a
-            outputs %b
-          }} -> float32[2]
-          inputs %x, %up
-          outputs %y
-        }
-        """
-    )
-    model = ir_models.model_of(graph, {"serving_default": ({"x": "x", "up": "up"}, {"y": 0})})
+    model = ir_models.rounded_branch()
     x = np.array([0.75, -2.25], np.float32)
     with ONNXRuntime(write_onnx(model, tmp_path / "m.onnx").path) as runtime:
         found = [runtime.run("serving_default", {"x": x, "up": np.array(up)})["y"].tolist() for up in (True, False)]

@@ -315,7 +315,7 @@ class _Writer:
 
 
 def _computes_on_integers(graph: Graph) -> bool:
-    return any(graph.constant(value) is None for value in graph.grids)
+    return any(graph.constant(value) is None and not grid.dynamic for value, grid in graph.grids.items())
 
 
 def _told(written: Sequence[WrittenArtifact]) -> Iterator[str]:

@@ -81,6 +81,9 @@ def test_inputs_layers_and_constants() -> None:
     found = SampleStatistics({"serving_default": samples(model, image=image)}).observe(model, values * 2)
     assert list(found) == values
     assert_spread_of(found[Value("image")], image)
+    examples = image.reshape(len(image), -1)
+    assert found[Value("image")].mean_low == pytest.approx(examples.min(1).mean(), rel=1e-5)
+    assert found[Value("image")].mean_high == pytest.approx(examples.max(1).mean(), rel=1e-5)
     weight = model.graph["filter"].tensor.array
     assert_spread_of(found[Value("filter")], weight)
     conv = tf.nn.conv2d(image, weight, 1, "SAME").numpy()

@@ -82,7 +82,7 @@ def test_no_summary_is_cut_on_a_narrow_terminal(arguments: list[str]) -> None:
 def test_a_wrong_choice_names_the_right_ones() -> None:
     done = tfopt("compress", "model", "--quantize", "int4")
     assert done.returncode == 2
-    assert "'int4' is not one of 'float16', 'dynamic', 'int8'" in done.stderr
+    assert "'int4' is not one of 'bfloat16', 'float16', 'dynamic', 'int16', 'int8', 'weights'" in done.stderr
     assert "Value error" not in done.stderr
 
 

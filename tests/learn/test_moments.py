@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.passes.test_quantize import model_of
+from tests.passes.decided import model_of
 from tests.running import run_graph
 from tfopt.data import Samples, batching
 from tfopt.evidence import input_types

@@ -12,7 +12,7 @@ import pytest
 
 import tfopt
 from tests import models
-from tests.passes.test_quantize import IMAGE, model_of
+from tests.passes.decided import IMAGE, model_of
 from tfopt.compression import compress
 from tfopt.data import Samples, batching, load_samples, synthetic_samples
 from tfopt.evidence import gather_evidence, input_types

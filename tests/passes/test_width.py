@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.passes.test_quantize import IMAGE, Told, conv, model_of
+from tests.passes.decided import IMAGE, Told, conv, model_of
 from tfopt.ir.graph import Model, Value
 from tfopt.passes.quantize import quantize
 from tfopt.passes.registry import steps

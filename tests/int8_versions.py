@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tests.targets import networks
-from tfopt.compression import compress
-from tfopt.recipe import recipe_from_flags
 
 #: What oneDNN is told to pretend that the processor is.
 NO_VNNI = ({"ONEDNN_MAX_CPU_ISA": "AVX2"}, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"})
@@ -23,17 +25,20 @@ def images(count: int, seed: int = 0) -> NDArray[np.float32]:
 
 def eight_bits(directory: Path) -> Path:
     """`networks.branched` on 8-bit integers, which requires VNNI, with a model.tflite beside it."""
-    return _compressed(directory, reduce_range=False)
+    return _compressed(directory, {})
 
 
 def seven_bits(directory: Path) -> Path:
-    """The same with weights of 7 bits, which any x86 processor multiplies right."""
-    return _compressed(directory, reduce_range=True)
+    """The same with weights of 7 bits, which any x86 processor multiplies right; made by one that has no VNNI."""
+    return _compressed(directory, {**NO_VNNI[0], "TF_ENABLE_ONEDNN_OPTS": "1"}, "--reduce-range")
 
 
-def _compressed(directory: Path, *, reduce_range: bool) -> Path:
+def _compressed(directory: Path, machine: Mapping[str, str], *flags: str) -> Path:
+    """By the machine that is named, in a process of its own."""
     original = networks.branched(directory.with_name("branched"))
     samples = directory.with_name("images.npz")
     np.savez(samples, image=images(64))
-    recipe = recipe_from_flags(quantize="int8", reduce_range=reduce_range)
-    return compress(original, directory, recipe=recipe, data=samples, min_cosine=0.9).path
+    arguments = [original, directory, "--quantize", "int8", *flags, "--data", samples, "--min-cosine", "0.9"]
+    command = [sys.executable, "-m", "tfopt", "compress", *map(str, arguments)]
+    subprocess.run(command, check=True, env={**os.environ, **machine})
+    return directory

@@ -9,7 +9,6 @@ photographs, MiniLM its own weights and text of 64 and of 128 tokens, the others
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 import tfopt
 from benchmarks import efficientnet_lite, models
+from benchmarks.choice import chosen_models
 from benchmarks.photographs import imagenet_samples
 from benchmarks.report import print_table, ratio
 from benchmarks.texts import text_samples
@@ -111,9 +111,4 @@ MARKS = {
 }
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(MARKS))
-    chosen = parser.parse_args().models
-    if unknown := sorted(set(chosen) - set(MARKS)):
-        parser.error(f"unknown model {unknown[0]}: choose from {', '.join(MARKS)}")
-    main(chosen)
+    main(chosen_models(__doc__, MARKS))

@@ -20,7 +20,6 @@ The gate is opened wide, so that what it would refuse is seen. Bytes are one art
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from numpy.typing import NDArray
 
 import tfopt
 from benchmarks import efficientnet_lite, fashion_cnns, models
+from benchmarks.choice import chosen_models
 from benchmarks.inc import inc_saved_model, named_as
 from benchmarks.photographs import calibration_crops, imagenet_samples, judged_crops
 from benchmarks.report import print_table
@@ -245,9 +245,4 @@ CASES: Final[Mapping[str, Case]] = {
 }
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(CASES))
-    chosen = parser.parse_args().models
-    if unknown := sorted(set(chosen) - set(CASES)):
-        parser.error(f"unknown model {unknown[0]}: choose from {', '.join(CASES)}")
-    main(chosen)
+    main(chosen_models(__doc__, CASES))

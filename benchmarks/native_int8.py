@@ -11,7 +11,6 @@ any example.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 import tfopt
 from benchmarks import exact_speed
+from benchmarks.choice import chosen_models
 from benchmarks.inc import inc_saved_model
 from benchmarks.report import print_table, ratio
 from benchmarks.rivals import stock_tflite
@@ -170,9 +170,4 @@ MARKS: Final = {
 }
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(MARKS))
-    chosen = parser.parse_args().models
-    if unknown := sorted(set(chosen) - set(MARKS)):
-        parser.error(f"unknown model {unknown[0]}: choose from {', '.join(MARKS)}")
-    main(chosen)
+    main(chosen_models(__doc__, MARKS))

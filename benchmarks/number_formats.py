@@ -8,7 +8,6 @@ original's, the least of any example.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 import tfopt
+from benchmarks.choice import chosen_models
 from benchmarks.native_int8 import MARKS, SECONDS, THREADS, least_cosine
 from benchmarks.report import print_table, ratio
 from tfopt.recipe import parse_recipe
@@ -77,9 +77,4 @@ def _measured(name: str, directory: Path) -> tuple[list[list[str]], list[str]]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(MARKS))
-    chosen = parser.parse_args().models
-    if unknown := sorted(set(chosen) - set(MARKS)):
-        parser.error(f"unknown model {unknown[0]}: choose from {', '.join(MARKS)}")
-    main(chosen)
+    main(chosen_models(__doc__, MARKS))

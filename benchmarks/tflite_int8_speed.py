@@ -9,7 +9,6 @@ which show the speed alone. Where the converter refuses the original it is given
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 import tfopt
 from benchmarks import exact_speed
+from benchmarks.choice import chosen_models
 from benchmarks.int8_quality import CASES, WIDE
 from benchmarks.report import print_table, ratio
 from benchmarks.rivals import stock_tflite
@@ -85,9 +85,4 @@ def compared(name: str, theirs: Path, ours: Path, samples: Path) -> Iterator[lis
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(MODELS))
-    chosen = parser.parse_args().models
-    if unknown := sorted(set(chosen) - set(MODELS)):
-        parser.error(f"unknown model {unknown[0]}: choose from {', '.join(MODELS)}")
-    main(chosen)
+    main(chosen_models(__doc__, MODELS))

@@ -14,7 +14,6 @@ Differences are signal to noise of the first output, in decibels, more is nearer
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.choice import chosen_models
 from benchmarks.int8_quality import CASES
 from benchmarks.report import print_table
 from tfopt.data import Samples
@@ -165,9 +165,4 @@ def _samples(model: Model, arrays: Arrays) -> Samples:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(EXAMPLES))
-    chosen = parser.parse_args().models
-    if unknown := sorted(set(chosen) - set(EXAMPLES)):
-        parser.error(f"unknown model {unknown[0]}: choose from {', '.join(EXAMPLES)}")
-    main(chosen)
+    main(chosen_models(__doc__, EXAMPLES))

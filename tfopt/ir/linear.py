@@ -83,18 +83,18 @@ class Linear:
         convolution is a group."""
         array = self.weight.array
         if self.out_axes == (0,):
-            return array.T[None]
+            return np.asarray(array.T[None])
         channels = array.shape[-2:]
         groups = self.groups if len(self.out_axes) == 1 else int(channels[0])
         if len(self.out_axes) == 1:
-            return array.reshape(-1, groups, channels[1] // groups).transpose(1, 0, 2)
-        return array.reshape(-1, *channels).transpose(1, 0, 2)
+            return np.asarray(array.reshape(-1, groups, channels[1] // groups).transpose(1, 0, 2))
+        return np.asarray(array.reshape(-1, *channels).transpose(1, 0, 2))
 
     def from_matrices(self, matrices: NDArray[Any]) -> NDArray[Any]:
         """A weight of this layer's shape, of what `matrices` would make of it."""
         if self.out_axes == (0,):
-            return matrices[0].T
-        return matrices.transpose(1, 0, 2).reshape(self.weight.array.shape)
+            return np.asarray(matrices[0].T)
+        return np.asarray(matrices.transpose(1, 0, 2).reshape(self.weight.array.shape))
 
     def scaled(self, scale: Vector) -> NDArray[Any]:
         """The weight with output channel c multiplied by scale[c], computed in float64 and rounded once."""

@@ -6,8 +6,7 @@ A conversion takes seconds, so all cases are signatures of one model.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,169 +14,23 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
-from tests.targets.gridded import drawn, gridded, together
-from tfopt.data import Samples
-from tfopt.errors import ConversionError
+from tests.targets.gridded import together
+from tests.targets.tflite_cases import (
+    CASES,
+    IMAGES,
+    WHOLE,
+)
+from tests.targets.tflite_files import File
 from tfopt.formats.graph_def import to_graph_def
-from tfopt.ir import Graph, Model, Tensor, Value
-from tfopt.ir.graph import DEFAULT_SIGNATURE
-from tfopt.ir.grid import Grid, symmetric
+from tfopt.ir import Graph, Model, Value
+from tfopt.ir.grid import Grid
 from tfopt.ir.linear import LINEAR, Linear, linear
 from tfopt.ir.verify import verify_model
-from tfopt.learn.observe import SampleStatistics
 from tfopt.runtimes.litert import LiteRTRuntime
 from tfopt.runtimes.tensorflow import ModelRunner
-from tfopt.targets.base import Artifact
 from tfopt.targets.fake_quant import with_fake_quant
 from tfopt.targets.tflite import write_tflite
 from tfopt.targets.tflite_lowering.grids import with_ranges
-from tfopt.targets.tflite_lowering.results import with_result_grids
-
-RNG = np.random.default_rng(3)
-IMAGES, ROWS, TEXTS = (RNG.standard_normal(shape).astype(np.float32) for shape in ((16, 8, 8, 4), (16, 8), (4, 6, 8)))
-
-
-def w(*shape: int, name: str = "weight") -> Any:
-    return tf.constant(RNG.standard_normal(shape).astype(np.float32) * np.float32(0.3), name=name)
-
-
-def biased(product: Any, name: str | None = None) -> Any:
-    return tf.nn.bias_add(product, w(product.shape[-1], name="bias"), name=name)
-
-
-def network(x: Any) -> Any:
-    """Convolution, depthwise with Relu6, residual sum, both poolings, two dense layers."""
-    stem = tf.nn.relu(biased(tf.nn.conv2d(x, w(3, 3, 4, 8), 1, "SAME")), name="stem")
-    depthwise = tf.nn.depthwise_conv2d(stem, w(3, 3, 8, 2), [1, 2, 2, 1], "SAME")
-    deep = tf.nn.relu6(biased(depthwise), name="deep")
-    narrow = biased(tf.nn.conv2d(deep, w(1, 1, 16, 8), 1, "VALID"), name="narrow")
-    wide = biased(tf.nn.conv2d(narrow, w(1, 1, 8, 8), 1, "VALID"), name="wide")
-    total = tf.add(narrow, wide, name="sum")
-    pooled = tf.nn.max_pool2d(total, 2, 2, "VALID", name="pool")
-    mean = tf.reduce_mean(pooled, [1, 2], name="mean")
-    hidden = tf.nn.relu(biased(tf.matmul(mean, w(8, 16))), name="hidden")
-    logits = biased(tf.matmul(hidden, w(16, 5)), name="logits")
-    return stem, deep, narrow, wide, total, pooled, mean, hidden, logits
-
-
-def rows(x: Any) -> Any:
-    """Dense layers over rows of several examples, with a residual sum."""
-    first = biased(tf.raw_ops.BatchMatMulV2(x=x, y=w(8, 12)), name="first")
-    second = biased(tf.raw_ops.BatchMatMulV2(x=first, y=w(12, 12)), name="second")
-    return first, second, tf.add(first, second, name="y")
-
-
-def weak(x: Any) -> Any:
-    """Channels whose weights are zero, or so small that the bias would not fit 32 bits at their scale."""
-    kernel = RNG.standard_normal((8, 8)).astype(np.float32) * np.array([0, 1e-12, 1e-17, 1e-5, 1, 1, 1, 1], np.float32)
-    return tf.nn.relu(biased(tf.matmul(x, tf.constant(kernel, name="weak"))), name="y")
-
-
-def weak_image(x: Any) -> Any:
-    kernel = RNG.standard_normal((3, 3, 4, 5)).astype(np.float32) * np.array([0, 1e-12, 1e-17, 1e-5, 1], np.float32)
-    return biased(tf.nn.conv2d(x, tf.constant(kernel, name="weak"), 1, "SAME"), name="y")
-
-
-def one_scale(x: Any) -> Any:
-    stem = tf.nn.relu(biased(tf.nn.conv2d(x, w(3, 3, 4, 8, name="a"), 1, "SAME")), name="stem")
-    deep = tf.nn.relu(biased(tf.nn.depthwise_conv2d(stem, w(3, 3, 8, 1, name="b"), [1, 1, 1, 1], "SAME")), name="deep")
-    return biased(tf.matmul(tf.reduce_mean(deep, [1, 2], name="mean"), w(8, 4, name="c")), name="y")
-
-
-def left_float(x: Any) -> Any:
-    stem = tf.nn.relu(biased(tf.nn.conv2d(x, w(3, 3, 4, 8), 1, "SAME")), name="stem")
-    return tf.nn.relu(biased(tf.nn.conv2d(stem, w(3, 3, 8, 8, name="left"), 1, "SAME")), name="y")
-
-
-def transposed(x: Any) -> Any:
-    return biased(tf.nn.conv2d_transpose(x, w(3, 3, 8, 4), [16, 16, 16, 8], 2), name="y")
-
-
-def softmax(x: Any) -> Any:
-    return tf.nn.softmax(biased(tf.matmul(x, w(8, 4)), name="logits"), name="y")
-
-
-def joined(x: Any) -> Any:
-    """What has no grid beside what has one: the converter would cut the first off at the ends of the second."""
-    half = tf.nn.relu(biased(tf.matmul(x, w(8, 4))), name="half")
-    whole = tf.concat([half, tf.tanh(half, name="tanh"), tf.nn.relu(x - 1, name="beyond")], 1, name="whole")
-    return tf.matmul(tf.nn.softmax(whole * 5, name="shares"), w(16, 4, name="last"), name="y"), tf.identity(whole)
-
-
-#: The grids of one scale for a, b and c.
-PLAIN = {name: symmetric(1.0) for name in "abc"}
-FLOATS = ("tanh", "sub", "beyond", "whole", "mul", "shares", "last", "Identity")
-OFFSETS = ("x", "narrow", "sum", "pool", "mean", "logits")
-CASES: dict[str, tuple[Model, np.ndarray]] = {
-    "symmetric": (gridded(drawn(network, IMAGES), IMAGES), IMAGES),
-    "offsets": (gridded(drawn(network, IMAGES), IMAGES, offsets=OFFSETS), IMAGES),
-    "seven_bits": (gridded(drawn(network, IMAGES), IMAGES, bits=7), IMAGES),
-    "rows": (gridded(drawn(rows, TEXTS), TEXTS), TEXTS),
-    "rows_of_seven_bits": (gridded(drawn(rows, TEXTS), TEXTS, bits=7), TEXTS),
-    "weak": (gridded(drawn(weak, ROWS), ROWS), ROWS),
-    "weak_image": (gridded(drawn(weak_image, IMAGES), IMAGES), IMAGES),
-    "one_scale": (gridded(drawn(one_scale, IMAGES), IMAGES, chosen=PLAIN), IMAGES),
-    "left_float": (gridded(drawn(left_float, IMAGES), IMAGES, floats=["left"]), IMAGES),
-    "transposed": (gridded(drawn(transposed, IMAGES), IMAGES), IMAGES),
-    "joined": (gridded(drawn(joined, ROWS), ROWS, floats=FLOATS), ROWS),
-    "softmax": (gridded(drawn(softmax, ROWS), ROWS, chosen={"y": Grid((1 / 256,), signed=False)}), ROWS),
-}
-#: What the network returns all values of: each can be held against its layer's inputs.
-WHOLE = ("symmetric", "offsets", "seven_bits", "rows", "rows_of_seven_bits")
-
-
-@dataclass(frozen=True)
-class Op:
-    """One operator of a file, with the tensors that it reads and makes."""
-
-    name: str
-    inputs: tuple[Any, ...]
-    outputs: tuple[Any, ...]
-
-
-class File:
-    def __init__(self, artifact: Artifact) -> None:
-        self.artifact = artifact
-        self._file = schema.Model.GetRootAs(artifact.path.read_bytes())
-        names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
-        codes = map(self._file.OperatorCodes, range(self._file.OperatorCodesLength()))
-        self._codes = [names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())] for code in codes]
-
-    def ops(self, signature: str) -> Iterator[Op]:
-        definitions = map(self._file.SignatureDefs, range(self._file.SignatureDefsLength()))
-        by_key = {found.SignatureKey().decode(): found.SubgraphIndex() for found in definitions}
-        graph = self._file.Subgraphs(by_key[signature])
-        for op in map(graph.Operators, range(graph.OperatorsLength())):
-            inputs = tuple(graph.Tensors(op.Inputs(n)) for n in range(op.InputsLength()) if op.Inputs(n) >= 0)
-            outputs = tuple(graph.Tensors(op.Outputs(n)) for n in range(op.OutputsLength()))
-            yield Op(self._codes[op.OpcodeIndex()], inputs, outputs)
-
-    def weights(self, signature: str) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Scales and levels of what the linear layers read as second input; the levels are rows of channels."""
-        found = []
-        for op in self.ops(signature):
-            if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"):
-                tensor = op.inputs[1]
-                if tensor.Type() == schema.TensorType.INT8:
-                    assert not tensor.Quantization().ZeroPointAsNumpy().any()
-                    shape = [tensor.Shape(axis) for axis in range(tensor.ShapeLength())]
-                    levels = self._file.Buffers(tensor.Buffer()).DataAsNumpy().view(np.int8).reshape(shape)
-                    by_channel = np.moveaxis(levels, tensor.Quantization().QuantizedDimension(), 0)
-                    found.append((tensor.Quantization().ScaleAsNumpy(), by_channel.reshape(len(by_channel), -1)))
-        return found
-
-    def activations(self, signature: str) -> set[tuple[float, int]]:
-        """Scale and zero point of all that ops make in 8 bits."""
-        made = (tensor for op in self.ops(signature) for tensor in op.outputs)
-        return {
-            (float(tensor.Quantization().Scale(0)), int(tensor.Quantization().ZeroPoint(0)))
-            for tensor in made
-            if tensor.Type() == schema.TensorType.INT8
-        }
-
-    def copies(self, payload: bytes) -> int:
-        buffers = map(self._file.Buffers, range(self._file.BuffersLength()))
-        return sum(found.DataLength() > 0 and found.DataAsNumpy().tobytes() == payload for found in buffers)
 
 
 def everything() -> Model:
@@ -288,6 +141,8 @@ def test_activations_have_the_scales_and_zero_points_of_their_grids(case: str, f
 
 #: Behind each of the three tensors that are joined.
 BARRIERS = ["NEG", "MUL"] * 3
+
+
 #: What stays float in a case: ops that were left so, and what keeps the converter from quantizing them.
 LEFT = {
     "left_float": ["NEG", "CONV_2D"],
@@ -323,55 +178,3 @@ def test_signatures_share_their_weights(file: File) -> None:
     with LiteRTRuntime(file.artifact.path) as runtime:
         found, whole = (runtime.run(key, {"x": IMAGES})["sum"] for key in ("features", "symmetric"))
     np.testing.assert_array_equal(found, whole)
-
-
-def statistics(x: np.ndarray) -> SampleStatistics:
-    return SampleStatistics({DEFAULT_SIGNATURE: Samples({"x": x}, "file", "drawn for a test")})
-
-
-def test_integers_at_the_edges_and_a_result_without_a_grid(tmp_path: Path) -> None:
-    """The samples give the result a grid. Without them it would be float, and refused at the edge."""
-    model = gridded(drawn(one_scale, IMAGES), IMAGES, offsets=["x"], floats=["y"])
-    written = write_tflite(
-        model, tmp_path / "model.tflite", precision="int8", edges="int8", statistics=statistics(IMAGES)
-    )
-    assert written.notes == ()
-    decided = with_result_grids(model, statistics(IMAGES))
-    x, y = (decided.graph.grids[Value(name)] for name in "xy")
-    with LiteRTRuntime(written.path) as runtime, ModelRunner(with_fake_quant(decided)) as reference:
-        levels = (x.levels(IMAGES) - 128).astype(np.int8)
-        found = runtime.run(DEFAULT_SIGNATURE, {"x": levels})["y"]
-        expected = reference.run(DEFAULT_SIGNATURE, {"x": IMAGES})["y"]
-    assert found.dtype == np.int8
-    assert np.abs(y.reals(found + np.int32(128)) - expected).max() <= y.scale * 1.001
-
-
-def test_results_of_integer_layers_get_grids() -> None:
-    """Before a residual sum too; those of layers in floating point, and those that have one, stay."""
-    graph = drawn(network, IMAGES)
-    whole = gridded(graph, IMAGES)
-    floats = ["wide", "sum", "hidden", "pool"]
-    decided = with_result_grids(gridded(graph, IMAGES, floats=floats), statistics(IMAGES)).graph.grids
-    assert decided.keys() == whole.graph.grids.keys() - {Value("sum"), Value("pool")}
-    assert decided[Value("stem")] == whole.graph.grids[Value("stem")]
-    assert decided[Value("hidden")].zero_point == 0
-    assert decided[Value("wide")].zero_point > 0
-    without_weights = gridded(graph, IMAGES, floats=["hidden", "weight_4"])
-    assert with_result_grids(without_weights, statistics(IMAGES)) is without_weights
-
-
-def test_a_result_that_the_samples_say_nothing_of_stays_float() -> None:
-    model = gridded(drawn(rows, TEXTS), TEXTS, floats=["second"])
-    dead = np.zeros_like(TEXTS)
-    graph = model.graph
-    biases = [node for node in graph.by_op["Const"] if node.name.startswith("bias")]
-    zeros = {node.name: node.with_attrs(value=Tensor(np.zeros_like(node.tensor.array))) for node in biases}
-    silent = model.with_graph(replace(graph, nodes=tuple(zeros.get(node.name, node) for node in graph)))
-    assert with_result_grids(silent, statistics(dead)) is silent
-
-
-def test_activations_of_other_bits_are_refused(tmp_path: Path) -> None:
-    model = gridded(drawn(rows, TEXTS), TEXTS, chosen={"y": symmetric(3.0, bits=16)})
-    with pytest.raises(ConversionError, match="%y: TFLite takes activations of 8 bits, and this one has 16"):
-        write_tflite(model, tmp_path / "model.tflite", precision="int8")
-    assert list(tmp_path.iterdir()) == []

@@ -1,9 +1,7 @@
 """Can TensorFlow's integer kernels be trusted here?
 
 They are oneDNN's. A TensorFlow without it has none, and a processor without VNNI adds two products of 8-bit numbers in
-16 bits, where large ones end: answers are then wrong by some percent, without a word. On such a processor TensorFlow
-leaves oneDNN turned off as well (`DefaultOneDnnPolicy` in its port.cc), which takes one of the kernels away: what joins
-integers then gives nothing. So both are tried out.
+16 bits, where large ones end: answers are then wrong by some percent, without a word. So it is tried out.
 """
 
 from __future__ import annotations
@@ -23,7 +21,6 @@ from tfopt.errors import UnmetRequirement
 Products: TypeAlias = Literal["exact", "saturating", "missing"]
 
 _OPS: Final = frozenset({"_FusedQuantizedConv2D", "_FusedQuantizedDepthwiseConv2D", "_QuantizedMatMul"})
-_JOIN: Final = "QuantizedConcatV2"
 #: Two products of such a weight and 255 fit into 16 bits.
 _SAFE: Final = 63
 _INNER: Final = 64
@@ -47,12 +44,6 @@ def check_integer_kernels(nodes: Iterable[Any], where: str) -> None:
             where=where,
             hint="run it where there is VNNI, run its model.tflite, or compress it with --reduce-range (7-bit weights)",
         )
-    if any(node.op == _JOIN for node in held) and not joins_levels():
-        raise UnmetRequirement(
-            "the model joins integers, for which this TensorFlow has no kernel while oneDNN is turned off",
-            where=where,
-            hint="set TF_ENABLE_ONEDNN_OPTS=1, which is not the default without VNNI, or run its model.tflite",
-        )
 
 
 @cache
@@ -68,24 +59,6 @@ def integer_products() -> Products:
                 return "missing"
     # The output's range ends at the true sum, which is level 255.
     return "exact" if int(np.asarray(levels).astype(np.int32).max()) == 255 else "saturating"
-
-
-@cache
-def joins_levels() -> bool:
-    """Does TensorFlow join integers here?"""
-    graph = tf.Graph()
-    with graph.as_default():
-        part, end = _constant(graph, np.zeros((1, 1), np.uint8), tf.quint8), tf.constant(0.0)
-        types = [tf.quint8, tf.float32, tf.float32]
-        attrs = {"N": AttrValue(i=2), "T": _type(tf.quint8), "Tidx": _type(tf.int32)}
-        inputs = [part, part, tf.constant(0), *[end] * 4]
-        joined = graph.create_op(_JOIN, inputs, types, name="joined", attrs=attrs).outputs[0]
-        with tf.compat.v1.Session(graph=graph) as session:
-            try:
-                session.run(joined)
-            except (tf.errors.InternalError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError):
-                return False
-    return True
 
 
 def _product(graph: Any) -> Any:

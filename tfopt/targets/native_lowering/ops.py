@@ -202,17 +202,12 @@ def reshaped(editor: Editor, node: Node, data: Levels) -> Levels:
 
 
 def joined(editor: Editor, node: Node, parts: list[Levels]) -> Levels:
-    """A ConcatV2 of levels that share a grid."""
+    """A ConcatV2 of levels that share a grid. QuantizedConcatV2 has no kernel where oneDNN is turned off."""
     first = parts[0]
     attrs: Mapping[str, AttrValue] = {"N": len(parts), "T": first.dtype, "Tidx": node.attrs["Tidx"]}
-    inputs = [
-        *(part.value for part in parts),
-        node.inputs[-1],
-        *(part.low for part in parts),
-        *(part.high for part in parts),
-    ]
-    outputs = [TensorType(first.dtype, node.outputs[0].shape), _END, _END]
-    made = editor.add("QuantizedConcatV2", f"{node.name}/int8", inputs, outputs, attrs)
+    inputs = [*(part.value for part in parts), node.inputs[-1]]
+    outputs = [TensorType(first.dtype, node.outputs[0].shape)]
+    made = editor.add("ConcatV2", f"{node.name}/int8", inputs, outputs, attrs)
     return Levels(made.value(), first.low, first.high, first.grid)
 
 

@@ -3,17 +3,17 @@
     python -m benchmarks.int8_costs [--seconds 0.5]
 
 Chains of convolutions, depthwise and dense layers of many sizes, each in float (as TensorFlow fuses it) and on integers
-with the way to levels and back, in turns in one process, one example a call, on two threads. Two of three are fitted,
+with the way to levels and back, in turns in one session, one example a call, on one thread. Two of three are fitted,
 the third is judged: is what the figures say to be faster faster? Within 5 % either answer counts as right.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from statistics import median
 from typing import Any, Final, NamedTuple
 
@@ -22,20 +22,18 @@ from numpy.typing import NDArray
 
 from benchmarks.report import print_table
 from tfopt.data.samples import Samples
-from tfopt.formats.graph_def import from_graph_def
+from tfopt.formats.graph_def import from_graph_def, to_graph_def
 from tfopt.formats.tensorflow import tf
 from tfopt.ir.graph import Graph, Model, Signature, SignatureInput, SignatureOutput, Value
 from tfopt.learn.observe import SampleStatistics
 from tfopt.passes.statistics import Statistics
 from tfopt.pipeline import run_pipeline
 from tfopt.recipe import parse_recipe
-from tfopt.runtimes.tensorflow import TensorFlowRuntime
 from tfopt.targets.native_lowering.costs import MICROSECONDS, chains
 from tfopt.targets.native_lowering.lowering import with_native_int8
 from tfopt.targets.native_lowering.plan import plan
-from tfopt.targets.saved_model import write_saved_model
 
-THREADS: Final = 2
+THREADS: Final = 1
 #: Nearer than this nobody minds.
 INDIFFERENT: Final = 0.05
 _KEY: Final = "serving_default"
@@ -43,7 +41,7 @@ _RECIPE: Final = parse_recipe("name: int8\nsteps: [{quantize: {round_results: tr
 
 
 class Block(NamedTuple):
-    """`kind` of layers, `count` of them in a row, over data of `size` places a side and `width` channels."""
+    """`kind` of layers, `count` of them in a row, over data of `size` places a side (or rows) and `width` channels."""
 
     kind: str
     size: int
@@ -51,7 +49,8 @@ class Block(NamedTuple):
     count: int
 
     def __str__(self) -> str:
-        return f"{self.count} x {self.kind}, {self.size} x {self.size} x {self.width}"
+        places = f"{self.size} rows" if self.kind == "dense" else f"{self.size} x {self.size}"
+        return f"{self.count} x {self.kind}, {places} x {self.width}"
 
 
 BLOCKS: Final = (
@@ -59,6 +58,7 @@ BLOCKS: Final = (
     *(Block("1x1", size, width, count) for size in (4, 7, 14, 28) for width in (4, 32, 128) for count in (1, 4)),
     *(Block("bottleneck", size, width, count) for size in (4, 7, 14, 28) for width in (4, 16, 32) for count in (1, 2)),
     *(Block("dense", 1, width, count) for width in (8, 32, 128, 512, 1024) for count in (1, 2, 4)),
+    *(Block("dense", rows, width, count) for rows in (16, 64) for width in (8, 32, 128, 384) for count in (1, 2)),
 )
 
 
@@ -74,8 +74,7 @@ class Timed(NamedTuple):
 
 
 def main(seconds: float = 0.5) -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        timed = [_timed(block, Path(directory, str(at)), seconds) for at, block in enumerate(BLOCKS)]
+    timed = [_timed(block, seconds) for block in BLOCKS]
     judged = timed[::3]
     fitted = fit([one for one in timed if one not in judged])
     print_table(
@@ -112,43 +111,54 @@ def fit(timed: list[Timed]) -> Mapping[str, float]:
 
 def _sign(kind: str) -> int:
     """1 for what can only gain, -1 for what can only cost, 0 for what may do either."""
-    return 0 if kind == "layers" else -1 if "quantized" in kind else 1
+    return {"layers": 0, "quantized": -1, "quantized numbers": -1}.get(kind, 1)
 
 
-def _timed(block: Block, directory: Path, seconds: float) -> Timed:
+def _timed(block: Block, seconds: float) -> Timed:
     model, images = _model(block)
     supply: dict[type, Any] = {Statistics: SampleStatistics({_KEY: Samples(images, "synthetic", "noise")})}
     quantized = run_pipeline(model, _RECIPE, supply=supply).model
     lowered = with_native_int8(quantized)
     assert not lowered.left, lowered.left
     (chain,) = chains(quantized.graph, plan(quantized.graph))
-    write_saved_model(model, directory / "float")
-    write_saved_model(lowered.model, directory / "int8")
-    one = {name: array[:1] for name, array in images.items()}
-    with (
-        TensorFlowRuntime(directory / "float", threads=THREADS) as first,
-        TensorFlowRuntime(directory / "int8", threads=THREADS) as second,
-    ):
-        taken: tuple[list[float], list[float]] = ([], [])
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            for runtime, times in zip((first, second), taken, strict=True):
-                times.append(_turn(runtime, one))
+    one = next(iter(images.values()))[:1]
+    calls = _calls((model.graph, lowered.model.graph), one)
+    taken: tuple[list[float], list[float]] = ([], [])
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for call, times in zip(calls, taken, strict=True):
+            times.append(_turn(call))
     float_us, int8_us = (median(sorted(times)[: max(1, len(times) // 2)]) * 1e6 for times in taken)
     return Timed(block, chain.work, float_us, int8_us)
 
 
-def _turn(runtime: TensorFlowRuntime, inputs: Mapping[str, NDArray[Any]]) -> float:
+def _calls(graphs: tuple[Graph, ...], array: NDArray[np.float32]) -> list[Callable[[], Any]]:
+    """Both in one session: waking its threads takes as long as such a layer, and one session may be luckier."""
+    config = tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=THREADS, inter_op_parallelism_threads=THREADS, use_per_session_threads=True
+    )
+    with tf.Graph().as_default() as imported:
+        for at, graph in enumerate(graphs):
+            tf.graph_util.import_graph_def(to_graph_def(graph), name=f"g{at}")
+    session = tf.compat.v1.Session(graph=imported, config=config)
+    made = []
+    for at, graph in enumerate(graphs):
+        (output,) = graph.outputs
+        made.append(session.make_callable(f"g{at}/{output.node}:{output.port}", [f"g{at}/x:0"]))
+    return [partial(call, array) for call in made]
+
+
+def _turn(call: Callable[[], Any]) -> float:
     """Seconds of a call, behind one that warms the caches again."""
-    runtime.run(_KEY, inputs)
+    call()
     start = time.perf_counter()
     for _ in range(4):
-        runtime.run(_KEY, inputs)
+        call()
     return (time.perf_counter() - start) / 4
 
 
 def _model(block: Block) -> tuple[Model, dict[str, NDArray[Any]]]:
-    shape = (block.width,) if block.kind == "dense" else (block.size, block.size, block.width)
+    shape = (block.size, block.width) if block.kind == "dense" else (block.size, block.size, block.width)
     with tf.Graph().as_default() as built:
         x = tf.compat.v1.placeholder(tf.float32, [None, *shape], name="x")
         tf.identity(_layers(block, x), "y")
@@ -159,12 +169,12 @@ def _model(block: Block) -> tuple[Model, dict[str, NDArray[Any]]]:
 
 
 def _without_identity(graph: Graph) -> Graph:
-    from dataclasses import replace
-
     return replace(graph, outputs=(graph["y"].inputs[0],), nodes=tuple(n for n in graph.nodes if n.name != "y"))
 
 
 def _layers(block: Block, x: Any) -> Any:
+    if block.kind == "dense":
+        x = tf.reshape(x, [-1, block.width])
     for wide in _kernels(block):
         x = wide(x)
     return x

@@ -259,9 +259,13 @@ class _Writer:
         """Write every artifact; gives each with whether all that made it was exact."""
         self.tell("writing the SavedModel")
         yield self._saved_model(directory), self.result.exact
-        for requested in self.result.requested:
+        for requested in self._requested(beside=True):
             exact = requested.exact and requested.request.options.get("precision", "float32") == "float32"
             yield self._convert(requested, directory), exact
+
+    def _requested(self, *, beside: bool) -> Iterator[Requested]:
+        """The artifacts beside the SavedModel that the recipe asks for, or what it says of the SavedModel."""
+        yield from (one for one in self.result.requested if (one.request.kind != "saved_model") == beside)
 
     def _saved_model(self, directory: Path) -> Artifact:
         artifact = self._written(directory)
@@ -276,7 +280,8 @@ class _Writer:
 
         model = self.result.model
         if model.graph.grids:
-            return write_native_saved_model(model, directory)
+            said = next((one.request.options for one in self._requested(beside=False)), {})
+            return write_native_saved_model(model, directory, **said)
         why = why_nothing_is_int8(self.result.ledger)
         notes = () if why is None else (why,)
         return replace(write_saved_model(model, directory), requires=requirements(model.graph), notes=notes)

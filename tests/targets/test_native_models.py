@@ -122,13 +122,20 @@ def test_runs_side_by_side_give_what_one_alone_gives(network: tuple[Path, Model]
 
 def test_the_artifact_is_a_quarter_and_says_what_it_needs(network: tuple[Path, Model], tmp_path: Path) -> None:
     path, model = network
-    artifact = write_native_saved_model(model, tmp_path / "int8")
+    artifact = write_native_saved_model(model, tmp_path / "int8", faster_only=False)
     assert artifact.requires == ("oneDNN", "VNNI")
     inputs = images(path.name, 4)
     with TensorFlowRuntime(tmp_path / "int8") as runtime:
         found = runtime.run(KEY, inputs)
     expected = outputs(with_native_int8(model).model, inputs)
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_network_too_small_to_gain_stays_float_and_says_so(network: tuple[Path, Model], tmp_path: Path) -> None:
+    artifact = write_native_saved_model(network[1], tmp_path / "float")
+    assert artifact.requires == ()
+    assert artifact.notes[0] == "no layer computes on integers"
+    assert any("too small: going to integers would take" in note for note in artifact.notes)
 
 
 _RUN = """
@@ -155,7 +162,7 @@ def test_a_processor_without_vnni_is_right_with_7_bits_and_refuses_8(
     np.savez(tmp_path / "inputs.npz", image=inputs["image"])
     said = {}
     for bits, model in ((7, quantized(path, reduce_range=True)), (8, quantized(path))):
-        artifact = write_native_saved_model(model, tmp_path / str(bits))
+        artifact = write_native_saved_model(model, tmp_path / str(bits), faster_only=False)
         assert ("VNNI" in artifact.requires) == (bits == 8)
         arguments = [str(tmp_path / str(bits)), str(tmp_path / "inputs.npz"), str(tmp_path / f"{bits}.npz")]
         done = subprocess.run(

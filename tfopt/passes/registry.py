@@ -60,6 +60,7 @@ BUILTIN = (
     "quantize_dynamic",
     "to_bfloat16",
     "store_float16",
+    "saved_model",
     "tflite",
     "onnx",
 )

@@ -25,14 +25,16 @@ _SAFE: Final = 63
 _NAMED: Final = 3
 
 
-def write_native_saved_model(model: Model, directory: Path) -> Artifact:
+def write_native_saved_model(model: Model, directory: Path, *, faster_only: bool = True) -> Artifact:
     """As `write_saved_model`, of the integer lowering. What it requires of the serving machine is in the artifact.
+
+    Layers that would be slower as integers stay float, unless `faster_only` is False.
 
     Raises what `write_saved_model` raises.
     """
     # What is known of the data is known in a call alone where grids are dynamic; the rest is for `with_native_int8`.
     model = model.with_graph(with_dynamic_products(model.graph))
-    lowered = with_native_int8(model)
+    lowered = with_native_int8(model, faster_only=faster_only)
     graph = with_stored_weights(lowered.model.graph, model.graph.grids)
     artifact = write_saved_model(lowered.model.with_graph(graph), directory)
     computes = any(model.graph.constant(value) is None for value in model.graph.grids)

@@ -19,6 +19,7 @@ from tfopt.ir.fused import Fused
 from tfopt.ir.graph import Graph, Model, Node, Value
 from tfopt.ir.rewrite import Editor
 from tfopt.targets.native_lowering import ops
+from tfopt.targets.native_lowering.costs import without_losses
 from tfopt.targets.native_lowering.gelu import with_gelu_fused
 from tfopt.targets.native_lowering.ops import Levels
 from tfopt.targets.native_lowering.plan import Plan, plan
@@ -43,9 +44,12 @@ class Lowered:
     left: Mapping[str, str]
 
 
-def with_native_int8(model: Model) -> Lowered:
-    """Lower what can be lowered; weights of layers that stay float are on their grids all the same."""
+def with_native_int8(model: Model, *, faster_only: bool = False) -> Lowered:
+    """Lower what can be lowered, or of that what is faster as integers; weights of layers that stay float are on their
+    grids all the same."""
     made = plan(model.graph)
+    if faster_only:
+        made = without_losses(model.graph, made)
     graph = with_gelu_fused(with_readers_first(_Walk(with_integer_tables(model.graph), made).graph()))
     layers = tuple(fused.layer.node.name for fused in made.layers.values())
     return Lowered(model.with_graph(replace(graph, grids={})), layers, made.left)

@@ -36,7 +36,7 @@ SECONDS: Final = 5.0
 NO_SLOWER: Final = 0.97
 LARGEST_SHARE: Final = 0.30
 _DEMO: Final = Path(tfopt.__file__).parent / "demo"
-_RECIPE: Final = "name: int8\nsteps: [{include: exact}, smooth, {quantize: {round_results: true}}]"
+_RECIPE: Final = "name: int8\nsteps: [{include: exact}, smooth, {quantize: {round_results: true, give_back: false}}]"
 
 Samples = Mapping[str, NDArray[Any]]
 INC: Final = "INC 3.10"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.targets.gridded import drawn, gridded
 from tests.targets.tflite_cases import (
@@ -62,6 +63,30 @@ def test_results_of_integer_layers_get_grids() -> None:
     assert decided[Value("wide")].zero_point > 0
     without_weights = gridded(graph, IMAGES, floats=["hidden", "weight_4"])
     assert with_result_grids(without_weights, statistics(IMAGES)) is without_weights
+
+
+def streams(x: tf.Tensor) -> tf.Tensor:
+    """A product with a channel that is two hundred times as large as the others, as transformers have."""
+    rng = np.random.default_rng(5)
+    weight = rng.standard_normal((16, 12)).astype(np.float32)
+    bias = rng.standard_normal(12).astype(np.float32)
+    weight[:, 3], bias[3] = weight[:, 3] * 200, bias[3] * 200
+    made = tf.nn.bias_add(tf.matmul(x, weight), bias, name="streamed")
+    return tf.tanh(made, name="y")
+
+
+def test_a_channel_that_is_far_larger_leaves_the_others_their_steps(tmp_path: Path) -> None:
+    x = np.random.default_rng(6).standard_normal((64, 16)).astype(np.float32)
+    model = gridded(drawn(streams, x), x, floats=["streamed", "y"])
+    written = write_tflite(model, tmp_path / "model.tflite", precision="int8", statistics=statistics(x))
+    evened = with_result_grids(model, statistics(x)).graph
+    assert evened.producer(evened["y"].inputs[0]).op == "Mul"
+    with LiteRTRuntime(written.path) as runtime, ModelRunner(with_fake_quant(model)) as reference:
+        found = runtime.run(DEFAULT_SIGNATURE, {"x": x})["y"]
+        expected = reference.run(DEFAULT_SIGNATURE, {"x": x})["y"]
+    others = np.arange(12) != 3
+    # One scale for all would be as coarse as these channels are wide: their tanh would be 0 or 1.
+    assert np.abs(found - expected)[:, others].max() < 0.08
 
 
 def test_a_result_that_the_samples_say_nothing_of_stays_float() -> None:

@@ -17,6 +17,7 @@ from tfopt.store.output import check_absent
 from tfopt.targets.base import Artifact
 from tfopt.targets.child import Finished, run_child
 from tfopt.targets.dynamic_grids import without_dynamic_grids
+from tfopt.targets.integer_tables import with_integer_tables
 from tfopt.targets.saved_model import write_saved_model
 from tfopt.targets.tflite_conversion import CALIBRATED, Edges, Precision, Task, save_calls
 from tfopt.targets.tflite_float_ops import float_ops_note
@@ -70,7 +71,8 @@ def write_tflite(
         found.constant(v) is None for found in graphs(model.graph) for v in found.grids
     )
     if ranged:
-        model = with_ranges(with_result_grids(model, statistics) if statistics else model)
+        model = with_result_grids(model, statistics) if statistics else model
+        model = with_ranges(model.with_graph(with_integer_tables(model.graph)))
     aliases = twins(model)
     keys = sorted(model.signatures.keys() - aliases.keys())
     samples = _samples(model, keys, calibration or {}, precision) if precision in CALIBRATED and not ranged else {}

@@ -18,13 +18,13 @@ from tfopt.ir.facts import IDENTITIES
 from tfopt.ir.fused import Fused
 from tfopt.ir.graph import Graph, Model, Node, Value
 from tfopt.ir.rewrite import Editor
+from tfopt.targets.integer_tables import with_integer_tables
 from tfopt.targets.native_lowering import ops
 from tfopt.targets.native_lowering.costs import without_losses
 from tfopt.targets.native_lowering.gelu import with_gelu_fused
 from tfopt.targets.native_lowering.ops import Levels
 from tfopt.targets.native_lowering.plan import Plan, plan
 from tfopt.targets.native_lowering.sums import with_readers_first
-from tfopt.targets.native_lowering.tables import with_integer_tables
 
 #: Writes what carries levels of one tensor.
 _CARRIED: Final[Mapping[str, Callable[[Editor, Node, Levels], Levels]]] = {

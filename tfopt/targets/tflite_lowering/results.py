@@ -4,12 +4,11 @@ floating point, as other runtimes do."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from tfopt.ir import Graph, Model, Value
 from tfopt.ir.fused import Fused, fused_layers
-from tfopt.ir.grid import affine
 from tfopt.passes.statistics import Statistics
+from tfopt.targets.tflite_lowering.evened import with_evened_results
 
 
 def result_of(fused: Fused) -> Value:
@@ -20,18 +19,18 @@ def result_of(fused: Fused) -> Value:
 def with_result_grids(model: Model, statistics: Statistics) -> Model:
     """Each of them from the least to the largest number in the samples; none where these are 0 or not finite. Layers
     in functions are left alone."""
-    missing = tuple(_missing(model.graph))
-    observed = statistics.observe(model, missing) if missing else {}
+    missing = {result_of(fused): fused for fused in _missing(model.graph)}
+    observed = statistics.observe(model, tuple(missing)) if missing else {}
     found = {
-        value: affine(seen.low, seen.high)
+        value: (missing[value], seen)
         for value, seen in observed.items()
         if seen.low < seen.high and not seen.not_finite
     }
-    return model.with_graph(replace(model.graph, grids={**model.graph.grids, **found})) if found else model
+    return model.with_graph(with_evened_results(model.graph, found)) if found else model
 
 
-def _missing(graph: Graph) -> Iterator[Value]:
+def _missing(graph: Graph) -> Iterator[Fused]:
     for fused in fused_layers(graph):
         integers = {fused.layer.data_value, fused.layer.weight_value} <= graph.grids.keys()
         if integers and result_of(fused) not in graph.grids:
-            yield result_of(fused)
+            yield fused

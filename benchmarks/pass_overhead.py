@@ -29,7 +29,7 @@ from tfopt.passes.registry import BUILTIN, steps
 MARK_MS = 50.0
 
 #: Options with which a lossy pass has nothing to do either.
-OPTIONS = {"prune_magnitude": {"exclude": ("*",)}}
+OPTIONS = {"prune_magnitude": {"exclude": ("*",)}, "to_bfloat16": {"skip": ("*",)}}
 
 _T: dict[str, AttrValue] = {"T": DType.FLOAT32}
 _CONV: dict[str, AttrValue] = {**_T, "strides": (1, 1, 1, 1), "padding": b"SAME", "data_format": b"NHWC"}

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from tfopt.data import Samples
 from tfopt.errors import UnmetRequirement
 from tfopt.evidence import Evidence
-from tfopt.formats.meta_graph import read_meta_graph
 from tfopt.formats.warmup import WarmupRequest, write_warmup
 from tfopt.ir.graph import Model
 from tfopt.ir.linear import LINEAR
@@ -38,6 +37,7 @@ def check_machine(recipe: Recipe, model: Model) -> None:
 def try_artifact(artifact: Path, evidence: Evidence) -> None:
     """Run every signature on some of its samples, alone and side by side. Raises UnmetRequirement when this machine
     cannot run it, ConversionError when the process crashes, fails or takes more than ten minutes."""
+    from tfopt.formats.meta_graph import read_meta_graph
     from tfopt.runtimes.tensorflow_integers import check_integer_kernels
 
     check_integer_kernels(read_meta_graph(artifact, ("serve",)).graph_def.node, "proving the SavedModel")

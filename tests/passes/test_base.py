@@ -174,7 +174,7 @@ def test_a_target_fills_in_its_defaults_and_checks_what_it_is_given() -> None:
 def test_tflite_asks_for_an_int8_file_by_default() -> None:
     asked = steps()["tflite"].request()
     assert (asked.kind, asked.options["precision"]) == ("tflite", "int8")
-    assert steps()["tflite"].options["precision"].choices == ("float32", "float16", "dynamic", "int8")
+    assert steps()["tflite"].options["precision"].choices == ("float32", "float16", "dynamic", "int8", "int16")
 
 
 @pytest.mark.parametrize("sparsity", [1.0, -0.1, 1.5, float("nan")])

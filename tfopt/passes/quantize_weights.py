@@ -23,7 +23,7 @@ from tfopt.passes.quantization.eligible import (
     quantized_already,
 )
 from tfopt.passes.quantization.tables import table_told, tables, with_table_grids
-from tfopt.passes.quantization.weights import weight_grid
+from tfopt.passes.quantization.weights import rounded, weight_grid
 
 #: Numbers from which it pays: the ops that make a weight float again take some hundred bytes.
 _SMALLEST: Final = 1024
@@ -95,7 +95,7 @@ def _with_grids(graph: Graph, layers: Mapping[str, Linear]) -> Graph:
             continue
         if weight not in made:
             grid = weight_grid(layer, 8)
-            made[weight] = grid, Tensor(grid.snapped(weight.array))
-        grids[value], rounded = made[weight]
-        editor.update(graph.producer(value).with_attrs(value=rounded))
+            made[weight] = grid, rounded(grid, weight)
+        grids[value], tensor = made[weight]
+        editor.update(graph.producer(value).with_attrs(value=tensor))
     return replace(editor.finish(), grids=grids)

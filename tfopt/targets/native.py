@@ -19,6 +19,8 @@ from tfopt.targets.native_lowering.lowering import Lowered, with_native_int8
 from tfopt.targets.saved_model import write_saved_model
 from tfopt.targets.stored_weights import with_stored_weights
 
+#: What computes on integers.
+_OPS: Final = frozenset({"_FusedQuantizedConv2D", "_FusedQuantizedDepthwiseConv2D", "_QuantizedMatMul"})
 #: Weights of 7 bits: two products with 255 fit into 16 bits.
 _SAFE: Final = 63
 #: Layers that stay float that a note names.
@@ -47,6 +49,8 @@ def requirements(graph: Graph) -> tuple[str, ...]:
 
 
 def _requirements(graph: Graph) -> Iterator[str]:
+    if not any(node.op in _OPS for node in graph.nodes):
+        return
     filters = [node.tensor.array for node in graph.by_op.get("Const", ()) if node.tensor.dtype is DType.QINT8]
     if filters:
         yield ONEDNN

@@ -11,7 +11,8 @@ import numpy as np
 from tfopt.ir.graph import Graph, Node
 from tfopt.ir.grid import symmetric
 from tfopt.ir.rewrite import Editor
-from tfopt.ir.types import DType, Tensor
+from tfopt.ir.types import DType
+from tfopt.passes.quantization.weights import rounded
 
 #: Bytes from which it pays.
 _LARGE: Final = 1 << 16
@@ -50,7 +51,7 @@ def with_table_grids(graph: Graph, chosen: tuple[Node, ...], bits: int = 8) -> G
     for node in chosen:
         grid = symmetric(np.abs(node.tensor.array).max(axis=0), bits=bits, axes=(1,))
         grids[node.value()] = grid
-        editor.update(node.with_attrs(value=Tensor(grid.snapped(node.tensor.array))))
+        editor.update(node.with_attrs(value=rounded(grid, node.tensor)))
     return replace(editor.finish(), grids={**graph.grids, **grids})
 
 

@@ -77,7 +77,7 @@ class RoundedWeights:
         if key not in self._made:
             grid = weight_grid(layer, self.bits)
             self._kept.append(layer.weight)
-            self._made[key] = grid, _on(grid, layer.weight)
+            self._made[key] = grid, rounded(grid, layer.weight)
         return self._made[key]
 
     def put(self, layer: Linear, tensor: Tensor) -> None:
@@ -99,7 +99,8 @@ def with_weight_grids(graph: Graph, layers: Sequence[Fused], weights: RoundedWei
     return replace(editor.finish(), grids=grids)
 
 
-def _on(grid: Grid, weight: Tensor) -> Tensor:
+def rounded(grid: Grid, weight: Tensor) -> Tensor:
+    """The weight on its grid; itself where it lies there already."""
     snapped = grid.snapped(weight.array)
     return weight if np.array_equal(snapped, weight.array) else Tensor(snapped)
 

@@ -182,3 +182,11 @@ def test_a_tensor_does_not_change_with_the_array_it_was_made_of() -> None:
     assert tensor.nbytes == 8
     assert Tensor(np.array([b"abc", b""], object)).nbytes == 3
     assert Tensor(np.array(["ab"])).dtype is DType.STRING
+
+
+def test_a_shared_scalar_is_one_constant(graph: Graph) -> None:
+    editor = Editor(graph)
+    one, again = editor.shared_scalar("one", np.float32(1)), editor.shared_scalar("again", np.float32(1))
+    others = [editor.shared_scalar("other", number) for number in (np.float32(-0.0), np.float32(0.0), np.int32(0))]
+    assert one == again
+    assert len({one, *others}) == 4

@@ -29,6 +29,7 @@ class Editor:
         self._added: dict[str, Node] = {}
         self._removed: set[str] = set()
         self._redirects: dict[Value, Value] = {}
+        self._shared: dict[tuple[DType, bytes], Value] = {}
 
     def add(
         self,
@@ -49,6 +50,15 @@ class Editor:
         node = constant_node(self._fresh(name), Tensor(np.asarray(array), dtype))
         self._added[node.name] = node
         return node.value()
+
+    def shared_scalar(self, name: str, number: np.generic) -> Value:
+        """The Const that holds `number`, which is added when it is asked for first. A runtime visits each Const in each
+        call, which thousands of small ones make felt."""
+        array = np.asarray(number)
+        key = Tensor(array).dtype, array.tobytes()
+        if key not in self._shared:
+            self._shared[key] = self.constant(name, array)
+        return self._shared[key]
 
     def update(self, node: Node) -> None:
         """Put `node` in the place of the node that has its name."""

@@ -1,11 +1,12 @@
 """The grids of a model as integer ops that stock TensorFlow runs: int8 from layer to layer.
 
     %y = Relu(BiasAdd(Conv2D(%x, %w), %b))        %q = QuantizeV2(%x)
-    %z = Conv2D(%y, %v)                      ->   %p = _FusedQuantizedConv2D(%q, %w, %b)  [BiasAdd, Relu, Requantize]
+    %z = Conv2D(%y, %v)                      ->   %p = _FusedQuantizedConv2D(%q, %w, %b)  [BiasAdd, Requantize]
                                                   %z = Dequantize(_FusedQuantizedConv2D(%p, %v))
 
 A layer becomes one op when all of it is on the list of forms that work (`plan.py`); else it stays float, and why
-is told. What float ops read of an integer layer is dequantized once.
+is told. What is rounded to unsigned bytes ends at 0 without the Relu. What float ops read of an integer layer is
+dequantized once.
 """
 
 from __future__ import annotations
@@ -97,9 +98,7 @@ class _Walk:
         data = self._quantized(node.inputs[0])
         if node.op in IDENTITIES:
             return data
-        return {"AvgPool": ops.pooled, "MaxPool": ops.pooled, "Pad": ops.padded, "Reshape": ops.reshaped}[node.op](
-            self._editor, node, data
-        )
+        return _CARRIED[node.op](self._editor, node, data)
 
     def _quantized(self, value: Value) -> Levels:
         if value not in self._levels:

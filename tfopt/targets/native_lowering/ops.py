@@ -83,9 +83,7 @@ def dequantized(editor: Editor, levels: Levels, type_: TensorType, name: str) ->
     grid = levels.grid
     lowest = (-128 if grid.signed else -grid.zero_point) * grid.scale
     ends = np.float32(lowest), np.float32(lowest + 255 * grid.scale)
-    low, high = (
-        editor.constant(f"{name}/{end}", np.asarray(at)) for end, at in zip(("low", "high"), ends, strict=True)
-    )
+    low, high = (editor.shared_scalar(f"{name}/{end}", at) for end, at in zip(("low", "high"), ends, strict=True))
     attrs: Mapping[str, AttrValue] = {
         "T": levels.dtype,
         "mode": b"MIN_FIRST",
@@ -109,7 +107,7 @@ def convolution(editor: Editor, graph: Graph, fused: Fused, data: Levels, grid: 
         host += [summand.low, summand.high]
     low, high = _ends(editor, node.name, grid)
     dtype = DType.QINT8 if grid.signed else DType.QUINT8
-    stages = [b"BiasAdd", *([b"Sum"] if summand else []), *([b"Relu"] if summand or fused.activation else [])]
+    stages = [b"BiasAdd", *([b"Sum", b"Relu"] if summand else _relu(fused, grid))]
     attrs: Mapping[str, AttrValue] = {
         **_types(device_in=[data.dtype, DType.QINT8, _FLOAT, *([summand.dtype] if summand else [])], out=dtype),
         "Thost_inputs": (_FLOAT,) * (len(host) + 2),
@@ -140,7 +138,6 @@ def product(editor: Editor, graph: Graph, fused: Fused, data: Levels, grid: Grid
     bias = _bias(fused, data.grid, None, grid)
     device = [data.value, _filter(editor, fused, weight), editor.constant(f"{node.name}/bias", bias)]
     host = [data.low, data.high, *_filter_ends(editor, fused, weight)]
-    relu = [b"Relu"] if fused.activation else []
     dtype = _FLOAT if grid is None else DType.QINT8 if grid.signed else DType.QUINT8
     ends = [] if grid is None else [*_ends(editor, node.name, grid)]
     attrs: Mapping[str, AttrValue] = {
@@ -155,7 +152,7 @@ def product(editor: Editor, graph: Graph, fused: Fused, data: Levels, grid: Grid
         "transpose_b": bool(node.attrs.get("transpose_b")),
         "is_weight_const": True,
         "is_bias_const": True,
-        "fused_ops": (b"BiasAdd", *relu, b"Dequantize" if grid is None else b"Requantize"),
+        "fused_ops": (b"BiasAdd", *_relu(fused, grid), b"Dequantize" if grid is None else b"Requantize"),
         "input_quant_mode": b"SCALED",
         "output_quant_mode": b"SCALED",
         "leakyrelu_alpha": 0.2,
@@ -219,11 +216,17 @@ def _types(device_in: list[DType], out: DType, host: bool = True) -> Mapping[str
     }
 
 
+def _relu(fused: Fused, grid: Grid | None) -> list[bytes]:
+    """Rounding to bytes ends at 0 by itself, and one step less for each number is felt where layers are narrow."""
+    ends_by_rounding = grid is not None and not grid.signed
+    return [b"Relu"] if fused.activation and not ends_by_rounding else []
+
+
 def _ends(editor: Editor, name: str, grid: Grid) -> tuple[Value, Value]:
     """What TensorFlow divides by 127 or 255 to get the scale."""
     largest = np.float32(grid.scale * grid.highest)
     low = np.float32(-largest if grid.signed else 0.0)
-    return editor.constant(f"{name}/min", np.asarray(low)), editor.constant(f"{name}/max", np.asarray(largest))
+    return editor.shared_scalar(f"{name}/min", low), editor.shared_scalar(f"{name}/max", largest)
 
 
 def _filter(editor: Editor, fused: Fused, grid: Grid, times: int = 1) -> Value:

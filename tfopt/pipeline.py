@@ -15,6 +15,7 @@ from tfopt.ir.graph import Model
 from tfopt.ir.verify import verify_model
 from tfopt.ledger import LedgerRow, Scales
 from tfopt.passes.base import Finding, TargetRequest
+from tfopt.passes.reference import Reference
 from tfopt.recipe import Recipe, RecipeStep, Repeat
 
 #: Outputs by signature, then by output name.
@@ -54,6 +55,7 @@ class _Run:
     probe: Probe | None
     tell: Tell
     supply: Mapping[type, Any]
+    before_loss: Reference
     exact: bool = True
     scales: Scales = field(default_factory=Scales)
     reference: Outputs | None = None
@@ -69,13 +71,14 @@ def run_pipeline(
     tell: Tell = lambda _: None,
     supply: Mapping[type, Any] | None = None,
 ) -> PipelineResult:
-    """Run every step. Without a `probe` the ledger's `change` stays None. `supply` holds what steps may need, by type.
+    """Run every step. Without a `probe` the ledger's `change` stays None. `supply` holds what steps may need, by type;
+    a `Reference` is there always.
 
     Raises UsageError for a step that needs what is not there or that changes a quantized model so that its grids no
     longer fit, InvalidModel naming the step that broke the graph, and what the steps themselves raise.
     """
     verify_model(model)
-    run = _Run(model, probe, tell, supply or {})
+    run = _Run(model, probe, tell, supply or {}, Reference(model))
     run.reference = probe(model) if probe else None
     run.ledger.append(run.scales.row("original", model, change=0.0 if probe else None))
     for item in recipe.steps:
@@ -104,7 +107,7 @@ def _step(run: _Run, item: RecipeStep) -> None:
         run.requested.append(Requested(step.request(item.options), run.model, run.exact))
         return
     start = time.perf_counter()
-    outcome = step.run_model(run.model, item.options, run.supply)
+    outcome = step.run_model(run.model, item.options, {**run.supply, Reference: run.before_loss})
     seconds = time.perf_counter() - start
     changed = outcome.model
     if changed is run.model and any(row.step == step.name for row in run.ledger):
@@ -114,6 +117,8 @@ def _step(run: _Run, item: RecipeStep) -> None:
         _verified(changed, step.name, quantized=bool(run.model.graph.grids))
         run.exact = run.exact and step.exact
         run.model = changed
+        if run.exact:
+            run.before_loss = Reference(changed)
         change = _change(run)
     else:
         change = run.ledger[-1].change

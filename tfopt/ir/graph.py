@@ -79,6 +79,7 @@ class Graph:
     as `targets` what must run whenever it is called.
     `grids` are those that quantized values lie on: a linear layer whose data and weight have one computes on integers,
     and the payload of a Const that has one lies on it already. Ops and dtypes are those of the float model.
+    `kept` tells, by name, of linear layers that lost output channels which of those that they had are left, in order.
     Equality is identity, so a pass that changes nothing returns the very object it got.
     """
 
@@ -87,6 +88,7 @@ class Graph:
     outputs: tuple[Value, ...] = ()
     targets: tuple[str, ...] = ()
     grids: Mapping[Value, Grid] = field(default_factory=dict)
+    kept: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes)

@@ -19,7 +19,8 @@ from tfopt.passes.structure.walk import Followed, Size
 
 def without_units(coupling: Coupling, gone: NDArray[np.int64]) -> Graph:
     """The graph without these units: constants lose them, in functions too, and types and sizes say so. Of each group
-    one must be left. Nothing makes up for what the units had added to those that read them."""
+    one must be left. Nothing makes up for what the units had added to those that read them. `Graph.kept` says which
+    output channels of a layer are left, so that they can be held against those of the model before."""
     stays = ~np.isin(coupling.classes, gone)
     return _Removal(coupling, stays).graph(coupling.graph)
 
@@ -47,7 +48,17 @@ class _Removal:
             if node.name in sizes:
                 made = self._resized(editor, made, sizes[node.name])
             editor.update(self._with_types(found, made))
-        return editor.finish()
+        shrunk = editor.finish()
+        return shrunk if shrunk is found.graph else replace(shrunk, kept=self._kept(found.graph))
+
+    def _kept(self, graph: Graph) -> Mapping[str, tuple[int, ...]]:
+        kept = dict(graph.kept)
+        for layer in self._coupling.layers:
+            stays = (layer.made < 0) | self._stays[layer.made]
+            if layer.graph is graph and not stays.all():
+                before = kept.get(layer.name, range(len(stays)))
+                kept[layer.name] = tuple(at for at, stay in zip(before, stays.tolist(), strict=True) if stay)
+        return kept
 
     def _with_types(self, found: Followed, node: Node) -> Node:
         kinds = tuple(self._type(kind, found.labels.get(node.value(port))) for port, kind in enumerate(node.outputs))

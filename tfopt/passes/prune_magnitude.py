@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
 from tfopt.errors import InvalidRecipe
-from tfopt.ir.bodies import innermost_first
-from tfopt.ir.graph import Graph, Model, Node
-from tfopt.ir.linear import LINEAR, linear
-from tfopt.ir.rewrite import Editor
+from tfopt.ir.graph import Model
 from tfopt.ir.types import Tensor
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
+from tfopt.passes.held_weights import HeldWeight, held_weights, with_tensors
 from tfopt.passes.sparsity import Mask, Matrix, mask_of_every, masks, parse_block, parse_pattern
 
 #: The share of zeros when neither a share nor a pattern is given.
@@ -50,16 +47,17 @@ def prune_magnitude(
     """
     how = _How.of(sparsity, scope, block, pattern)
     findings, chosen = [], []
-    for weight in _weights(model.graph):
-        reason = _reason_to_leave(weight, exclude, depthwise) or how.reason_to_leave(weight.matrix)
+    for weight in held_weights(model.graph):
+        matrix = Matrix.of(weight.layer)
+        reason = weight.reason_to_leave(exclude, depthwise) or how.reason_to_leave(matrix)
         if reason is None:
-            chosen.append(weight)
+            chosen.append((weight, matrix))
         else:
             findings.append(Finding(weight.name, False, reason))
     pruned: dict[int, Tensor] = {}
-    for weight, mask in zip(chosen, how.masks([weight.matrix for weight in chosen]), strict=True):
+    for (weight, _), mask in zip(chosen, how.masks([matrix for _, matrix in chosen]), strict=True):
         findings.append(_prune(pruned, weight, mask))
-    return ModelOutcome(model.with_graph(_with_tensors(model.graph, pruned)), tuple(findings))
+    return ModelOutcome(model.with_graph(with_tensors(model.graph, pruned)), tuple(findings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,70 +91,7 @@ class _How:
         return masks(matrices, self.share, self.block, self.together)
 
 
-class _Place(NamedTuple):
-    """A node of a graph, and what it is called from outside of the functions that it is in."""
-
-    graph: Graph
-    node: Node
-    name: str
-
-
-@dataclass(slots=True)
-class _Weight:
-    """One payload, the Const nodes that hold it and the layers that read it, in whatever functions they are."""
-
-    tensor: Tensor
-    matrix: Matrix
-    holders: list[_Place]
-    layers: list[_Place]
-
-    @property
-    def name(self) -> str:
-        return self.holders[0].name
-
-
-def _weights(graph: Graph) -> Sequence[_Weight]:
-    places = list(_places(graph))
-    found: dict[int, _Weight] = {}
-    for place in places:
-        layer = linear(place.graph, place.node) if place.node.op in LINEAR else None
-        if layer is None or isinstance(layer, str) or not layer.weight.dtype.is_floating:
-            continue
-        weight = found.setdefault(id(layer.weight), _Weight(layer.weight, Matrix.of(layer), [], []))
-        weight.layers.append(place)
-    for place in places:
-        if place.node.op == "Const" and id(place.node.tensor) in found:
-            found[id(place.node.tensor)].holders.append(place)
-    return list(found.values())
-
-
-def _places(graph: Graph) -> Sequence[_Place]:
-    found: list[_Place] = []
-
-    def look(function: Graph, path: str) -> Graph:
-        found.extend(_Place(function, node, f"{path}/{node.name}" if path else node.name) for node in function.nodes)
-        return function
-
-    innermost_first(graph, look)
-    return found
-
-
-def _reason_to_leave(weight: _Weight, exclude: tuple[str, ...], depthwise: bool) -> str | None:
-    for place in (*weight.layers, *weight.holders):
-        for pattern in exclude:
-            if fnmatchcase(place.name, pattern) or fnmatchcase(place.node.name, pattern):
-                return f"{place.name} is left out by {pattern!r}"
-    layers = {id(place.node) for place in weight.layers}
-    for graph, node, _ in weight.holders:
-        others = [reader for reader in graph.readers.get(node.value(), ()) if id(reader) not in layers]
-        if others or node.value() in graph.output_set:
-            return f"is read by {others[0].name} ({others[0].op}) too" if others else "is an output of the graph"
-    if not depthwise and any(place.node.op == "DepthwiseConv2dNative" for place in weight.layers):
-        return "is a depthwise filter, see the option depthwise"
-    return None
-
-
-def _prune(pruned: dict[int, Tensor], weight: _Weight, mask: Mask) -> Finding:
+def _prune(pruned: dict[int, Tensor], weight: HeldWeight, mask: Mask) -> Finding:
     array = weight.tensor.array
     if np.any(array[mask]):
         tensor = Tensor(np.where(mask, np.zeros((), array.dtype), array), weight.tensor.dtype)
@@ -166,16 +101,3 @@ def _prune(pruned: dict[int, Tensor], weight: _Weight, mask: Mask) -> Finding:
     shared = f", shared by {len(weight.layers)} layers" if len(weight.layers) > 1 else ""
     message = f"{zeros:,} of {array.size:,} weights are zero ({zeros / max(1, array.size):.1%}){shared}"
     return Finding(weight.name, True, message)
-
-
-def _with_tensors(graph: Graph, tensors: Mapping[int, Tensor]) -> Graph:
-    """The graph, and every function in it, with tensors in the place of others, which are known by their id."""
-
-    def change(function: Graph, _: str) -> Graph:
-        editor = Editor(function)
-        for node in function.by_op.get("Const", ()):
-            if id(node.tensor) in tensors:
-                editor.update(node.with_attrs(value=tensors[id(node.tensor)]))
-        return editor.finish()
-
-    return innermost_first(graph, change)

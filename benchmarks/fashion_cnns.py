@@ -1,8 +1,9 @@
-"""Two more classifiers of Fashion-MNIST, trained once into .cache/models/: a plain CNN, and a depthwise one with Relu6.
+"""More classifiers of Fashion-MNIST, trained once into .cache/models/: a plain CNN, a depthwise one with Relu6, and a
+small ResNet.
 
     python -m benchmarks.fashion_cnns
 
-What int8 costs them is judged on the 10,000 test images. The residual one is bundled (`train_fashion_cnn.py`). All take
+What int8 costs them is judged on the 10,000 test images. Another residual one is bundled (`train_fashion_cnn.py`). All take
 `image` float32 [n, 28, 28, 1] in 0..1 and give `probabilities` [n, 10].
 """
 
@@ -27,6 +28,11 @@ def plain() -> Path:
 def depthwise() -> Path:
     """Depthwise convolutions with batch norm and Relu6 between linear bottlenecks with sums, 0.1 M parameters."""
     return built("fashion_depthwise", lambda folder: _trained(build_depthwise, folder))
+
+
+def resnet() -> Path:
+    """Blocks of two convolutions beside a shortcut, as ResNet-8 of MLPerf Tiny has them; 78 k parameters."""
+    return built("fashion_resnet", lambda folder: _trained(build_resnet, folder))
 
 
 def build_plain() -> Any:
@@ -73,6 +79,31 @@ def build_depthwise() -> Any:
     return keras.Model({"image": image}, {"probabilities": probabilities}, name="fashion_depthwise")
 
 
+def build_resnet() -> Any:
+    import keras
+
+    layers = keras.layers
+
+    def normalised(x: Any, width: int, kernel: int, name: str, stride: int = 1) -> Any:
+        x = layers.Conv2D(width, kernel, stride, padding="same", use_bias=False, name=name)(x)
+        return layers.BatchNormalization(momentum=0.98, name=f"{name}_bn")(x)
+
+    def block(x: Any, width: int, name: str, stride: int = 1) -> Any:
+        y = layers.ReLU(name=f"{name}_inner_relu")(normalised(x, width, 3, f"{name}_inner", stride))
+        y = normalised(y, width, 3, f"{name}_outer")
+        x = normalised(x, width, 1, f"{name}_shortcut", stride) if stride > 1 else x
+        return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, y]))
+
+    image = keras.Input((28, 28, 1), name="image")
+    x = layers.ReLU(name="stem_relu")(normalised(image, 16, 3, "stem"))
+    x = block(x, 16, "block1")
+    x = block(x, 32, "block2", stride=2)
+    x = block(x, 64, "block3", stride=2)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    probabilities = layers.Dense(10, activation="softmax", name="classifier")(x)
+    return keras.Model({"image": image}, {"probabilities": probabilities}, name="fashion_resnet")
+
+
 def _trained(build: Callable[[], Any], folder: Path) -> None:
     images, labels = as_input("train")
     export_inference(train(images, labels, epochs=EPOCHS, seed=SEED, build=build), folder, build=build)
@@ -80,7 +111,7 @@ def _trained(build: Callable[[], Any], folder: Path) -> None:
 
 def main() -> None:
     images, labels = as_input("test")
-    for model in (plain, depthwise):
+    for model in (plain, depthwise, resnet):
         print(f"{model.__name__}: {correct(model(), images, labels)} of {len(labels)} test images right")
 
 

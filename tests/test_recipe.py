@@ -210,8 +210,8 @@ def test_the_shipped_recipes_say_what_they_are_for() -> None:
         assert "Use it" in header
 
 
-#: Exact, and of no use but to a quantization that comes behind.
-PREPARING = {"equalize", "smooth"}
+#: Exact, and of no use but to a quantization that comes behind, or to who names what nobody reads.
+PREPARING = {"equalize", "smooth", "drop_outputs"}
 
 
 def test_the_exact_recipe_holds_every_exact_pass_of_use_by_itself_and_no_other() -> None:

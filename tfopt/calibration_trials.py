@@ -54,7 +54,10 @@ class CalibrationTrials:
         if missing := [key for key in found if key not in self._expected]:
             self._expected |= _outputs(self._original, self._samples, missing)
         try:
-            judgements = [self._judgement(key, self._expected[key], outputs) for key, outputs in found.items()]
+            judgements = [
+                self._judgement(key, {name: self._expected[key][name] for name in outputs}, outputs)
+                for key, outputs in found.items()
+            ]
         except FidelityError as error:  # other shapes: as many boxes as are found, for example
             return Verdict(False, error.what)
         texts = [reason for judgement in judgements for reason in judgement.reasons]

@@ -24,9 +24,9 @@ from tfopt.ledger_notes import ledger_notes, why_nothing_is_int8
 from tfopt.passes.statistics import SecondMoments, Statistics
 from tfopt.passes.trials import Trials
 from tfopt.pipeline import Outputs, PipelineResult, Requested, run_pipeline
-from tfopt.proof import Prover, WrittenArtifact, run_artifact
+from tfopt.proof import DROPPING, Prover, WrittenArtifact, promised, run_artifact
 from tfopt.recipe import Recipe, dump_recipe, load_recipe
-from tfopt.runtimes.base import SignatureInfo
+from tfopt.runtimes.base import SignatureInfo, signatures_of
 from tfopt.store.digest import tree_digest
 from tfopt.store.disk import copy_file, writing
 from tfopt.store.manifest import Manifest, write_manifest
@@ -120,6 +120,7 @@ def compress(
     read = read_saved_model(source)
     check_machine(steps, read)
     evidence = gather_evidence(source, read, data=given, labels=classes, signature=signature, seed=seed)
+    evidence = evidence.of_signatures(promised(signatures_of(read), steps))
     result = run_pipeline(read, steps, probe=_probe(evidence), tell=tell, supply=_supply(evidence, read, gate))
     return _Writer(source, target, steps, gate, evidence, result, tell).write()
 
@@ -215,7 +216,9 @@ class _Writer:
 
     def write(self) -> CompressResult:
         self.tell("running the original on the held-out samples")
-        contract, expected = run_artifact(self.source, self.evidence)
+        whole, answers = run_artifact(self.source, self.evidence)
+        contract = promised(whole, self.recipe)
+        expected = {key: {name: answers[key][name] for name in info.outputs} for key, info in contract.items()}
         main = self.evidence.main
         self.gate.check_suits(expected[main], contract[main].method_name)
         prover = Prover(self.gate, self.evidence, self.recipe, self.result, contract, expected)
@@ -226,7 +229,7 @@ class _Writer:
                 ]
             except FidelityError as error:
                 raise Refused(error, self.result.ledger) from error
-            self._carry_warmup(directory)
+            self._carry_warmup(directory, contract)
             manifest = write_manifest(directory, Manifest(self._manifest(written, contract)))
         return CompressResult(
             path=self.target,
@@ -245,15 +248,21 @@ class _Writer:
         yield from ledger_notes(self.result.ledger)
         yield from _lost(self.source)
 
-    def _carry_warmup(self, directory: Path) -> None:
-        """The contract is the same, so the model's own warmup requests are good for the result."""
-        from tfopt.formats.warmup import WARMUP_PATH
+    def _carry_warmup(self, directory: Path, contract: Mapping[str, SignatureInfo]) -> None:
+        """The contract is the same, so the model's own warmup requests are good for the result, but for those of
+        signatures that were dropped."""
+        from tfopt.formats.warmup import WARMUP_PATH, read_warmup, write_warmup
 
-        if (self.source / WARMUP_PATH).is_file():
-            place = directory / WARMUP_PATH
-            with writing(place):
-                place.parent.mkdir()
-            copy_file(self.source / WARMUP_PATH, place)
+        if not (self.source / WARMUP_PATH).is_file():
+            return
+        place = directory / WARMUP_PATH
+        if any(step.step.name == DROPPING for step in self.recipe):
+            requests = read_warmup(self.source / WARMUP_PATH)
+            write_warmup(place, [request for request in requests if request.signature in contract])
+            return
+        with writing(place):
+            place.parent.mkdir()
+        copy_file(self.source / WARMUP_PATH, place)
 
     def _artifacts(self, directory: Path) -> Iterator[tuple[Artifact, bool]]:
         """Write every artifact; gives each with whether all that made it was exact."""

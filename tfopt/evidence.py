@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,13 @@ class Evidence:
     def is_synthetic(self) -> bool:
         """Has nobody given any samples, and has the model none of its own?"""
         return all(split.calibration.source == "synthetic" for split in self.splits.values())
+
+    def of_signatures(self, keys: Collection[str]) -> Evidence:
+        """For those alone. Raises UsageError when the main one is not among them."""
+        if self.main not in keys:
+            what = f"the signature {self.main} is the one that the result is judged by, and would be dropped"
+            raise UsageError(what, hint=f"name another: --signature {' | '.join(keys)}")
+        return replace(self, splits={key: split for key, split in self.splits.items() if key in keys})
 
     @property
     def record(self) -> dict[str, Any]:

@@ -60,13 +60,15 @@ class LedgerRow:
         del row["findings"]
         row["done"] = sum(finding.done for finding in self.findings)
         if measured := [finding for finding in self.findings if finding.damage is not None]:
-            row["sensitivity"] = [_damage(finding) for finding in sorted(measured, key=lambda one: -(one.damage or 0))]
+            done = "quantized" if self.step == "quantize" else "done"
+            worst_first = sorted(measured, key=lambda one: -(one.damage or 0))
+            row["sensitivity"] = [_damage(finding, done) for finding in worst_first]
         return row
 
 
-def _damage(finding: Finding) -> dict[str, Any]:
+def _damage(finding: Finding, done: str) -> dict[str, Any]:
     damage = finding.damage if finding.damage is not None and isfinite(finding.damage) else None
-    return {"layer": finding.node, "damage": damage, "quantized": finding.done}
+    return {"layer": finding.node, "damage": damage, done: finding.done}
 
 
 def findings_by_step(rows: Iterable[LedgerRow]) -> dict[str, tuple[Finding, ...]]:

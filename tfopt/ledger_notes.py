@@ -13,6 +13,7 @@ _NAMED = 5
 
 
 def ledger_notes(ledger: Sequence[LedgerRow]) -> Iterator[str]:
+    yield from _dropped(ledger)
     yield from _gained(ledger)
     yield from _given_back(ledger)
 
@@ -25,9 +26,19 @@ def _gained(ledger: Sequence[LedgerRow]) -> Iterator[str]:
         )
 
 
+def _dropped(ledger: Sequence[LedgerRow]) -> Iterator[str]:
+    """What callers may not ask for any more, because a recipe says that they do not."""
+    for row in ledger:
+        if row.step == "drop_outputs" and (done := [one.message for one in row.findings if one.done]):
+            told = ", ".join(message.removeprefix("dropped: ") for message in done)
+            yield f"dropped, as the recipe says: {told}"
+
+
 def _given_back(ledger: Sequence[LedgerRow]) -> Iterator[str]:
     """Which layers a step left in float for the limits' sake."""
     for row in ledger:
+        if row.step != "quantize":
+            continue
         measured = [finding for finding in row.findings if finding.damage is not None]
         floats = sorted((one for one in measured if not one.done), key=lambda one: -(one.damage or 0))
         if floats:

@@ -170,11 +170,12 @@ def _change(run: _Run) -> float | None:
 
 def largest_change(reference: Outputs, candidate: Outputs) -> float:
     """The largest difference of any output over its largest magnitude; 1.0 for a string or bool that differs, infinite
-    for another shape and for values that are not finite where the original's are."""
+    for another shape and for values that are not finite where the original's are. What the candidate has not is not
+    compared: it may have been dropped on request."""
     changes = [
-        _output_change(expected, candidate[signature][name])
-        for signature, outputs in reference.items()
-        for name, expected in outputs.items()
+        _output_change(reference[signature][name], made)
+        for signature, outputs in candidate.items()
+        for name, made in outputs.items()
     ]
     return max(changes, default=0.0)
 

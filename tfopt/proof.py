@@ -14,6 +14,7 @@ from tfopt.evidence import Evidence
 from tfopt.fidelity import Gate, Judgement, check_contract, classifier_output, judge
 from tfopt.fidelity.measurement import Arrays
 from tfopt.ir.randomness import unseeded
+from tfopt.passes.drop_outputs import drop_outputs, remaining
 from tfopt.pipeline import Outputs, PipelineResult
 from tfopt.recipe import Recipe
 from tfopt.runtimes.base import SignatureInfo
@@ -21,6 +22,8 @@ from tfopt.store.digest import digest_file, joint_digest, tree_digest
 from tfopt.store.size import Size, measure_size, model_files
 from tfopt.targets.base import Artifact
 
+#: The step whose options take something from the contract.
+DROPPING = drop_outputs.name
 #: Examples a call while an artifact is judged: bounds memory, not results.
 JUDGE_BATCH = 32
 
@@ -121,6 +124,19 @@ class Prover:
         labels = self.evidence.labels if key == main or (same_samples and classifies) else None
         count = self.evidence.splits[key].held_out.count
         return judge(expected, found, gate, exact=exact, method_name=method_name, labels=labels, samples=count)
+
+
+def promised(contract: Mapping[str, SignatureInfo], recipe: Recipe) -> dict[str, SignatureInfo]:
+    """The contract without the signatures and outputs that the recipe says nobody reads."""
+    promise = dict(contract)
+    for step in recipe:
+        if step.step.name == DROPPING:
+            left = remaining({key: tuple(info.outputs) for key, info in promise.items()}, **step.options)
+            promise = {
+                key: replace(promise[key], outputs={name: promise[key].outputs[name] for name in names})
+                for key, names in left.items()
+            }
+    return promise
 
 
 def run_artifact(path: Path, evidence: Evidence) -> tuple[dict[str, SignatureInfo], Outputs]:

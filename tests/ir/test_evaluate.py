@@ -157,7 +157,21 @@ LAYOUT: list[Case] = [
     ("Rank", [CUBE], {}),
 ]
 
-CASES = [*ELEMENTWISE, *REDUCTIONS, *LAYOUT]
+WIDE = np.linspace(-3, 3, 5000, dtype=np.float32).reshape(-1, 2)
+ENDS = ((-1.0, 1.0), (0.0, 2.5), (-0.3, 1.7), (0.4, 2.0), (-2.0, -0.1), (0.0, 0.0))
+ROUNDING: list[Case] = [
+    *[("FakeQuantWithMinMaxArgs", [WIDE], {"min": a, "max": b}) for a, b in ((-1.0, 1.0), (0.0, 6.0))],
+    *[
+        ("FakeQuantWithMinMaxVars", [WIDE, scalar(low, "float32"), scalar(high, "float32")], {"narrow_range": narrow})
+        for low, high in ENDS
+        for narrow in (False, True)
+    ],
+    ("FakeQuantWithMinMaxVars", [WIDE, scalar(-1, "float32"), scalar(2, "float32")], {"num_bits": 4}),
+    ("FakeQuantWithMinMaxVarsPerChannel", [WIDE, np.float32([-1, -2.7]), np.float32([1, 2.7])], {"narrow_range": True}),
+    ("FakeQuantWithMinMaxVarsPerChannel", [WIDE, np.float32([0, -1]), np.float32([0, 0.5])], {}),
+]
+
+CASES = [*ELEMENTWISE, *REDUCTIONS, *LAYOUT, *ROUNDING]
 
 #: Attributes that name the dtype of the input with this number.
 DTYPES = {
@@ -184,6 +198,7 @@ DTYPES = {
     "All": {},
     "Any": {},
     "PlaceholderWithDefault": {},
+    **dict.fromkeys((case[0] for case in ROUNDING), {}),
 }
 
 

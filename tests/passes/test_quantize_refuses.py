@@ -37,7 +37,8 @@ def test_a_second_run_leaves_the_decision() -> None:
 
 
 def test_a_model_with_quantizing_ops_is_left() -> None:
-    model = model_of(IMAGE + op("f", "FakeQuantWithMinMaxArgs", "x") + conv("y", "f"), "%y")
+    four = IMAGE + op("f", "FakeQuantWithMinMaxArgs", "x", attrs=", num_bits: 4") + conv("y", "f")
+    model = model_of(four, "%y")
     outcome = run(model)
     assert outcome.model is model
     assert said(outcome) == {"f": "already quantized: the model has FakeQuantWithMinMaxArgs ops, and is left as it is"}

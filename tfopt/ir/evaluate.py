@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tfopt.errors import ExecutionError, UnsupportedModel
 from tfopt.ir.evaluate_layout import LAYOUT
+from tfopt.ir.evaluate_rounding import ROUNDING
 from tfopt.ir.graph import Node
 from tfopt.ir.types import DType, Tensor, numpy_dtype
 
@@ -252,7 +253,7 @@ _REDUCTIONS: Mapping[str, _Kernel] = {
     "Sum": _reduction(_sum, wide=True),
 }
 
-_KERNELS: Mapping[str, _Kernel] = {**_ELEMENTWISE, **_REDUCTIONS, **LAYOUT}
+_KERNELS: Mapping[str, _Kernel] = {**_ELEMENTWISE, **_REDUCTIONS, **LAYOUT, **ROUNDING}
 
 #: The ops that `evaluate` can compute.
 EVALUABLE = frozenset(_KERNELS)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -21,13 +22,15 @@ _OLD_LOOPS = frozenset({"LoopCond", "RefLoopCond"})
 
 @dataclass(frozen=True, slots=True)
 class _Counts:
-    """What the nodes of a graph cost, by name, and how many of its loops count once; what else it calls counts apart.
+    """What the nodes of a graph cost, by name, how often its loops run, and how many of its loops count once; what else
+    it calls counts apart.
 
     `folded` is the graph that was counted where that is another one: nothing here may keep its graph alive.
     """
 
     folded: Graph | None
     macs: Mapping[str, int]
+    trips: Mapping[str, int | None]
     open_loops: int
 
 
@@ -52,6 +55,29 @@ def uncounted_loops(graph: Graph) -> int:
     return sum(_counts(found).open_loops for found in graphs(graph))
 
 
+def runs(graph: Graph) -> Mapping[Graph, int]:
+    """How often each function runs in one call of the graph, as `counted_macs` counts them; the graph itself once."""
+    found: Counter[Graph] = Counter()
+
+    def call(called: Graph, times: int, names: Container[str]) -> None:
+        found[called] += times
+        for node in called.nodes:
+            for label, body in _run_bodies(node) if node.name in names else ():
+                trips = _counts(called).trips.get(node.name)
+                call(body, times * (1 if trips is None else trips + (label == "cond")), body.by_name)
+
+    call(graph, 1, reachable(graph, {value.node for value in graph.outputs}))
+    return found
+
+
+def _run_bodies(node: Node) -> Iterable[tuple[str, Graph]]:
+    """Of branches the one that needs most."""
+    called = list(bodies(node))
+    if node.op not in BRANCHES:
+        return called
+    return [max(called, key=lambda branch: sum(_counts(branch[1]).macs.values()))]
+
+
 def _counts(graph: Graph) -> _Counts:
     if graph not in _counted:
         _counted[graph] = _count(graph)
@@ -67,7 +93,7 @@ def _count(graph: Graph) -> _Counts:
     old = sum(len(graph.by_op.get(op, ())) for op in _OLD_LOOPS)
     open_loops = sum(count is None for count in loops.values())
     costs = {node.name: _macs(known, node, dims, loops) for node in known.nodes}
-    return _Counts(None if known is graph else known, costs, open_loops + old)
+    return _Counts(None if known is graph else known, costs, loops, open_loops + old)
 
 
 def _macs(graph: Graph, node: Node, dims: DimsOf, loops: Mapping[str, int | None]) -> int:

@@ -26,6 +26,7 @@ from tfopt.passes.quantization.eligible import (
 from tfopt.passes.quantization.regions import regions
 from tfopt.passes.quantization.sensitivity import sensitive
 from tfopt.passes.quantization.tables import table_told, tables
+from tfopt.passes.quantization.trained import trained_ranges
 from tfopt.passes.quantization.weights import RoundedWeights
 from tfopt.passes.quantization.width import weight_bits
 from tfopt.passes.statistics import Observed, SecondMoments, Statistics
@@ -73,15 +74,19 @@ def quantize(
     that do most damage, measured one by one without labels, until they hold on the calibration samples with a quarter
     to spare. `sensitivity` measures and tells the damage of every layer in any case.
     Tables that are looked up are rounded as weights are, with a scale for each column.
+    Ranges that quantization-aware training has left, as FakeQuant ops of 8 bits, are kept in the place of `ranges`, and
+    so are weights that it has put on their levels.
     Source: Jacob et al. 2018 (arXiv:1712.05877); Nagel et al. 2021 (arXiv:2106.08295), section 3; Frantar et al. 2022
     (arXiv:2210.17323) for adaptive rounding.
     """
     if rounding == "adaptive" and moments is None:
         raise UsageError("`rounding: adaptive` needs calibration samples, and none were given")
-    graph = model.graph
+    trained = trained_ranges(model.graph)
+    graph = trained.graph
     already = quantized_already(graph)
     if already is not None:
         return ModelOutcome(model, (already,))
+    model = model if graph is model.graph else model.with_graph(graph)
     layers = {fused.layer.node.name: fused for fused in fused_layers(graph)}
     beyond = (*layers_without_weight(graph), *layers_in_functions(graph))
     names = [*layers, *(node.name for node in tables(graph)), *(finding.node for finding in beyond)]
@@ -95,7 +100,7 @@ def quantize(
     chosen = {name: fused for name, fused in candidates.items() if reasons[name] is None}
     kept = {node.name: node for node in tables(graph) if left_out(node.name, only, skip) is None}
 
-    decision = Decision(model, chosen, kept, observed, ranges, round_results, correct_bias)
+    decision = Decision(model, chosen, kept, observed, ranges, round_results, correct_bias, trained.ranges)
     weights = cache(partial(_weights, decision, moments if rounding == "adaptive" else None, rounding_budget))
 
     def make(names: Collection[str], bits: int) -> Model:
@@ -116,7 +121,7 @@ def quantize(
         for name in (*layers, *kept)
     ]
     of_all = (Finding(model.graph.outputs[0].node, True, why),) if why and decision.names else ()
-    return ModelOutcome(made, (*findings, *beyond, *of_all, *found.remarks(model)))
+    return ModelOutcome(made, (*trained.findings, *findings, *beyond, *of_all, *found.remarks(model)))
 
 
 def _weights(decision: Decision, moments: SecondMoments | None, budget: float, bits: int) -> RoundedWeights:

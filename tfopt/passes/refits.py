@@ -1,4 +1,4 @@
-"""What a pass may ask of the samples to re-fit layers to those of another model. Who runs the models is no matter of it.
+"""What a pass may ask of the samples to re-fit layers to those of another model. Who runs the models is not its matter.
 
 How a layer of the model in hand is matched with one of the reference: by name. A pass that takes channels away leaves
 the layers their names and says in `Graph.kept` which output channels are left (`without_units` does); one that puts
@@ -17,6 +17,11 @@ from numpy.typing import NDArray
 
 from tfopt.ir.fused import Fused
 from tfopt.ir.graph import Model, Value
+
+#: Layers that can be re-fitted.
+FITTED = frozenset({"BatchMatMul", "BatchMatMulV2", "Conv2D", "DepthwiseConv2dNative", "MatMul"})
+#: Examples without which nothing is fitted.
+FEWEST = 16
 
 
 @dataclass(frozen=True, eq=False)

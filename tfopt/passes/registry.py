@@ -11,16 +11,18 @@ from tfopt.errors import UsageError
 from tfopt.passes.base import Step
 
 #: One module each, which defines a step of its own name. In the order in which they are best run, because each finds
-#: more behind the one before it. Signatures that read one input can be merged. Computed constants show rates of zero
-#: and assertions that hold. Slices and shapes are written down before transposes and what changes nothing are looked
-#: for, and Reshapes move last. Without identities and dropout, layer and batch norm stand next to each other, and
-#: without a Pad between them too; strides move up to convolutions that pad for themselves. Computed constants choose
-#: branches, and loops come to an end once their limits are constants: first lists become tensors, then what is done to
-#: all rows is done before the loop, and what is left of it is unrolled. Merged weights are scaled once. Activations
-#: and norms are written anew when nothing more can be folded out of them. What is pruned is what is left, and what no
-#: other pass will change any more is quantized. Two rounds reach the fixpoint of real models (`repeat:` in a recipe):
-#: scaled weights of equal layers become duplicates.
+#: more behind the one before it. What nobody reads need not be looked at. Signatures that read one input can be
+#: merged. Computed constants show rates of zero and assertions that hold. Slices and shapes are written down before
+#: transposes and what changes nothing are looked for, and Reshapes move last. Without identities and dropout, layer
+#: and batch norm stand next to each other, and without a Pad between them too; strides move up to convolutions that
+#: pad for themselves. Computed constants choose branches, and loops come to an end once their limits are constants:
+#: first lists become tensors, then what is done to all rows is done before the loop, and what is left of it is
+#: unrolled. Merged weights are scaled once. Activations and norms are written anew when nothing more can be folded out
+#: of them. What adds little is cut and pruned of what is left, and what no other pass will change any more is
+#: quantized. Two rounds reach the fixpoint of real models (`repeat:` in a recipe): scaled weights of equal layers
+#: become duplicates.
 BUILTIN = (
+    "drop_outputs",
     "share_inputs",
     "fold_constants",
     "remove_identities",
@@ -52,6 +54,7 @@ BUILTIN = (
     "fuse_layer_norm",
     "fuse_hard_swish",
     "remove_dead",
+    "cut_branches",
     "prune_magnitude",
     "equalize",
     "smooth",

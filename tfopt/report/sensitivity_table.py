@@ -24,7 +24,8 @@ def sensitivity_table(ledger: Sequence[LedgerRow]) -> Table:
     table.add_column("layer alone on integers")
     table.add_column("moves outputs", justify="right")
     table.add_column("stays", justify="right")
-    measured = [finding for row in ledger for finding in row.findings if finding.damage is not None]
+    rows = [row for row in ledger if row.step == "quantize"]
+    measured = [finding for row in rows for finding in row.findings if finding.damage is not None]
     for finding in sorted(measured, key=lambda one: -(one.damage or 0)):
         kept = "int8" if finding.done else "float"
         table.add_row(shortened(finding.node, _WIDTH), f"{finding.damage:.2%}", kept)

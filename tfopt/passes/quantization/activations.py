@@ -8,17 +8,28 @@ from tfopt.ir.graph import Value
 from tfopt.ir.grid import Grid
 from tfopt.passes.quantization.ranges import Form, Method, ends, grid_between
 from tfopt.passes.quantization.regions import Regions
+from tfopt.passes.quantization.trained import Range
 from tfopt.passes.statistics import Observed
 
 #: How much of a symmetric range must be worth having before float numbers are rounded to levels with an offset.
 _LOPSIDED = 0.75
 
 
-def activation_grids(regions: Regions, observed: Mapping[Value, Observed], method: Method) -> Mapping[Value, Grid]:
+def activation_grids(
+    regions: Regions, observed: Mapping[Value, Observed], method: Method, trained: Mapping[Value, Range] | None = None
+) -> Mapping[Value, Grid]:
+    """Where training has left ranges, those; elsewhere as far as `method` finds best in what was observed."""
     found: dict[Value, Grid] = {}
     for group in regions.groups:
-        found.update(dict.fromkeys(group, _grid(regions, group, observed, method)))
+        left = [trained[value] for value in group if value in trained] if trained else []
+        grid = _kept(regions, group, left) if left else _grid(regions, group, observed, method)
+        found.update(dict.fromkeys(group, grid))
     return found
+
+
+def _kept(regions: Regions, group: Sequence[Value], ranges: Sequence[Range]) -> Grid:
+    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+    return grid_between(low, high, _form(regions, group, low, high))
 
 
 def _grid(regions: Regions, group: Sequence[Value], observed: Mapping[Value, Observed], method: Method) -> Grid:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tfopt.ir.fused import Fused
 from tfopt.ir.graph import Model, Node, Value
@@ -12,13 +12,15 @@ from tfopt.passes.quantization.biases import with_corrected_biases
 from tfopt.passes.quantization.ranges import Method
 from tfopt.passes.quantization.regions import regions
 from tfopt.passes.quantization.tables import with_table_grids
+from tfopt.passes.quantization.trained import Range
 from tfopt.passes.quantization.weights import RoundedWeights, with_weight_grids
 from tfopt.passes.statistics import Observed
 
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """What could be quantized, by name, what is known of it, and how it is to be done."""
+    """What could be quantized, by name, what is known of it, and how it is to be done. `trained` are ranges that training
+    has left."""
 
     model: Model
     layers: Mapping[str, Fused]
@@ -27,6 +29,7 @@ class Decision:
     ranges: Method
     round_results: bool
     correct_bias: bool
+    trained: Mapping[Value, Range] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -38,7 +41,8 @@ class Decision:
             return self.model
         graph = self.model.graph
         some = tuple(fused for name, fused in self.layers.items() if name in names)
-        grids = activation_grids(regions(graph, some, round_results=self.round_results), self.observed, self.ranges)
+        found = regions(graph, some, round_results=self.round_results)
+        grids = activation_grids(found, self.observed, self.ranges, self.trained)
         rounded = with_weight_grids(graph, some, weights)
         rounded = with_table_grids(rounded, tuple(node for name, node in self.tables.items() if name in names))
         if self.correct_bias:

@@ -21,18 +21,44 @@ _SHARES = (0.96, 0.92, 0.88, 0.84, 0.8, 0.75, 0.7)
 #: The error that shorter ends must save before a channel's largest weights are cut for it.
 _WORTHWHILE = 0.98
 
+#: By how much of a step a weight may be off its level and is still taken to lie there, and how many of a channel's
+#: weights are looked at before all of them are.
+_ON_LEVEL, _FEW = 1e-3, 64
+
 #: Elements that are searched at once.
 _BLOCK = 1 << 20
 
 
 def weight_grid(layer: Linear, bits: int) -> Grid:
-    """The grid of least squared error for each output channel; that of its largest weight where it is as good."""
+    """For each output channel the grid that it lies on already, as training for integers leaves it; else that of least
+    squared error, or that of its largest weight where it is as good."""
     matrix = _by_channel(layer)
     largest = np.abs(matrix).max(axis=0)
     width = max(1, _BLOCK // matrix.shape[0])
     starts = range(0, matrix.shape[1], width)
     best = [_best_ends(matrix[:, at : at + width], largest[at : at + width], bits) for at in starts]
-    return symmetric(np.concatenate(best), bits=bits, axes=layer.out_axes)
+    ends = {**dict(enumerate(np.concatenate(best))), **_ends_of_levels(matrix, largest, bits)}
+    return symmetric(np.array([ends[channel] for channel in range(len(ends))]), bits=bits, axes=layer.out_axes)
+
+
+def _ends_of_levels(matrix: NDArray[np.float32], largest: NDArray[np.float32], bits: int) -> dict[int, np.float32]:
+    """The ends of the grid that a channel lies on, the finest, for those that lie on one: whatever it was multiplied with
+    since, its largest weight is so many steps."""
+    top = 2 ** (bits - 1) - 1
+    found: dict[int, np.float32] = {}
+    few = matrix[:_FEW]
+    for steps in range(top, 0, -1):
+        step = np.where(largest > 0, largest, 1) / np.float32(steps)
+        for channel in np.flatnonzero(_off_level(few, step) < _ON_LEVEL):
+            if channel not in found and _off_level(matrix[:, channel : channel + 1], step[channel]) < _ON_LEVEL:
+                found[int(channel)] = np.float32(step[channel] * top)
+    return found
+
+
+def _off_level(matrix: NDArray[np.float32], step: NDArray[np.float32]) -> NDArray[np.float32]:
+    """By how much of a step the elements of each column are off a level at most."""
+    ratios = matrix / step
+    return np.asarray(np.abs(ratios - np.rint(ratios)).max(axis=0))
 
 
 def _by_channel(layer: Linear) -> NDArray[np.float32]:

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tfopt.errors import UsageError
 from tfopt.ir.bodies import WHILES, map_bodies
 from tfopt.ir.graph import Graph, Node, Value
-from tfopt.ir.rewrite import Editor
-from tfopt.ir.types import Shape, Tensor, TensorType
+from tfopt.ir.rewrite import Editor, constant_node
+from tfopt.ir.types import DType, Shape, Tensor, TensorType
 from tfopt.passes.structure.coupling import Coupling
 from tfopt.passes.structure.ties import Labels
 from tfopt.passes.structure.walk import Followed, Size
 
 
-def without_units(coupling: Coupling, gone: NDArray[np.int64]) -> Graph:
-    """The graph without these units: constants lose them, in functions too, and types and sizes say so. Of each group
-    one must be left. Nothing makes up for what the units had added to those that read them. `Graph.kept` says which
-    output channels of a layer are left, so that they can be held against those of the model before."""
+def without_units(coupling: Coupling, gone: NDArray[np.int64], *, empties: bool = False) -> Graph:
+    """The graph without these units: constants lose them, in functions too, and types and sizes say so. Nothing makes
+    up for what the units had added to those that read them. `Graph.kept` says which output channels of a layer are
+    left, so that they can be held against those of the model before.
+
+    Raises UsageError where a group would keep none of its units, unless `empties` says that the layers which then make
+    nothing are taken out by who asks.
+    """
+    for group in coupling.groups:
+        if not empties and np.isin(group.units, gone).all():
+            raise UsageError(
+                f"nothing would be left of the {len(group.units)} channels of {group.name}",
+                hint="remove fewer of them; each layer keeps at least one",
+            )
     stays = ~np.isin(coupling.classes, gone)
-    return _Removal(coupling, stays).graph(coupling.graph)
+    return _Removal(coupling, stays).graph(coupling.graph) if not stays.all() else coupling.graph
 
 
 class _Removal:
@@ -30,6 +41,8 @@ class _Removal:
         self._coupling = coupling
         self._stays = stays
         self._done: dict[Graph, Graph] = {}
+        self._payloads: dict[tuple[object, ...], Tensor] = {}
+        self._made: dict[tuple[object, ...], Value] = {}
 
     def graph(self, graph: Graph) -> Graph:
         """Each function once."""
@@ -40,13 +53,19 @@ class _Removal:
 
     def _shrunk(self, found: Followed) -> Graph:
         editor = Editor(found.graph)
-        sizes: dict[str, list[Size]] = {}
-        for size in found.sizes:
-            sizes.setdefault(size.node, []).append(size)
+        changed: dict[str, dict[int, Value]] = {}
+        for (name, at), labels in found.uses.items():
+            if not self._is_whole(labels):
+                free = found.graph.producer(found.graph[name].inputs[at])
+                changed.setdefault(name, {})[at] = self._free(editor, free, labels)
+        for (name, at), sizes in _by_input(found.sizes).items():
+            if (value := self._resized(editor, found.graph[name], at, sizes)) is not None:
+                changed.setdefault(name, {})[at] = value
         for node in found.graph.nodes:
             made = map_bodies(node, lambda _, body: self.graph(body))
-            if node.name in sizes:
-                made = self._resized(editor, made, sizes[node.name])
+            if node.name in changed:
+                read = (changed[node.name].get(at, value) for at, value in enumerate(node.inputs))
+                made = made.with_inputs(*read)
             editor.update(self._with_types(found, made))
         shrunk = editor.finish()
         return shrunk if shrunk is found.graph else replace(shrunk, kept=self._kept(found.graph))
@@ -60,6 +79,9 @@ class _Removal:
                 kept[layer.name] = tuple(at for at, stay in zip(before, stays.tolist(), strict=True) if stay)
         return kept
 
+    def _is_whole(self, labels: Labels) -> bool:
+        return all(each is None or bool(self._stays[each].all()) for each in labels or ())
+
     def _with_types(self, found: Followed, node: Node) -> Node:
         kinds = tuple(self._type(kind, found.labels.get(node.value(port))) for port, kind in enumerate(node.outputs))
         if kinds == node.outputs:
@@ -67,12 +89,12 @@ class _Removal:
         made = replace(node, outputs=kinds)
         if node.op == "Const":
             return made.with_attrs(value=self._payload(node.tensor, found.labels[node.value()]))
-        if "shape" in node.attrs and node.op == "Placeholder":
+        if node.op in ("Placeholder", "EnsureShape"):
             return made.with_attrs(shape=kinds[0].shape)
         return made.with_attrs(output_shapes=tuple(k.shape for k in kinds)) if node.op in WHILES else made
 
     def _type(self, kind: TensorType, labels: Labels) -> TensorType:
-        if labels is None or kind.shape.dims is None:
+        if labels is None or kind.shape.dims is None or kind.dtype is DType.VARIANT:
             return kind
         dims = tuple(
             dim if dim is None or axis is None else int(self._stays[axis].sum())
@@ -81,37 +103,63 @@ class _Removal:
         return TensorType(kind.dtype, Shape(dims))
 
     def _payload(self, tensor: Tensor, labels: Labels) -> Tensor:
-        array = tensor.array
-        for axis, each in enumerate(labels or ()):
-            if each is not None and not self._stays[each].all():
-                array = np.compress(self._stays[each], array, axis=axis)
-        return Tensor(array, tensor.dtype)
+        """Those that shared one share one."""
+        stays = [None if each is None else self._stays[each] for each in labels or ()]
+        key = tensor, *(None if each is None else each.tobytes() for each in stays)
+        if key not in self._payloads:
+            array = tensor.array
+            for axis, each in enumerate(stays):
+                if each is not None and not each.all():
+                    array = np.compress(each, array, axis=axis)
+            self._payloads[key] = Tensor(array, tensor.dtype)
+        return self._payloads[key]
 
-    def _resized(self, editor: Editor, node: Node, sizes: list[Size]) -> Node:
-        """The node with other numbers in an input that holds sizes."""
-        changed = {size.at: int(self._stays[size.labels].sum()) for size in sizes if not self._stays[size.labels].all()}
+    def _free(self, editor: Editor, node: Node, labels: Labels) -> Value:
+        """What is left of a constant or a Fill, for all readers that lose the same."""
+        kind = self._type(node.outputs[0], labels)
+        key = editor, node.name, *(None if each is None else self._stays[each].tobytes() for each in labels or ())
+        if key not in self._made:
+            if node.op == "Const" and editor.graph.is_private(node.value()):
+                editor.update(constant_node(node.name, self._payload(node.tensor, labels)))
+                return node.value()
+            if node.op == "Const":
+                tensor = self._payload(node.tensor, labels)
+                made = editor.add("Const", node.name, (), [kind], {"value": tensor, "dtype": tensor.dtype})
+            else:
+                axes = enumerate(labels or ())
+                sizes = [Size(node.name, 0, axis, each) for axis, each in axes if each is not None]
+                shape = self._resized(editor, node, 0, sizes) or node.inputs[0]
+                made = editor.add("Fill", node.name, (shape, *node.inputs[1:]), [kind], node.attrs, node.controls)
+            self._made[key] = made.value()
+        return self._made[key]
+
+    def _resized(self, editor: Editor, node: Node, at: int, sizes: Sequence[Size]) -> Value | None:
+        """The input `at` with other numbers in it."""
+        changed = [size for size in sizes if not self._stays[size.labels].all()]
         if not changed:
-            return node
-        at = sizes[0].input
-        made = _sizes(editor, node.inputs[at], changed, node.name)
-        return node.with_inputs(*node.inputs[:at], made, *node.inputs[at + 1 :])
+            return None
+        value = node.inputs[at]
+        tensor = editor.graph.constant(value)
+        if tensor is not None:
+            array = tensor.array.copy()
+            for size in changed:
+                array.flat[size.at] = self._number(size, int(array.flat[size.at]))
+            return editor.constant(f"{node.name}/sizes", array, tensor.dtype)
+        maker = editor.graph.producer(value)
+        entries = list(maker.inputs)
+        for size in changed:
+            before = editor.graph.constant(entries[size.at])
+            assert before is not None
+            number = np.asarray(self._number(size, int(before.array)), before.array.dtype)
+            entries[size.at] = editor.constant(f"{node.name}/size", number, before.dtype)
+        return editor.add("Pack", f"{node.name}/sizes", entries, maker.outputs, maker.attrs).value()
+
+    def _number(self, size: Size, before: int) -> int:
+        return -1 if size.infers and before == -1 else int(self._stays[size.labels].sum())
 
 
-def _sizes(editor: Editor, value: Value, changed: Mapping[int, int], name: str) -> Value:
-    """The sizes with other entries; one of -1 says it already."""
-    graph = editor.graph
-    tensor = graph.constant(value)
-    if tensor is not None:
-        array = tensor.array.copy()
-        for entry, count in changed.items():
-            array[entry] = count if array[entry] != -1 else -1
-        return editor.constant(f"{name}/sizes", array, tensor.dtype)
-    maker = graph.producer(value)
-    entries = list(maker.inputs)
-    for entry, count in changed.items():
-        before = graph.constant(entries[entry])
-        assert before is not None
-        if before.array != -1:
-            number = np.asarray(count, before.array.dtype)
-            entries[entry] = editor.constant(f"{name}/size", number, before.dtype)
-    return editor.add("Pack", f"{name}/sizes", entries, maker.outputs, maker.attrs).value()
+def _by_input(sizes: Sequence[Size]) -> Mapping[tuple[str, int], list[Size]]:
+    found: dict[tuple[str, int], list[Size]] = {}
+    for size in sizes:
+        found.setdefault((size.node, size.input), []).append(size)
+    return found

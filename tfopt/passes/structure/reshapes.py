@@ -10,23 +10,27 @@ import numpy as np
 
 from tfopt.ir.graph import Node
 from tfopt.passes.structure.ties import Axis, Labels
-from tfopt.passes.structure.walk import Step, sized, unknown
+from tfopt.passes.structure.walk import Step, unknown
 
 _Dims: TypeAlias = "tuple[int | None, ...]"
 
 
 def reshape(step: Step, node: Node, read: list[Labels]) -> Sequence[Labels]:
     """Axes that become one: each of its elements has the label of the channel that it is of. An axis that becomes
-    several: the last of these has the channels, and what shares a place on it stands or falls together."""
+    several: one of these has the channels (`_parted`), and what shares a place on it stands or falls together."""
     data, old, new = read[0], step.dims(node.inputs[0]), node.outputs[0].shape.dims
     if data is None or old is None or new is None:
         return unknown(step, node, read)
     made: list[Axis | None] = [None] * len(new)
     for olds, news in _blocks(old, new):
-        labels = _through(step, node, data, old, olds, [new[at] for at in news])
-        at = next((at for at in reversed(news) if new[at] != 1), None)
-        if labels is not None and at is not None:
-            made[at] = sized(step, node, 1, at, labels)
+        wide = [at for at in news if new[at] != 1]
+        held = _held(step, node, data, old, olds, [new[at] for at in wide])
+        if held is None:
+            continue
+        at, labels = (
+            _parted(step, data, held, wide, new) if len(wide) > 1 else (wide[0], _joined(data, held, old, olds))
+        )
+        made[at] = step.sized(node, 1, at, labels)
     return [tuple(made)]
 
 
@@ -59,26 +63,37 @@ def _products(old: _Dims, new: _Dims) -> tuple[int, int] | None:
     return prod(dim or 0 for dim in old), prod(dim or 0 for dim in new)
 
 
-def _through(
-    step: Step, node: Node, data: Sequence[Axis | None], old: _Dims, olds: list[int], sizes: Sequence[int | None]
-) -> Axis | None:
-    """The labels of the one axis behind that has some, with those of all others fixed."""
+def _held(
+    step: Step, node: Node, data: Sequence[Axis | None], old: _Dims, olds: list[int], wide: Sequence[int | None]
+) -> int | None:
+    """The one axis of a block whose labels go on, with those of all others fixed; `wide` are the sizes it has behind,
+    but for those of 1."""
     held = [at for at in olds if data[at] is not None]
-    reason = f"{node.name} (Reshape) mixes it with other axes"
-    wide = [size for size in sizes if size != 1]
-    if not held or None in wide or not wide or any(old[at] is None for at in olds):
-        step.fix(tuple(data[at] for at in olds), reason)
-        return None
-    if len(wide) > 1 and len([at for at in olds if old[at] != 1]) > 1:
-        step.fix(tuple(data[at] for at in olds), reason)
-        return None
-    step.fix(tuple(data[at] for at in held[:-1]), reason)
-    labels = data[held[-1]]
+    unclear = not held or None in wide or not wide or any(old[at] is None for at in olds)
+    if unclear or (len(wide) > 1 and len([at for at in olds if old[at] != 1]) > 1):
+        held = []
+    step.fix(tuple(data[at] for at in olds if at not in held[-1:]), f"{node.name} (Reshape) mixes them with other axes")
+    return held[-1] if held else None
+
+
+def _joined(data: Sequence[Axis | None], held: int, old: _Dims, olds: list[int]) -> Axis:
+    """The labels of an axis that is flattened with others."""
+    labels = data[held]
     assert labels is not None
-    if len(wide) > 1:
-        last = labels[: wide[-1]]
-        step.ties.tie(labels, np.tile(last, len(labels) // len(last)))
-        return last
-    dims = [old[at] or 0 for at in olds]
-    place = [len(labels) if at == held[-1] else 1 for at in olds]
-    return np.broadcast_to(labels.reshape(place), dims).reshape(-1)
+    place = [len(labels) if at == held else 1 for at in olds]
+    return np.broadcast_to(labels.reshape(place), [old[at] or 0 for at in olds]).reshape(-1)
+
+
+def _parted(step: Step, data: Sequence[Axis | None], held: int, wide: Sequence[int], new: _Dims) -> tuple[int, Axis]:
+    """Of the axes that one becomes the last has channels, and heads do not differ in which; or the first of two, heads
+    that go as a whole."""
+    labels = data[held]
+    assert labels is not None
+    at = wide[0] if step.walk.heads and len(wide) == 2 else wide[-1]
+    parts = labels.reshape([new[axis] or 0 for axis in wide])
+    first = parts[(slice(None), 0) if at == wide[0] else (0,) * (len(wide) - 1)]
+    step.ties.tie(
+        labels,
+        np.repeat(first, len(labels) // len(first)) if at == wide[0] else np.tile(first, len(labels) // len(first)),
+    )
+    return at, first

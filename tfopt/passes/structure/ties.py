@@ -28,7 +28,8 @@ class Ties:
 
     def tie(self, one: Axis, other: Axis) -> None:
         """Element by element."""
-        self._pairs.append((one, other))
+        if one is not other:
+            self._pairs.append((one, other))
 
     def fix(self, labels: Axis, reason: str) -> None:
         """These stay."""
@@ -39,16 +40,22 @@ class Ties:
         if self._pairs:
             one, other = (np.concatenate(side) for side in zip(*self._pairs, strict=True))
             classes = _joined(classes, one, other)
-        reasons: dict[int, str] = {}
-        for labels, reason in self._fixed:
-            for found in np.unique(classes[labels]).tolist():
-                reasons.setdefault(found, reason)
-        return Solved(classes, reasons)
+        return Solved(classes, self._reasons(classes))
+
+    def _reasons(self, classes: Axis) -> dict[int, str]:
+        """The first that was given for each."""
+        if not self._fixed:
+            return {}
+        fixed = classes[np.concatenate([labels for labels, _ in self._fixed])]
+        given = np.repeat(np.arange(len(self._fixed)), [len(labels) for labels, _ in self._fixed])
+        found, first = np.unique(fixed, return_index=True)
+        return {unit: self._fixed[at][1] for unit, at in zip(found.tolist(), given[first].tolist(), strict=True)}
 
 
 @dataclass(frozen=True, eq=False)
 class Solved:
-    """`classes` says of each label which class it is in; `reasons`, by class, why that must stay."""
+    """`classes` says of each label which class it is in, by the least label of that; `reasons`, by class, why it must
+    stay."""
 
     classes: Axis
     reasons: dict[int, str]

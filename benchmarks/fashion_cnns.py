@@ -3,8 +3,8 @@ small ResNet.
 
     python -m benchmarks.fashion_cnns
 
-What int8 costs them is judged on the 10,000 test images. Another residual one is bundled (`train_fashion_cnn.py`). All take
-`image` float32 [n, 28, 28, 1] in 0..1 and give `probabilities` [n, 10].
+What int8 and less structure cost them is judged on the 10,000 test images. Another residual one is bundled
+(`train_fashion_cnn.py`). All take `image` float32 [n, 28, 28, 1] in 0..1 and give `probabilities` [n, 10].
 """
 
 from __future__ import annotations

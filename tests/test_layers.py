@@ -19,7 +19,7 @@ LEVELS = [
     {"recipe", "targets", "runtimes"},
     {"learn", "evidence", "ledger", "fidelity"},
     {"pipeline", "advice", "trial", "calibration_trials", "ledger_notes"},
-    {"proof", "standing"},
+    {"proof", "race", "standing"},
     {"compression", "inspection", "measure", "publisher", "serve"},
     {"report"},
     {"demo"},

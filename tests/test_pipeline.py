@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +13,12 @@ from tfopt.errors import InvalidModel, UsageError
 from tfopt.ir.graph import Graph, Model, Node, Signature, SignatureInput, SignatureOutput, Value
 from tfopt.ir.grid import symmetric
 from tfopt.ir.text import parse
+from tfopt.ir.types import DType, Shape, Tensor, TensorType
+from tfopt.ledger_notes import ledger_notes
 from tfopt.passes.base import Finding, Outcome, Step, graph_pass
-from tfopt.pipeline import largest_change, run_pipeline
-from tfopt.recipe import Recipe, RecipeStep, Repeat
+from tfopt.passes.trials import Trials, Verdict
+from tfopt.pipeline import Speed, largest_change, run_pipeline
+from tfopt.recipe import Recipe, RecipeStep, Repeat, UntilMet
 
 GRAPH = """graph {
   %x = Placeholder() {dtype: float32, shape: [?,2]} -> float32[?,2]
@@ -221,3 +226,112 @@ def test_what_steps_need_is_handed_in() -> None:
     assert [row.change for row in result.ledger] == [0.0, 0.0, 0.75]
     with pytest.raises(UsageError, match="the step scale needs float"):
         run_pipeline(model(), steps)
+
+
+class Small(Trials):
+    """The limits hold when no weight is above a half."""
+
+    def judge(self, model: Model) -> Verdict:
+        largest = float(model.graph["w"].tensor.array.max())
+        return Verdict(largest <= 0.5, f"the largest weight is {largest}")
+
+    def damages(self, model: Model, candidates: Iterable[Model]) -> Iterator[float]:
+        raise AssertionError("not asked for")
+
+
+def until(*items: RecipeStep) -> Recipe:
+    return recipe(UntilMet(items))
+
+
+def test_steps_are_run_until_the_limits_hold() -> None:
+    told: list[str] = []
+    steps = [step(halve, times=1), step(halve, times=2), step(settle), step(halve, times=3)]
+    result = run_pipeline(model(), until(*steps), probe=numpy_probe, supply={Trials: Small()}, tell=told.append)
+    assert float(result.model.graph["w"].tensor.array.max()) == 3 / 8
+    assert [row.step for row in result.ledger] == ["original", "halve", "halve", "settle", "halve"]
+    assert [row.seconds for row in result.ledger[3:]] == [0.0, 0.0]
+    assert all("not run, since the limits hold" in row.findings[0].message for row in result.ledger[3:])
+    assert "halve, since the largest weight is 1.5" in told
+    assert [
+        note for note in ledger_notes(result.ledger) if note.startswith("settle was not run, since the limits hold")
+    ]
+
+
+def test_none_is_run_where_the_limits_hold_already() -> None:
+    light = run_pipeline(model(), recipe(step(halve, times=3))).model
+    result = run_pipeline(light, until(step(halve)), supply={Trials: Small()})
+    assert result.model is light and result.exact
+
+
+def test_all_are_run_where_the_limits_never_hold_and_somebody_must_judge() -> None:
+    result = run_pipeline(model(), until(step(halve), step(halve)), supply={Trials: Small()})
+    assert [row.step for row in result.ledger] == ["original", "halve", "halve"]
+    with pytest.raises(UsageError, match="`until_met` needs Trials, and none were given"):
+        run_pipeline(model(), until(step(halve)))
+
+
+@graph_pass(exact=False)
+def narrow(graph: Graph) -> Outcome:
+    """Set a column to zero, which makes the model smaller once compressed or not at all."""
+    array = np.array(graph["w"].tensor.array)
+    array[:, 0] = 7.25
+    return Outcome(with_weight(graph, array), (Finding("w", True, "narrowed"),))
+
+
+def raced(faster: bool | None, *, strict: bool = False, gains: bool = True) -> tuple[list[str], Model, Any]:
+    told: list[str] = []
+
+    def race(before: Model, after: Model) -> Speed:
+        told.append("raced")
+        assert before is not after
+        return Speed(faster, "1.00x as fast")
+
+    item = RecipeStep(replace(narrow, gains=gains), {})
+    result = run_pipeline(model(), Recipe("test", (item,), strict=strict), probe=numpy_probe, race=race)
+    return told, result.model, result.ledger[-1]
+
+
+def test_a_step_that_gains_nothing_is_told_and_with_strict_undone() -> None:
+    told, made, row = raced(False)
+    assert told == ["raced"] and made.graph["w"].tensor.array[0, 0] == 7.25
+    assert (row.idle, row.dropped, row.change) == ("1.00x as fast", False, pytest.approx(2.59375))
+    note = "narrow made the model no smaller and no faster (1.00x as fast): leave it out, or give --strict"
+    assert list(ledger_notes([row])) == [note]
+    _, made, row = raced(False, strict=True)
+    assert made.graph["w"].tensor.array[0, 0] == 1.0
+    assert (row.step, row.dropped, row.change) == ("narrow", True, 0.0)
+    assert row.findings == (Finding("w", False, "undone with the whole step: narrowed"),)
+    assert list(ledger_notes([row])) == ["narrow made the model no smaller and no faster (1.00x as fast): dropped"]
+
+
+@pytest.mark.parametrize("faster", [True, None])
+def test_what_is_faster_or_might_be_stays(faster: bool | None) -> None:
+    told, made, row = raced(faster, strict=True)
+    assert told == ["raced"] and made.graph["w"].tensor.array[0, 0] == 7.25
+    assert (row.idle, row.dropped) == ("", False)
+
+
+def test_what_makes_up_for_others_is_not_raced() -> None:
+    told, made, _ = raced(False, strict=True, gains=False)
+    assert told == [] and made.graph["w"].tensor.array[0, 0] == 7.25
+
+
+def test_what_is_smaller_is_not_raced() -> None:
+    @graph_pass(exact=False)
+    def shorten(graph: Graph) -> Graph:
+        """Store fewer bytes."""
+        x, kind = graph["y"].inputs[0], graph["w"]
+        short = replace(
+            kind,
+            attrs={**kind.attrs, "value": Tensor(np.ones((2, 2), np.float32))},
+            outputs=(TensorType(DType.FLOAT32, Shape.of(2, 2)),),
+        )
+        product = replace(graph["y"], outputs=(TensorType(DType.FLOAT32, Shape.of(None, 2)),))
+        assert x.node == "x"
+        nodes = tuple({"w": short, "y": product}.get(node.name, node) for node in graph)
+        return replace(graph, nodes=nodes)
+
+    def race(before: Model, after: Model) -> Speed:
+        raise AssertionError("it is smaller already")
+
+    assert run_pipeline(model(), recipe(step(shorten)), race=race).ledger[-1].bytes == 16

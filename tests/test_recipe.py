@@ -13,7 +13,16 @@ from tfopt.errors import InvalidRecipe, UsageError
 from tfopt.ir.graph import Graph
 from tfopt.passes.base import Step, graph_pass, target_step
 from tfopt.passes.registry import BUILTIN, steps
-from tfopt.recipe import Recipe, RecipeStep, Repeat, dump_recipe, load_recipe, parse_recipe, recipe_from_flags
+from tfopt.recipe import (
+    Recipe,
+    RecipeStep,
+    Repeat,
+    UntilMet,
+    dump_recipe,
+    load_recipe,
+    parse_recipe,
+    recipe_from_flags,
+)
 from tfopt.recipe import shipped_recipes as shipped
 
 
@@ -331,8 +340,9 @@ def test_flags_are_short_for_a_recipe() -> None:
     for precision in ("bfloat16", "float16", "dynamic", "int8", "weights"):
         assert recipe_from_flags(quantize=precision).steps == load_recipe(precision).steps
     assert recipe_from_flags(onnx=True).steps == load_recipe("onnx").steps
-    assert recipe_from_flags(quantize="int8", prune=0.15, prune_scope="global").steps == load_recipe("prune-int8").steps
-    pruned = recipe_from_flags(prune=0.3, prune_scope="global", prune_exclude=("*head*",))
+    pruned_int8 = recipe_from_flags(quantize="int8", prune=0.15, prune_scope="global", repair=False)
+    assert pruned_int8.steps == load_recipe("prune-int8").steps
+    pruned = recipe_from_flags(prune=0.3, prune_scope="global", prune_exclude=("*head*",), repair=False)
     assert pruned.name == "prune"
     last = pruned.steps[-1]
     assert isinstance(last, RecipeStep)
@@ -340,7 +350,8 @@ def test_flags_are_short_for_a_recipe() -> None:
 
 
 def test_patterns_and_blocks_from_flags() -> None:
-    pattern, block = recipe_from_flags(prune="2:4").steps[-1], recipe_from_flags(prune=0.5, prune_block="4x1").steps[-1]
+    pattern = recipe_from_flags(prune="2:4", repair=False).steps[-1]
+    block = recipe_from_flags(prune=0.5, prune_block="4x1", repair=False).steps[-1]
     assert isinstance(pattern, RecipeStep)
     assert isinstance(block, RecipeStep)
     assert pattern.options == {"pattern": "2:4"}
@@ -375,3 +386,76 @@ def test_two_of_four_is_text_though_yaml_reads_a_number() -> None:
     recipe = parse_recipe("steps: [{prune_magnitude: {pattern: 2:4}}]", "here")
     assert [dict(step.options) for step in recipe] == [{"pattern": "2:4"}]
     assert [dict(step.options) for step in parse_recipe(dump_recipe(recipe), "there")] == [{"pattern": "2:4"}]
+
+
+def test_steps_until_the_limits_hold_and_strictness() -> None:
+    text = "strict: true\nsteps: [fold_constants, until_met: [prune_magnitude, {prune_magnitude: {sparsity: 0.1}}]]\n"
+    recipe = parse_recipe(text, "mine.yaml")
+    assert recipe.strict
+    group = recipe.steps[1]
+    assert isinstance(group, UntilMet)
+    assert [step.options for step in group.steps] == [{}, {"sparsity": 0.1}]
+    assert [step.step.name for step in recipe] == ["fold_constants", "prune_magnitude", "prune_magnitude"]
+    assert parse_recipe(dump_recipe(recipe), "mine.yaml") == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("strict: 1\nsteps: [remove_dead]", r"my\.yaml:1: `strict` is true or false, not 1"),
+        (
+            "steps:\n  - until_met: [onnx]",
+            r"my\.yaml:2: onnx is a target and cannot be repeated; put it after until_met",
+        ),
+        ("steps:\n  - until_met: [quantize]", r"my\.yaml:2: quantize decides once .* put it after until_met"),
+        ("steps:\n  - quantize\n  - until_met: [prune_magnitude]", r"prune_magnitude stands behind quantize"),
+        ("steps:\n  - until_mett: [remove_dead]", "did you mean until_met?"),
+        ("steps:\n  - until_met", "`until_met` takes a list of passes"),
+    ],
+)
+def test_what_is_wrong_about_groups_is_told(text: str, said: str) -> None:
+    with pytest.raises(InvalidRecipe, match=said):
+        parse_recipe(text, "my.yaml")
+
+
+def names(recipe: Recipe) -> list[str]:
+    """Without the exact steps, and with the steps of a group in brackets."""
+    made = []
+    for item in recipe.steps:
+        if isinstance(item, UntilMet):
+            made.append(f"[{', '.join(step.step.name for step in item.steps)}]")
+        elif isinstance(item, RecipeStep) and not (item.step.exact and item.step.name != "smooth"):
+            made.append(item.step.name)
+    return made
+
+
+def test_the_order_of_what_is_taken_away_repaired_taught_and_rounded() -> None:
+    recipe = recipe_from_flags(
+        quantize="int8", merge_neurons=0.2, cut_branches=0.05, prune_channels=0.5, low_rank=True, prune=0.5,
+        distill=True, cluster=32, onnx=True, strict=True,
+    )  # fmt: skip
+    assert names(recipe) == [
+        *("merge_neurons", "repair", "cut_branches", "repair", "prune_channels", "repair", "low_rank", "repair"),
+        *("prune_magnitude", "repair", "[distill]", "cluster_weights", "smooth", "quantize", "tflite", "onnx"),
+    ]
+    assert recipe.strict
+    assert recipe.name == "merged-cut-narrow-lowrank-prune-distill-cluster-int8-onnx"
+    assert parse_recipe(dump_recipe(recipe), "again.yaml") == recipe
+
+
+def test_aims_and_students() -> None:
+    assert names(recipe_from_flags(target_macs=0.5)) == ["prune_channels", "repair"]
+    assert names(recipe_from_flags(target_bytes=0.25, repair=False)) == ["prune_channels"]
+    taught = recipe_from_flags(student="student.keras", checkpoint="train/").steps[-1]
+    assert isinstance(taught, RecipeStep)
+    assert taught.options == {"student": "student.keras", "checkpoint": "train/"}
+    with pytest.raises(UsageError, match="--prune-channels and --target-macs are two aims"):
+        recipe_from_flags(prune_channels=0.5, target_macs=0.5)
+    with pytest.raises(UsageError, match="--distill has nothing to make up for; say what is to be taken away"):
+        recipe_from_flags(distill=True)
+
+
+def test_rounding_from_flags() -> None:
+    decided = recipe_from_flags(quantize="int8", reduce_range="auto", rounding="adaptive")
+    options = next(step.options for step in decided if step.step.name == "quantize")
+    assert options == {"round_results": True, "reduce_range": "auto", "rounding": "adaptive"}

@@ -23,7 +23,7 @@ from tfopt.ledger import LedgerRow
 from tfopt.ledger_notes import ledger_notes, why_nothing_is_int8
 from tfopt.passes.statistics import SecondMoments, Statistics
 from tfopt.passes.trials import Trials
-from tfopt.pipeline import Outputs, PipelineResult, Requested, run_pipeline
+from tfopt.pipeline import Outputs, PipelineResult, Race, Requested, Speed, run_pipeline
 from tfopt.proof import DROPPING, Prover, WrittenArtifact, promised, run_artifact
 from tfopt.recipe import Recipe, dump_recipe, load_recipe
 from tfopt.runtimes.base import SignatureInfo, signatures_of
@@ -121,7 +121,8 @@ def compress(
     check_machine(steps, read)
     evidence = gather_evidence(source, read, data=given, labels=classes, signature=signature, seed=seed)
     evidence = evidence.of_signatures(promised(signatures_of(read), steps))
-    result = run_pipeline(read, steps, probe=_probe(evidence), tell=tell, supply=_supply(evidence, read, gate))
+    supply = _supply(evidence, read, gate)
+    result = run_pipeline(read, steps, probe=_probe(evidence), tell=tell, supply=supply, race=_race(evidence))
     return _Writer(source, target, steps, gate, evidence, result, tell).write()
 
 
@@ -175,6 +176,17 @@ def _probe(evidence: Evidence) -> Callable[[Model], Outputs]:
             return {key: samples.map(partial(runner.run, key)) for key, samples in few.items()}
 
     return probe
+
+
+def _race(evidence: Evidence) -> Race:
+    """Times two models against each other, which is needed of few recipes."""
+
+    def race(before: Model, after: Model) -> Speed:
+        from tfopt.race import TensorFlowRace
+
+        return TensorFlowRace(evidence.main, evidence.calibration[evidence.main])(before, after)
+
+    return race
 
 
 def _supply(evidence: Evidence, original: Model, gate: Gate) -> Mapping[type, Any]:

@@ -17,6 +17,9 @@ from tfopt.ir.types import DType, Tensor
 from tfopt.passes.base import Finding
 from tfopt.passes.counted_macs import counted_macs, uncounted_loops
 
+#: How the one finding begins of a step that there was no need to run.
+NOT_RUN = "not run"
+
 
 @dataclass(frozen=True, slots=True)
 class Weight:
@@ -37,7 +40,9 @@ class LedgerRow:
     example, in the signature that needs most; a loop's body counts as often as it runs where that is known, else once,
     and of several branches the one that needs most. `uncounted_loops` are those that count once.
     `change` is the largest difference of any output to the original's over the original's largest magnitude, on the
-    probe samples; None where nothing was measured. `seconds` is the step's own time without measuring.
+    probe samples; None where nothing was measured. `seconds` is the step's own time without measuring. `idle` says what
+    was measured where the step made the model neither smaller nor faster; `dropped` that it was undone for that, so
+    that all other figures are those of the model before it.
     """
 
     step: str
@@ -52,6 +57,8 @@ class LedgerRow:
     change: float | None
     uncounted_loops: int = 0
     findings: tuple[Finding, ...] = field(default=(), repr=False)
+    idle: str = ""
+    dropped: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON, without the findings but for the damage that layers do where it was measured, worst first; null

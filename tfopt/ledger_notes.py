@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from tfopt.ledger import LedgerRow
+from tfopt.ledger import NOT_RUN, LedgerRow
 from tfopt.words import counted
 
 #: Layers and reasons that a note names.
@@ -15,6 +15,8 @@ _NAMED = 5
 def ledger_notes(ledger: Sequence[LedgerRow]) -> Iterator[str]:
     yield from _dropped(ledger)
     yield from _gained(ledger)
+    yield from _gained_nothing(ledger)
+    yield from _spared(ledger)
     yield from _given_back(ledger)
 
 
@@ -24,6 +26,22 @@ def _gained(ledger: Sequence[LedgerRow]) -> Iterator[str]:
             "zeros make downloads smaller, once compressed, and nothing faster: "
             "TensorFlow, LiteRT and ONNX Runtime multiply by them on a CPU as by any other number"
         )
+
+
+def _gained_nothing(ledger: Sequence[LedgerRow]) -> Iterator[str]:
+    """Steps that cost accuracy and made the model neither smaller nor faster."""
+    for row in ledger:
+        if row.idle:
+            done = "dropped" if row.dropped else "leave it out, or give --strict"
+            yield f"{row.step} made the model no smaller and no faster ({row.idle}): {done}"
+
+
+def _spared(ledger: Sequence[LedgerRow]) -> Iterator[str]:
+    """Steps of an `until_met` that there was no need to run."""
+    for row in ledger:
+        for finding in row.findings:
+            if finding.message.startswith(NOT_RUN):
+                yield f"{row.step} was {finding.message}"
 
 
 def _dropped(ledger: Sequence[LedgerRow]) -> Iterator[str]:

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tfopt.cli import compress_flags as flags
+
 if TYPE_CHECKING:
     from tfopt.recipe import Recipe
-
-
-class Quantize(str, Enum):
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-    dynamic = "dynamic"
-    int16 = "int16"
-    int8 = "int8"
-    weights = "weights"
-
-
-class Scope(str, Enum):
-    layer = "layer"
-    whole = "global"
 
 
 def compress(
@@ -36,47 +23,31 @@ def compress(
         str | None,
         typer.Option(help="A recipe's name (`tfopt recipes`) or YAML file; the flags below are short for one."),
     ] = None,
-    quantize: Annotated[
-        Quantize | None,
-        typer.Option(
-            help="int8: compute on integers, with ranges that the samples show. dynamic: matrix products on integers, "
-            "ranges as they come. bfloat16: compute in half as many bits. float16, weights: store weights in 16 or 8 "
-            "bits, compute in float. int8, dynamic and float16 also write a model.tflite; int16 only that, with "
-            "activations of 16 bits."
-        ),
-    ] = None,
-    skip: Annotated[
-        list[str] | None, typer.Option(help="Layers that int8 leaves in float, e.g. '*head*'. Repeatable.")
-    ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option(help="Layers that int8 is for, all others stay in float. Repeatable.")
-    ] = None,
-    reduce_range: Annotated[
-        bool,
-        typer.Option("--reduce-range", help="int8 weights of 7 bits, for processors without VNNI."),
-    ] = False,
-    sensitivity: Annotated[
-        bool,
-        typer.Option("--sensitivity", help="Print how far each layer in int8, all others in float, moves the outputs."),
-    ] = False,
-    tflite: Annotated[bool, typer.Option("--tflite", help="Also write a float model.tflite.")] = False,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Also write a model.onnx, for ONNX Runtime.")] = False,
-    prune: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SHARE|N:M",
-            help="Set this share of the weights to zero, smallest first (0.5), or all but N of every M inputs (2:4).",
-        ),
-    ] = None,
-    prune_scope: Annotated[
-        Scope | None, typer.Option(help="Rank weights within each layer (the default), or over the whole model.")
-    ] = None,
-    prune_block: Annotated[
-        str | None, typer.Option(metavar="RxC", help="Prune whole blocks, inputs by output channels, e.g. 4x1.")
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option(help="Do not prune layers of this name pattern, e.g. '*head*'. Repeatable.")
-    ] = None,
+    merge_neurons: flags.MergeNeurons = None,
+    cut_branches: flags.CutBranches = None,
+    prune_channels: flags.PruneChannels = None,
+    target_macs: flags.TargetMacs = None,
+    target_bytes: flags.TargetBytes = None,
+    low_rank: flags.LowRank = False,
+    prune: flags.Prune = None,
+    prune_scope: flags.PruneScope = None,
+    prune_block: flags.PruneBlock = None,
+    exclude: flags.Exclude = None,
+    no_repair: flags.NoRepair = False,
+    distill: flags.Distill = False,
+    student: flags.Student = None,
+    checkpoint: flags.Checkpoint = None,
+    cluster: flags.Cluster = None,
+    quantize: flags.Format = None,
+    skip: flags.Skip = None,
+    only: flags.Only = None,
+    reduce_range: flags.ReduceRange = False,
+    reduce_range_auto: flags.ReduceRangeAuto = False,
+    rounding: flags.RoundingOption = None,
+    sensitivity: flags.Sensitivity = False,
+    tflite: flags.Tflite = False,
+    onnx: flags.Onnx = False,
+    strict: flags.Strict = False,
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -111,6 +82,7 @@ def compress(
     Examples:
       tfopt compress model/
       tfopt compress model/ small/ --quantize int8 --data samples.npz
+      tfopt compress model/ --prune-channels 0.5 --distill --data samples.npz --max-drop 1
       tfopt compress model/ --prune 0.5 --quantize int8 --data samples.npz --labels labels.npy --max-drop 0.5
       tfopt compress model/ --recipe my-recipe.yaml --data samples.npz --json
     """
@@ -124,8 +96,34 @@ def compress(
     from tfopt.report.sensitivity_table import is_measured, sensitivity_table
     from tfopt.store.output import check_absent, check_file
 
-    chosen = _recipe(
-        recipe, quantize, tflite, onnx, prune, prune_scope, prune_block, exclude, skip, only, reduce_range, sensitivity
+    chosen = flags.chosen_recipe(
+        recipe,
+        strict=strict,
+        has_data=bool(data),
+        merge_neurons=merge_neurons,
+        cut_branches=cut_branches,
+        prune_channels=prune_channels,
+        target_macs=target_macs,
+        target_bytes=target_bytes,
+        low_rank=low_rank,
+        prune=prune,
+        prune_scope=prune_scope,
+        prune_block=prune_block,
+        exclude=exclude,
+        no_repair=no_repair,
+        distill=distill,
+        student=student,
+        checkpoint=checkpoint,
+        cluster=cluster,
+        quantize=quantize,
+        skip=skip,
+        only=only,
+        reduce_range=reduce_range,
+        reduce_range_auto=reduce_range_auto,
+        rounding=rounding,
+        sensitivity=sensitivity,
+        tflite=tflite,
+        onnx=onnx,
     )
     if save_recipe is not None:
         check_absent(save_recipe)
@@ -154,6 +152,8 @@ def compress(
         raise
     if save_recipe is not None:
         _save_recipe(chosen, save_recipe)
+    if not no_repair and recipe is None and flags.needs_repair(chosen):
+        say("note: without samples nothing was repaired: with --data, the weights that are left are fitted anew")
     for note in result.notes:
         say(f"note: {note}")
     if json:
@@ -167,73 +167,6 @@ def compress(
     if explain:
         print(findings_text(findings_by_step(result.ledger), width=terminal_width()))
     print(f"wrote {result.path}")
-
-
-def _recipe(
-    recipe: str | None,
-    quantize: Quantize | None,
-    tflite: bool,
-    onnx: bool,
-    prune: str | None,
-    prune_scope: Scope | None,
-    prune_block: str | None,
-    exclude: list[str] | None,
-    skip: list[str] | None,
-    only: list[str] | None,
-    reduce_range: bool,
-    sensitivity: bool,
-) -> Recipe:
-    from tfopt.errors import UsageError
-    from tfopt.recipe import load_recipe, recipe_from_flags
-
-    of_pruning = {
-        "--prune-scope": prune_scope is not None,
-        "--prune-block": prune_block is not None,
-        "--exclude": bool(exclude),
-    }
-    of_int8 = {
-        "--skip": bool(skip),
-        "--only": bool(only),
-        "--reduce-range": reduce_range,
-        "--sensitivity": sensitivity,
-    }
-    if recipe is not None:
-        if quantize is not None or tflite or onnx or prune is not None or any((of_pruning | of_int8).values()):
-            raise UsageError(
-                "--recipe and the flags that are short for one do not go together", hint="put the steps into the recipe"
-            )
-        return load_recipe(recipe)
-    for flag, given in of_pruning.items():
-        if given and prune is None:
-            raise UsageError(f"{flag} needs --prune")
-    for flag, given in of_int8.items():
-        if given and quantize is not Quantize.int8:
-            raise UsageError(f"{flag} needs --quantize int8")
-    return recipe_from_flags(
-        quantize=quantize.value if quantize else None,
-        tflite=tflite,
-        onnx=onnx,
-        prune=_share_or_pattern(prune),
-        prune_scope=prune_scope.value if prune_scope else None,
-        prune_block=prune_block,
-        prune_exclude=tuple(exclude or ()),
-        skip=tuple(skip or ()),
-        only=tuple(only or ()),
-        reduce_range=reduce_range,
-        sensitivity=sensitivity,
-    )
-
-
-def _share_or_pattern(prune: str | None) -> float | str | None:
-    from tfopt.errors import UsageError
-
-    if prune is None or ":" in prune:
-        return prune
-    try:
-        return float(prune)
-    except ValueError as error:
-        hint = "a share such as 0.5, or a pattern such as 2:4"
-        raise UsageError(f"{prune!r} says not what to prune", where="--prune", hint=hint) from error
 
 
 def _save_recipe(chosen: Recipe, path: Path) -> None:

@@ -102,7 +102,8 @@ class Step:
     """A recipe step: a pass (exact or lossy) over a graph or a whole model, or a target.
 
     `needs` are the types of what the function takes behind the graph or the model, in that order, and `wishes` those
-    of what it takes behind that, or None instead.
+    of what it takes behind that, or None instead. `gains` says whether it is run for a smaller or faster model; what
+    only restores its answers is not measured for that.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Step:
     over: Literal["graph", "model"] = "graph"
     needs: tuple[type, ...] = ()
     wishes: tuple[type, ...] = ()
+    gains: bool = True
 
     @property
     def doc(self) -> str:
@@ -196,19 +198,20 @@ _Function: TypeAlias = "Callable[..., Graph | Outcome] | Callable[..., Model | M
 @overload
 def graph_pass(function: _Function) -> Step: ...
 @overload
-def graph_pass(*, exact: bool) -> Callable[[_Function], Step]: ...
-def graph_pass(function: Callable[..., Any] | None = None, *, exact: bool = True) -> Any:
+def graph_pass(*, exact: bool, gains: bool = True) -> Callable[[_Function], Step]: ...
+def graph_pass(function: Callable[..., Any] | None = None, *, exact: bool = True, gains: bool = True) -> Any:
     """Make a recipe step of a function from graph to graph, or from model to model. `exact=False` marks one that
-    changes the outputs."""
+    changes the outputs, `gains=False` one of those that is to make up for others and makes nothing smaller or faster
+    itself."""
     if function is None:
-        return lambda f: _pass_step(f, exact)
-    return _pass_step(function, exact)
+        return lambda f: _pass_step(f, exact, gains)
+    return _pass_step(function, exact, gains)
 
 
-def _pass_step(function: Callable[..., Any], exact: bool) -> Step:
+def _pass_step(function: Callable[..., Any], exact: bool, gains: bool) -> Step:
     first = next(iter(inspect.signature(function).parameters), "")
     over: Literal["graph", "model"] = "model" if typing.get_type_hints(function).get(first) is Model else "graph"
-    return Step(function.__name__, "pass", exact, function, _options(function), over, *_taken(function))
+    return Step(function.__name__, "pass", exact, function, _options(function), over, *_taken(function), gains)
 
 
 def _taken(function: Callable[..., Any]) -> tuple[tuple[type, ...], tuple[type, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -16,10 +16,9 @@ from tfopt.passes.registry import BUILTIN
 from tfopt.passes.registry import steps as known_steps
 from tfopt.recipe.files import display_name, find_recipe, read_recipe
 from tfopt.recipe.options import MISFIT, fitted, wanted
-from tfopt.recipe.steps import Recipe, RecipeStep, Repeat
+from tfopt.recipe.steps import GROUPS, Recipe, RecipeStep, Repeat, UntilMet
 
-_KEYS = ("name", "description", "steps")
-_REPEAT = "repeat"
+_KEYS = ("name", "description", "strict", "steps")
 _INCLUDE = "include"
 #: What it decides holds for the model as it is then, so no pass of ours may change that model any more.
 _LAST_PASS = "quantize"
@@ -41,6 +40,9 @@ def parse_recipe(text: str, where: str, known: Mapping[str, Step] | None = None,
     wrong type, no steps, an included recipe that is not there or includes the one that includes it.
     """
     return _Reader(where, known_steps() if known is None else known, (path or Path(where),)).recipe(text)
+
+
+_Item: TypeAlias = "RecipeStep | Repeat | UntilMet"
 
 
 class _Reader:
@@ -71,7 +73,8 @@ class _Reader:
                 "a letter, then letters, digits, dots, dashes and underscores",
             )
         description = self._text(entries["description"][1], "description") if "description" in entries else ""
-        return Recipe(name, self._steps(entries["steps"][1]), description)
+        strict = "strict" in entries and self._flag(entries["strict"][1], "strict")
+        return Recipe(name, self._steps(entries["steps"][1]), description, strict)
 
     def _compose(self, text: str) -> Node | None:
         try:
@@ -102,14 +105,14 @@ class _Reader:
             elif isinstance(node, SequenceNode):
                 pending += node.value
 
-    def _steps(self, node: Node) -> tuple[RecipeStep | Repeat, ...]:
-        found: list[RecipeStep | Repeat] = []
+    def _steps(self, node: Node) -> tuple[_Item, ...]:
+        found: list[_Item] = []
         targets: set[str] = set()
         count = 0
         decided = False
         for item in self._list(node, "steps"):
             for step in self._items(item):
-                count += len(step.steps) if isinstance(step, Repeat) else 1
+                count += 1 if isinstance(step, RecipeStep) else len(step.steps)
                 if count > _MOST_STEPS:
                     raise self._error(item, f"the recipe has more than {_MOST_STEPS} steps")
                 if decided:
@@ -123,23 +126,24 @@ class _Reader:
                 found.append(step)
         return tuple(found)
 
-    def _check_behind_last_pass(self, node: Node, item: RecipeStep | Repeat) -> None:
-        for step in item.steps if isinstance(item, Repeat) else (item,):
+    def _check_behind_last_pass(self, node: Node, item: _Item) -> None:
+        for step in (item,) if isinstance(item, RecipeStep) else item.steps:
             name = step.step.name
             if step.step.kind == "pass" and name != _LAST_PASS and name in BUILTIN:
                 what = f"{name} stands behind {_LAST_PASS}, whose decision holds for the model as it is there"
                 raise self._error(node, what, f"put it before {_LAST_PASS}")
 
-    def _items(self, node: Node) -> tuple[RecipeStep | Repeat, ...]:
+    def _items(self, node: Node) -> tuple[_Item, ...]:
         if isinstance(node, MappingNode) and len(node.value) == 1:
             ((key, value),) = node.value
-            if self._key(key) == _REPEAT:
-                return (Repeat(tuple(self._repeated(item) for item in self._list(value, _REPEAT))),)
-            if self._key(key) == _INCLUDE:
+            word = self._key(key)
+            if word in GROUPS:
+                return (GROUPS[word](tuple(self._grouped(item, word) for item in self._list(value, word))),)
+            if word == _INCLUDE:
                 return self._included(value)
         return (self._step(node),)
 
-    def _included(self, node: Node) -> tuple[RecipeStep | Repeat, ...]:
+    def _included(self, node: Node) -> tuple[_Item, ...]:
         """The steps of another recipe, in the place of the item that names it."""
         name = self._text(node, _INCLUDE)
         try:
@@ -157,12 +161,12 @@ class _Reader:
             circle = [*self.chain[files.index(path.resolve()) :], path]
             raise InvalidRecipe(f"a circle: {' includes '.join(display_name(file) for file in circle)}")
 
-    def _repeated(self, node: Node) -> RecipeStep:
+    def _grouped(self, node: Node, group: str) -> RecipeStep:
         step = self._step(node)
         if step.step.kind == "target":
-            raise self._error(node, f"{step.step.name} is a target and cannot be repeated", f"put it after {_REPEAT}")
+            raise self._error(node, f"{step.step.name} is a target and cannot be repeated", f"put it after {group}")
         if step.step.name == _LAST_PASS:
-            raise self._error(node, f"{_LAST_PASS} decides once and cannot be repeated", f"put it after {_REPEAT}")
+            raise self._error(node, f"{_LAST_PASS} decides once and cannot be repeated", f"put it after {group}")
         return step
 
     def _step(self, node: Node) -> RecipeStep:
@@ -181,12 +185,12 @@ class _Reader:
 
     def _known(self, node: Node) -> Step:
         name = self._key(node)
-        if name == _REPEAT:
-            raise self._error(node, "`repeat` takes a list of passes, and none of them is a repeat")
+        if name in GROUPS:
+            raise self._error(node, f"`{name}` takes a list of passes, and none of them is a {name}")
         if name == _INCLUDE:
             raise self._error(node, "`include` takes one recipe's name or file, and stands in no repeat")
         if name not in self.known:
-            words = [*self.known, _REPEAT, _INCLUDE]
+            words = [*self.known, *GROUPS, _INCLUDE]
             raise self._error(node, f"there is no pass called {name!r}", nearest(name, words))
         return self.known[name]
 
@@ -241,6 +245,12 @@ class _Reader:
         value = self._value(node, key)
         if not isinstance(value, str):
             raise self._error(node, f"`{key}` is text, not {_shown(value)}", "put quotes around it")
+        return value
+
+    def _flag(self, node: Node, key: str) -> bool:
+        value = self._value(node, key)
+        if not isinstance(value, bool):
+            raise self._error(node, f"`{key}` is true or false, not {_shown(value)}")
         return value
 
     def _value(self, node: Node, key: str) -> Any:

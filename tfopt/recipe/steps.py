@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
@@ -27,17 +27,26 @@ class Repeat:
 
 
 @dataclass(frozen=True)
+class UntilMet:
+    """Steps that are run in turn until the limits of the run hold: the cheapest first, and none where they hold
+    already."""
+
+    steps: tuple[RecipeStep, ...]
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """`name` also names the output when no other name is given."""
+    """`name` also names the output when no other name is given. `strict` drops steps that turn out to gain nothing."""
 
     name: str
-    steps: tuple[RecipeStep | Repeat, ...]
+    steps: tuple[RecipeStep | Repeat | UntilMet, ...]
     description: str = ""
+    strict: bool = False
 
     def __iter__(self) -> Iterator[RecipeStep]:
-        """Every step once, in order, those of a repeat included."""
+        """Every step once, in order, those of groups included."""
         for item in self.steps:
-            yield from item.steps if isinstance(item, Repeat) else (item,)
+            yield from (item,) if isinstance(item, RecipeStep) else item.steps
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -45,13 +54,20 @@ def dump_recipe(recipe: Recipe) -> str:
     document: dict[str, Any] = {"name": recipe.name}
     if recipe.description:
         document["description"] = recipe.description
+    if recipe.strict:
+        document["strict"] = True
     document["steps"] = [_item(item) for item in recipe.steps]
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _item(item: RecipeStep | Repeat) -> Any:
-    if isinstance(item, Repeat):
-        return {"repeat": [_item(step) for step in item.steps]}
+#: How a group of steps is called in YAML.
+GROUPS: Final[Mapping[str, type[Repeat] | type[UntilMet]]] = {"repeat": Repeat, "until_met": UntilMet}
+
+
+def _item(item: RecipeStep | Repeat | UntilMet) -> Any:
+    if not isinstance(item, RecipeStep):
+        word = next(word for word, kind in GROUPS.items() if isinstance(item, kind))
+        return {word: [_item(step) for step in item.steps]}
     if not item.options:
         return item.step.name
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in item.options.items()}

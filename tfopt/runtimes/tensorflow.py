@@ -173,13 +173,14 @@ class TensorFlowRuntime(SessionRuntime):
 class ModelRunner(SessionRuntime):
     """A `Model` in memory, initialised and ready to run a few times.
 
-    TensorFlow's graph optimizer is off: it takes several times longer than the few runs that it would speed up.
+    TensorFlow's graph optimizer is off, unless who wants to know how long runs take asks for it: it takes several times
+    longer than the few runs that it would speed up.
     """
 
-    def __init__(self, model: Model, *, threads: int | None = None) -> None:
+    def __init__(self, model: Model, *, threads: int | None = None, optimize: bool = False) -> None:
         """Raises InvalidModel when TensorFlow does not accept the graph or its initialiser fails, ConversionError for
         one whose functions hold too many constants."""
-        super().__init__(threads, optimize=False)
+        super().__init__(threads, optimize=optimize)
         self.signatures = signatures_of(model)
         self._needs_rank = any(node.op in _ABORT_ON_RANK for node in all_nodes(model.graph))
         with _closing_on_failure(self), _load_errors(None), self._graph.as_default():

@@ -54,7 +54,7 @@ def cluster_weights(
             chosen.append(weight)
         else:
             findings.append(Finding(weight.name, False, reason))
-    powers = _powers(model, moments, chosen) if moments is not None and weighted else {}
+    powers = _powers(model, moments, chosen) if moments is not None and not moments.synthetic and weighted else {}
     clustered: dict[int, Tensor] = {}
     for weight in chosen:
         made = _clustered(weight.tensor.array, powers.get(id(weight.tensor)), clusters)

@@ -26,6 +26,10 @@ class SampleMoments:
     def __init__(self, samples: Mapping[str, Samples]) -> None:
         self._samples = dict(samples)
 
+    @property
+    def synthetic(self) -> bool:
+        return all(each.source == "synthetic" for each in self._samples.values())
+
     def moments(self, model: Model, layers: Sequence[Linear]) -> Iterator[tuple[Linear, Moments]]:
         shown = model.with_graph(unmasked(model.graph))
         for portion in _portions(layers):

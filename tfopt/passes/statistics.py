@@ -59,6 +59,10 @@ class Moments:
 class SecondMoments(Protocol):
     """Runs the calibration samples, in bounded memory: once, or once for each portion of large layers."""
 
+    @property
+    def synthetic(self) -> bool:
+        """Are all of them random, for want of others?"""
+
     def moments(self, model: Model, layers: Sequence[Linear]) -> Iterator[tuple[Linear, Moments]]:
         """Of float layers that `quantize` could round, in their order, those that a sample reaches; of about
         `rows_wanted` rows each, drawn evenly over examples and positions, reproducibly."""

@@ -1,0 +1,149 @@
+"""Take channels out of a model, so that its tensors shrink."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfopt.errors import InvalidRecipe, UsageError
+from tfopt.ir.graph import Model
+from tfopt.passes.base import Finding, ModelOutcome, graph_pass
+from tfopt.passes.quantization.eligible import check_patterns, left_out
+from tfopt.passes.statistics import SecondMoments
+from tfopt.passes.structure.aims import Aim
+from tfopt.passes.structure.coupling import Coupling, Group, couple
+from tfopt.passes.structure.removal import without_units
+from tfopt.passes.structure.scores import Ranked, Score, ranked
+from tfopt.passes.structure.systems import System, by_unit, systems_of
+
+_WHERE = "prune_channels"
+#: The share of channels that goes when neither a share nor a target is given.
+_RATIO = 0.5
+
+
+@graph_pass(exact=False)
+def prune_channels(
+    model: Model,
+    moments: SecondMoments | None = None,
+    *,
+    ratio: float | None = None,
+    target_macs: float | None = None,
+    target_bytes: float | None = None,
+    scope: Literal["layer", "global"] | None = None,
+    score: Literal["norm", "activation", "second_order", "similarity"] | None = None,
+    multiple: int = 8,
+    least: int | None = None,
+    only: tuple[str, ...] = (),
+    skip: tuple[str, ...] = (),
+) -> ModelOutcome:
+    """Take those channels out whose loss can be made up for best, with all that makes and reads them.
+
+        %y = Conv2D(%x, %w[3, 3, 8, 64])                 %y = Conv2D(%x, %w[3, 3, 8, 32])
+        %z = Conv2D(Relu(%y), %v[3, 3, 64, 16])    ->    %z = Conv2D(Relu(%y), %v[3, 3, 32, 16])
+
+    Channels that a sum, a depthwise filter, a gate or a loop ties together go together. Inputs and outputs of the model
+    keep their shapes, and channels that cannot be followed stay; findings say why. What is lost is to be made up for by
+    a `repair` or `distill` behind this step.
+
+    `ratio` is the share of channels to take out, 0 <= ratio < 1 (0.5 unless something else is asked for).
+    `target_macs` and `target_bytes` are the shares of multiply-adds and of bytes of constants to come down to,
+    0 < target <= 1. With the scope `global` groups of tied channels that lose little for what they save give most; with
+    `layer` all give the same share. A ratio is of each layer, a target global unless told otherwise. What is left of a
+    group is a multiple of `multiple`, or of half of it, a quarter and so on where it has fewer than eight of them, and
+    `least` channels at least. `only` and `skip` hold patterns (as in a shell) of layers that make channels.
+
+    `score` says what a channel is worth: `norm` of the weights that make it; `similarity` to a multiple of another
+    one; `activation`, the power of what its readers make of it alone; `second_order`, what the readers lose though
+    their weights are fitted anew, told one channel after the other: the default, where there are real samples. Without
+    any it is the norm, and so it is for channels within loops and branches.
+
+    Raises InvalidRecipe for options out of range or that do not go together, UsageError for a pattern that no layer
+    matches, and for a quantized model.
+    Source: greedy elimination as in Hassibi & Stork 1992 and Kurtic et al., ZipLM, 2023 (arXiv:2302.04089), summed over
+    all readers of tied channels (Fang et al., DepGraph, 2023, arXiv:2301.12900); norms as in Li et al. 2017
+    (arXiv:1608.08710).
+    """
+    aim = _aim(ratio, target_macs, target_bytes, scope, multiple, least)
+    if score in ("activation", "second_order") and moments is None:
+        raise UsageError(f"the score {score} needs samples", where=_WHERE, hint="give --data, or ask for another score")
+    coupling = couple(model.graph)
+    check_patterns([layer.name for group in coupling.groups for layer in group.makers], only, "only", _WHERE)
+    check_patterns([layer.name for layer in coupling.layers], skip, "skip", _WHERE)
+    told = {group: _reason_to_leave(group, only, skip) for group in coupling.groups}
+    findings = [Finding(name, False, f"keeps its channels: {why}") for name, why in coupling.reasons.items()]
+    findings += [Finding(group.name, False, f"keeps its channels: {why}") for group, why in told.items() if why]
+    order = list(_ranked(model, coupling, [group for group, why in told.items() if not why], moments, score))
+    counts = aim.gone(coupling, order) if order else []
+    if not any(counts):
+        return ModelOutcome(model, tuple(findings))
+    gone = np.concatenate([each.order[:count] for each, count in zip(order, counts, strict=True)])
+    findings += [_told(each, count) for each, count in zip(order, counts, strict=True)]
+    findings.append(_total(coupling, gone))
+    return ModelOutcome(model.with_graph(without_units(coupling, gone)), tuple(findings))
+
+
+def _aim(
+    ratio: float | None,
+    target_macs: float | None,
+    target_bytes: float | None,
+    scope: Literal["layer", "global"] | None,
+    multiple: int,
+    least: int | None,
+) -> Aim:
+    """The options of one run, checked."""
+    given = {"ratio": ratio, "target_macs": target_macs, "target_bytes": target_bytes}
+    asked = {name: number for name, number in given.items() if number is not None} or {"ratio": _RATIO}
+    if len(asked) > 1:
+        raise InvalidRecipe(f"{' and '.join(asked)} say two things", where=_WHERE, hint="leave out all but one")
+    for name, number in (("multiple", multiple), ("least", least)):
+        if number is not None and number < 1:
+            raise InvalidRecipe(f"{name} is {number}", where=_WHERE, hint="give 1 or more")
+    [(name, share)] = asked.items()
+    if name == "ratio":
+        if not 0 <= share < 1:
+            hint = "give at least 0 and less than 1: some channels must stay"
+            raise InvalidRecipe(f"ratio is {share}", where=_WHERE, hint=hint)
+        return Aim("channels", 1 - share, scope != "global", multiple, least, _WHERE)
+    if not 0 < share <= 1:
+        hint = "give the share that is left, such as 0.5 for half"
+        raise InvalidRecipe(f"{name} is {share}", where=_WHERE, hint=hint)
+    what: Literal["multiply-adds", "bytes"] = "multiply-adds" if name == "target_macs" else "bytes"
+    return Aim(what, share, scope == "layer", multiple, least, _WHERE)
+
+
+def _reason_to_leave(group: Group, only: Sequence[str], skip: Sequence[str]) -> str | None:
+    skipped = (left_out(layer.name, (), skip) for layer in group.makers)
+    if only and all(left_out(layer.name, only, ()) for layer in group.makers):
+        return "not named by `only`"
+    return next((why for why in skipped if why is not None), None)
+
+
+def _ranked(
+    model: Model, coupling: Coupling, groups: Sequence[Group], moments: SecondMoments | None, score: Score | None
+) -> Iterator[Ranked]:
+    asked = score or ("norm" if moments is None or moments.synthetic else "second_order")
+    readers: Mapping[int, Sequence[System]] = {}
+    if moments is not None and asked in ("activation", "second_order"):
+        readers = by_unit(systems_of(coupling, model, moments))
+    for group in groups:
+        yield ranked(group, readers.get(int(group.units[0]), ()), asked)
+
+
+def _told(each: Ranked, count: int) -> Finding:
+    width, tied = len(each.order), len(each.group.makers) - 1
+    told = f", tied to those of {tied} more layer{'s' if tied > 1 else ''}" if tied else ""
+    if not count:
+        return Finding(each.group.name, False, f"keeps its {width} channels{told}: others are worth less")
+    return Finding(each.group.name, True, f"{width} channels to {width - count} by {each.score}{told}")
+
+
+def _total(coupling: Coupling, gone: NDArray[np.int64]) -> Finding:
+    macs, held = coupling.macs_without(gone), coupling.bytes_without(gone)
+    message = (
+        f"{coupling.macs:,} multiply-adds to {macs:,} ({macs / max(coupling.macs, 1):.1%}), "
+        f"{coupling.bytes:,} bytes of constants to {held:,} ({held / max(coupling.bytes, 1):.1%})"
+    )
+    return Finding("all layers", True, message)

@@ -1,0 +1,62 @@
+"""How far channels are to be taken out, and what of each group that leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tfopt.errors import InvalidRecipe
+from tfopt.passes.structure.allocation import Choice, allocated, allocated_alike, counts_for, nearest
+from tfopt.passes.structure.costs import Costs, Part, bytes_parts, macs_parts, units_parts
+from tfopt.passes.structure.coupling import Coupling
+from tfopt.passes.structure.scores import Ranked
+
+#: Sums of shares are not exact.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """`share` of `what` left. With `alike` each group gives the same share of its units, else those give most that lose
+    least. Of a group, what is left is a multiple of `multiple` where it is wide enough, and `least` units or more.
+    `where` is who asks."""
+
+    what: Literal["channels", "multiply-adds", "bytes"]
+    share: float
+    alike: bool
+    multiple: int
+    least: int | None
+    where: str
+
+    def gone(self, coupling: Coupling, order: Sequence[Ranked]) -> list[int]:
+        """How many units each group loses. Raises InvalidRecipe where so much cannot go."""
+        counts = [counts_for(len(each.order), self.multiple, self.least or 1) for each in order]
+        if self.alike and self.what == "channels":
+            return [self._of_group(each, may) for each, may in zip(order, counts, strict=True)]
+        choices = [Choice(each.lost, may) for each, may in zip(order, counts, strict=True)]
+        costs = Costs(coupling, [each.group for each in order], self._parts(coupling, order))
+        whole = costs.total([0] * len(order))
+        most = self.share * whole * (1 + _ROUNDING)
+        gone = allocated_alike(choices, costs, most) if self.alike else allocated(choices, costs, most)
+        if costs.total(gone) > most:
+            what = f"{self.what} cannot come down to {self.share:.0%}: at least {costs.total(gone) / whole:.0%} stay"
+            raise InvalidRecipe(
+                what, where=self.where, hint="ask for less, or let more go: least, multiple, only, skip"
+            )
+        return gone
+
+    def _of_group(self, ranked: Ranked, counts: Sequence[int]) -> int:
+        width = len(ranked.order)
+        if self.least is None and round(self.share * width) < 1:
+            raise InvalidRecipe(
+                f"a ratio of {1 - self.share:g} leaves none of the {width} channels of {ranked.group.name}",
+                where=self.where,
+                hint=f"give {int(100 * (1 - 1 / width)) / 100:g} at most, `least: 1`, or skip this layer",
+            )
+        return nearest(counts, (1 - self.share) * width)
+
+    def _parts(self, coupling: Coupling, order: Sequence[Ranked]) -> Sequence[Part]:
+        if self.what == "multiply-adds":
+            return macs_parts(coupling)
+        return bytes_parts(coupling) if self.what == "bytes" else units_parts([each.group for each in order])

@@ -1,0 +1,236 @@
+"""Train the weights of a model until they make of samples what a teacher makes of them.
+
+`train` is one way forward: batches, steps, an evaluation now and then on samples that are kept aside, and the best
+weights in the end. What decides about masks meanwhile is a `Schedule`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from math import isfinite
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfopt.data import Samples
+from tfopt.learn import checkpoints
+from tfopt.learn.checkpoints import Progress, State
+from tfopt.learn.feeding import Batch, Feed, altered, batch_size, rows
+from tfopt.learn.lesson import Lesson, Part, Trained
+from tfopt.learn.workbench import Workbench
+from tfopt.passes.teaching import STEPS, Plan, Schedule, Score
+
+Tell = Callable[[str], None]
+
+#: Bytes of what the teacher says that are remembered; beyond that it is asked again.
+_REMEMBERED: Final = 1 << 29
+#: Steps between evaluations where the clock alone decides how many there are.
+_STEPS_APART: Final = 100
+_MOST_APART: Final = 1000
+_JUDGED_AT_ONCE: Final = 64
+
+
+def train(lesson: Lesson, plan: Plan, *, schedule: Schedule | None = None, tell: Tell = lambda _: None) -> Trained:
+    """The best weights that this plan finds. With `plan.checkpoint` it goes on from where a training of the same lesson
+    was left, and comes to the same weights as one that never stopped.
+
+    A loss that is no number ends it, and the best weights before are given. Raises OutputError when a checkpoint cannot
+    be written (the one before is kept), UsageError for one of another training, and what TensorFlow makes of a model
+    that it cannot differentiate.
+    """
+    masked = [weight.name for weight in lesson.weights if weight.layer is not None] if schedule is not None else []
+    with Workbench(lesson, plan, masked) as bench:
+        return _Training(lesson, plan, schedule, bench, tell).run()
+
+
+class _Training:
+    def __init__(self, lesson: Lesson, plan: Plan, schedule: Schedule | None, bench: Workbench, tell: Tell) -> None:
+        self._lesson = lesson
+        self._plan = plan
+        self._schedule = schedule
+        self._bench = bench
+        self._tell = tell
+        self._pupils = [_Pupil(part, plan, bench) for part in lesson.parts]
+        examples = max(len(pupil) for pupil in self._pupils)
+        self._total = plan.total(examples)
+        self._apart = min(max(1, (self._total or _STEPS_APART * plan.evaluations) // plan.evaluations), _MOST_APART)
+        self._state = State(Progress())
+        self._fingerprint = checkpoints.fingerprint(lesson, plan, schedule) if plan.checkpoint else ""
+        self._written = time.monotonic()
+
+    def run(self) -> Trained:
+        self._begin()
+        progress = self._state.progress
+        begun = time.monotonic() - progress.seconds
+        with ExitStack() as feeding:
+            batches = [
+                feeding.enter_context(pupil.feed.ahead(_turns(progress.step, number, len(self._pupils))))
+                for number, pupil in enumerate(self._pupils)
+            ]
+            while progress.ended is None:
+                self._step(progress, batches)
+                progress.seconds = time.monotonic() - begun
+                self._look(progress)
+        self._save()
+        return self._trained()
+
+    def _begin(self) -> None:
+        """From the checkpoint, or from before the first step."""
+        found = checkpoints.load(self._plan.checkpoint, self._fingerprint) if self._plan.checkpoint else None
+        if found is not None:
+            self._state = found
+            for group in ("trained", "first", "second", "masks"):
+                self._bench.write(group, found.arrays.get(group, {}))
+            self._tell(f"going on behind step {found.progress.step}")
+            return
+        score = self._judged()
+        self._state.progress.before = self._state.progress.after = score
+        self._state.arrays["best"] = self._bench.read("trained")
+        if self._schedule is None:
+            self._state.progress.best_loss = score[0]
+
+    def _step(self, progress: Progress, batches: Sequence[Any]) -> None:
+        if self._schedule is not None and self._schedule.is_due(progress.step, self._steps):
+            self._bench.write("masks", _numbers(self._schedule, progress.step, self._steps, self._bench))
+        turn = progress.step % len(self._pupils)
+        batch: Batch = next(batches[turn])
+        loss = self._pupils[turn].step(batch, self._rate(progress), progress.step + 1)
+        progress.step += 1
+        if not isfinite(loss):
+            self._fail(progress, loss)
+
+    def _rate(self, progress: Progress) -> float:
+        by_steps = progress.step / self._total if self._total else 0.0
+        by_time = progress.seconds / self._plan.seconds if self._plan.seconds else 0.0
+        return replace(self._plan, steps=self._steps).rate(max(by_steps, by_time))
+
+    @property
+    def _steps(self) -> int:
+        return self._total or STEPS
+
+    def _fail(self, progress: Progress, loss: float) -> None:
+        progress.failed = True
+        progress.ended = f"the loss of step {progress.step} was {loss}"
+
+    def _look(self, progress: Progress) -> None:
+        """Evaluate when it is time to, and decide whether to go on."""
+        if progress.ended is None:
+            out_of_time = self._plan.seconds is not None and progress.seconds >= self._plan.seconds
+            done = self._total is not None and progress.step >= self._total
+            if done or out_of_time:
+                progress.ended = "all steps were done" if done else f"{self._plan.seconds:g} seconds had passed"
+            if progress.ended is not None or progress.step % self._apart == 0:
+                self._evaluate(progress)
+        if self._plan.checkpoint and time.monotonic() - self._written >= self._plan.checkpoint_seconds:
+            self._save()
+
+    def _evaluate(self, progress: Progress) -> None:
+        score = self._judged()
+        self._tell(f"step {progress.step}: loss {score[0]:.4g}, agreement {score[1]:.2%}")
+        if not isfinite(score[0]):
+            self._fail(progress, score[0])
+            return
+        if self._schedule is not None and not self._schedule.is_settled(progress.step, self._steps):
+            return
+        if score[0] < progress.best_loss:
+            progress.best_loss, progress.best, progress.stale, progress.after = score[0], progress.step, 0, score
+            self._state.arrays["best"] = self._bench.read("trained")
+            self._state.arrays["best_masks"] = self._bench.read("masks")
+            return
+        progress.stale += 1
+        if self._plan.patience is not None and progress.stale >= self._plan.patience and progress.ended is None:
+            progress.ended = f"{progress.stale} evaluations in a row brought nothing better"
+
+    def _judged(self) -> tuple[float, float]:
+        scores = [pupil.judged() for pupil in self._pupils]
+        return sum(score[0] for score in scores), min(score[1] for score in scores)
+
+    def _save(self) -> None:
+        if self._plan.checkpoint is None:
+            return
+        for group in ("trained", "first", "second", "masks"):
+            self._state.arrays[group] = self._bench.read(group)
+        checkpoints.save(self._plan.checkpoint, self._fingerprint, self._state)
+        self._written = time.monotonic()
+
+    def _trained(self) -> Trained:
+        progress, arrays = self._state.progress, self._state.arrays
+        masks = {name: array != 0 for name, array in arrays.get("best_masks", self._bench.read("masks")).items()}
+        best = {}
+        for weight in self._lesson.weights:
+            array = arrays["best"][weight.name]
+            if weight.name in masks:
+                array = np.where(masks[weight.name], array, np.float32(0))
+            best[weight.name] = array if weight.grid is None or weight.grid.dynamic else weight.grid.snapped(array)
+        return Trained(
+            best,
+            masks,
+            Score(*progress.before),
+            Score(*progress.after),
+            progress.step,
+            progress.best,
+            progress.seconds,
+            progress.ended or "",
+            progress.failed,
+        )
+
+
+def _numbers(schedule: Schedule, step: int, steps: int, bench: Workbench) -> dict[str, NDArray[np.float32]]:
+    made = schedule.masks(step, steps, bench.read("trained"))
+    return {name: np.asarray(mask, np.float32) for name, mask in made.items()}
+
+
+def _turns(step: int, number: int, parts: int) -> int:
+    """How many batches of part `number` are before this step, when parts take turns."""
+    return (step + parts - 1 - number) // parts
+
+
+class _Pupil:
+    """One part of the lesson on the bench, with what the teacher said where that is remembered."""
+
+    def __init__(self, part: Part, plan: Plan, bench: Workbench) -> None:
+        moved, mixed = altered(part.samples, plan.augment)
+        size = batch_size(part.samples, plan.batch_size)
+        self._part = part
+        self._bench = bench
+        self.feed = Feed(part.samples, size, plan.seed, moved, mixed)
+        self._said: list[NDArray[Any]] | None = None if self.feed.alters else _said(part, bench, size)
+
+    def __len__(self) -> int:
+        return self._part.samples.count
+
+    def step(self, batch: Batch, rate: float, number: int) -> float:
+        labels = None if self._part.labels is None else self._part.labels[batch.places]
+        expected = [] if self._said is None else [array[batch.places] for array in self._said]
+        return self._bench.step(self._part.key, batch.inputs, expected, labels, rate, number)
+
+    def judged(self) -> tuple[float, float]:
+        """Loss and agreement over the kept samples."""
+        loss = agreement = 0.0
+        count = 0
+        for places in _chunks(self._part.kept, _JUDGED_AT_ONCE):
+            one, alike = self._bench.judge(self._part.key, rows(self._part.kept, places), (), None)
+            loss, agreement = loss + one * len(places), agreement + alike * len(places)
+            count += len(places)
+        return loss / count, agreement / count
+
+
+def _chunks(samples: Samples, wanted: int) -> list[NDArray[np.int64]]:
+    size = batch_size(samples, wanted)
+    whole = samples.count - samples.count % samples.batching.block
+    return [np.arange(start, min(start + size, whole)) for start in range(0, whole, size)]
+
+
+def _said(part: Part, bench: Workbench, size: int) -> list[NDArray[Any]] | None:
+    """What the teacher says to all samples; None where that is too much to remember, or not row by row."""
+    first = rows(part.samples, np.arange(size))
+    said = bench.expected(part.key, first)
+    fits = sum(array.nbytes for array in said) / size * part.samples.count <= _REMEMBERED
+    if not fits or part.samples.batching.whole or any(array.ndim == 0 or len(array) != size for array in said):
+        return None
+    chunks = [bench.expected(part.key, rows(part.samples, places)) for places in _chunks(part.samples, size)]
+    return [np.concatenate(arrays) for arrays in zip(*chunks, strict=True)]

@@ -21,6 +21,7 @@ from tfopt.formats.model_path import saved_model_file
 from tfopt.ir.graph import Graph, Model
 from tfopt.ledger import LedgerRow
 from tfopt.ledger_notes import ledger_notes, why_nothing_is_int8
+from tfopt.passes.refits import Refits
 from tfopt.passes.statistics import SecondMoments, Statistics
 from tfopt.passes.trials import Trials
 from tfopt.pipeline import Outputs, PipelineResult, Race, Requested, Speed, run_pipeline
@@ -193,11 +194,13 @@ def _supply(evidence: Evidence, original: Model, gate: Gate) -> Mapping[type, An
     """What steps may need. Nothing is run before one of them asks, and nothing that the result is judged on ever."""
     from tfopt.calibration_trials import CalibrationTrials
     from tfopt.learn.moments import SampleMoments
+    from tfopt.learn.side_by_side import SampleRefits
 
     main, labels = evidence.main, evidence.calibration_labels
     trials = CalibrationTrials(original, evidence.calibration, gate, main=main, labels=labels)
     moments = SampleMoments(evidence.calibration)
-    return {Statistics: _recalled(evidence, original), Trials: trials, SecondMoments: moments}
+    refits = SampleRefits(evidence.calibration)
+    return {Statistics: _recalled(evidence, original), Trials: trials, SecondMoments: moments, Refits: refits}
 
 
 def _statistics(evidence: Evidence) -> Statistics:

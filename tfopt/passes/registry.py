@@ -61,6 +61,7 @@ BUILTIN = (
     "prune_magnitude",
     "repair",
     "cluster_weights",
+    "distill",
     "equalize",
     "smooth",
     "quantize",

@@ -134,25 +134,45 @@ class _Removal:
         return self._made[key]
 
     def _resized(self, editor: Editor, node: Node, at: int, sizes: Sequence[Size]) -> Value | None:
-        """The input `at` with other numbers in it."""
-        changed = [size for size in sizes if not self._stays[size.labels].all()]
+        """The input `at` with other numbers in it; None where it says them already."""
+        changed = [size for size in sizes if self._more(size)]
         if not changed:
             return None
         value = node.inputs[at]
-        tensor = editor.graph.constant(value)
-        if tensor is not None:
-            array = tensor.array.copy()
+        maker = editor.graph.producer(value)
+        if maker.op == "Const":
+            array = maker.tensor.array.copy()
             for size in changed:
                 array.flat[size.at] = self._number(size, int(array.flat[size.at]))
-            return editor.constant(f"{node.name}/sizes", array, tensor.dtype)
-        maker = editor.graph.producer(value)
+            return editor.constant(f"{node.name}/sizes", array, maker.tensor.dtype)
+        return (
+            self._packed(editor, node, maker, changed)
+            if maker.op == "Pack"
+            else self._moved(editor, node, value, changed)
+        )
+
+    def _packed(self, editor: Editor, node: Node, maker: Node, sizes: Sequence[Size]) -> Value:
         entries = list(maker.inputs)
-        for size in changed:
+        dtype = maker.outputs[0].dtype
+        for size in sizes:
             before = editor.graph.constant(entries[size.at])
-            assert before is not None
-            number = np.asarray(self._number(size, int(before.array)), before.array.dtype)
-            entries[size.at] = editor.constant(f"{node.name}/size", number, before.dtype)
+            number = self._number(size, 0 if before is None else int(before.array))
+            entries[size.at] = editor.constant(f"{node.name}/size", np.asarray(number, dtype.value), dtype)
         return editor.add("Pack", f"{node.name}/sizes", entries, maker.outputs, maker.attrs).value()
+
+    def _moved(self, editor: Editor, node: Node, value: Value, sizes: Sequence[Size]) -> Value:
+        """Sizes that are computed, and by how many more or fewer they are meant to be."""
+        kind = editor.graph.type_of(value)
+        more = np.zeros([dim or 0 for dim in kind.shape.dims or ()], kind.dtype.value)
+        for size in sizes:
+            more.flat[size.at] = self._more(size)
+        difference = editor.constant(f"{node.name}/sizes/more", more, kind.dtype)
+        return editor.add("AddV2", f"{node.name}/sizes", [value, difference], [kind], {"T": kind.dtype}).value()
+
+    def _more(self, size: Size) -> int:
+        """By how many the number must be more than it will be."""
+        before = len(size.labels) if size.counted is None else int(self._stays[size.counted].sum())
+        return int(self._stays[size.labels].sum()) - before
 
     def _number(self, size: Size, before: int) -> int:
         return -1 if size.infers and before == -1 else int(self._stays[size.labels].sum())

@@ -85,15 +85,12 @@ def _joined(data: Sequence[Axis | None], held: int, old: _Dims, olds: list[int])
 
 
 def _parted(step: Step, data: Sequence[Axis | None], held: int, wide: Sequence[int], new: _Dims) -> tuple[int, Axis]:
-    """Of the axes that one becomes the last has channels, and heads do not differ in which; or the first of two, heads
-    that go as a whole."""
+    """Of the axes that one becomes the last has channels, which all heads have alike; or the one in front of it does,
+    heads that go as a whole."""
     labels = data[held]
     assert labels is not None
-    at = wide[0] if step.walk.heads and len(wide) == 2 else wide[-1]
-    parts = labels.reshape([new[axis] or 0 for axis in wide])
-    first = parts[(slice(None), 0) if at == wide[0] else (0,) * (len(wide) - 1)]
-    step.ties.tie(
-        labels,
-        np.repeat(first, len(labels) // len(first)) if at == wide[0] else np.tile(first, len(labels) // len(first)),
-    )
-    return at, first
+    chosen = len(wide) - (2 if step.walk.heads else 1)
+    parts = labels.reshape([new[at] or 0 for at in wide])
+    first = parts[tuple(slice(None) if at == chosen else slice(1) for at in range(len(wide)))]
+    step.ties.tie(labels, np.broadcast_to(first, parts.shape).reshape(-1))
+    return wide[chosen], first.reshape(-1)

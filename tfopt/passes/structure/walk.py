@@ -27,13 +27,14 @@ Rule: TypeAlias = "Callable[[Step, Node, list[Labels]], Sequence[Labels]]"
 @dataclass(frozen=True, eq=False)
 class Size:
     """A number that is the length of `labels`: the element `at` of an input of a node. With `infers`, -1 there means
-    what is left."""
+    what is left. A number that is computed is the length of `counted`, which were as many."""
 
     node: str
     input: int
     at: int
     labels: Axis
     infers: bool = True
+    counted: Axis | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,21 +212,22 @@ class Step:
         """The labels, if the number that says how many there are can say another: element `entry` of input `at`."""
         if labels is None:
             return None
-        known = (self.counts.get(node.inputs[at]) or {}).get(entry)
-        if known is not None:
-            return self.tie(known, labels, f"{node.name} ({node.op}) counts them as others")
-        if self._is_written(node.inputs[at], entry):
-            self.found.sizes.append(Size(node.name, at, entry, labels, infers))
+        known = self._counted(node.inputs[at], entry)
+        if self._is_written(node.inputs[at], entry) or (known is not None and len(known) == len(labels)):
+            self.found.sizes.append(Size(node.name, at, entry, labels, infers, known))
             return labels
         self.ties.fix(labels, f"how many of them {node.name} ({node.op}) makes is computed")
         return None
 
     def length(self, node: Node, at: int, entry: int, count: int | None) -> Axis | None:
         """Labels of an axis that gets its length of the element `entry` of input `at`, and of nothing else."""
-        known = (self.counts.get(node.inputs[at]) or {}).get(entry)
+        known = self._counted(node.inputs[at], entry)
         if known is not None or count is None or count < 2 or not self._is_written(node.inputs[at], entry):
             return known
         return self.sized(node, at, entry, self.ties.fresh(count))
+
+    def _counted(self, value: Value, entry: int) -> Axis | None:
+        return self.counts.get(value, {}).get(entry)
 
     def _is_written(self, value: Value, entry: int) -> bool:
         """Is it a constant, which can be written anew?"""

@@ -42,19 +42,25 @@ class Refit:
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class Places:
     """The same places of the same examples in both models, drawn evenly.
 
     `rows` are what the layer of the model in hand multiplies its weight with, [groups, places, elements] as
     `Linear.matrices` has them; `residual` [places, channels] is what is added to its product besides the bias, None
-    where nothing is. `wanted` [places, channels] is what the reference makes there. `held_out` says which places are of
-    examples that are not fitted but judged on. `places` is how many each example has.
+    where nothing is. `wanted` [places, channels] is what the reference makes there.
     """
 
     rows: NDArray[np.float32]
     residual: NDArray[np.float32] | None
     wanted: NDArray[np.float32]
-    held_out: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Places to fit, and those of other examples to judge the fit on. Each example has so many `places`."""
+
+    fitted: Places
+    held_out: Places
     places: int
 
 

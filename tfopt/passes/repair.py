@@ -1,0 +1,216 @@
+"""Fit layers anew to what the same layers made before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfopt.errors import UsageError
+from tfopt.ir.equal import attr_key
+from tfopt.ir.fused import Fused, fused_layers
+from tfopt.ir.graph import Graph, Model, Node
+from tfopt.ir.rewrite import Editor
+from tfopt.ir.types import DType
+from tfopt.passes.base import Finding, ModelOutcome, graph_pass
+from tfopt.passes.channelwise import broadcasting
+from tfopt.passes.folding import NewWeights, output_channels
+from tfopt.passes.least_squares import Affine, Fit, fit
+from tfopt.passes.reference import Reference
+from tfopt.passes.refits import FITTED, Pairs, Refit, Refits
+
+#: An error as small as that, as a share of the power of what is wanted, is rounding.
+_ROUNDING = 1e-9
+#: A bias of less than this share of the power of what is wanted is not worth an op.
+_NO_BIAS = 1e-4
+
+
+@graph_pass(exact=False, gains=False)
+def repair(model: Model, reference: Reference, refits: Refits) -> ModelOutcome:
+    """Fit layers anew, by least squares, to what they made before the first step that changed the outputs.
+
+        %y = Conv2D(%less, %w)    ->    %y = Conv2D(%less, %w2) + bias    nearest to what %y was of all of %x
+
+    In the order of the graph, each linear layer whose weight or data is no longer what it was is given the weight and
+    bias with which it comes nearest to what it made then, of what the layers before it, repaired already, make now; on
+    unlabelled samples, all steps of a convolution over its data being rows of one system. A sum with a shortcut counts
+    in, and so does a Relu behind it: what it cuts off need not be met. The weight is held near to what it was, as
+    strongly as does best on samples that are held out, and a layer that does no better on these stays as it was.
+    Weights that are zero stay zero. Of layers that lost channels (`Graph.kept`) those that are left are fitted. Layers
+    within loops and branches, and weights that several layers share, stay as they are.
+    Raises UsageError for too few samples or none, for random ones, and for a quantized model.
+    Source: least squares on what follows, layer by layer: He et al. 2017 (arXiv:1707.06168), Zhang et al. 2015
+    (arXiv:1505.06798), with the shortcut as in the former.
+    """
+    if model.graph.grids:
+        raise UsageError("the model is quantized, and its layers can no longer be fitted", hint="put repair before it")
+    found = list(_layers(reference.model.graph, model.graph))
+    chosen = [each for each in found if isinstance(each, Refit)]
+    findings = [each for each in found if isinstance(each, Finding)]
+    if not chosen:
+        return ModelOutcome(model, tuple(findings))
+    followed = refits.follow(reference.model, chosen)
+    for refit in chosen:
+        now = _now(model.graph, refit)
+        pairs = followed.pairs(model, now)
+        if pairs is None:
+            findings.append(Finding(refit.name, False, "no sample reaches it, or its data has no axis of examples"))
+            continue
+        made = _fitted(now, pairs)
+        findings.append(_finding(now, pairs, made))
+        if made.after < made.before:
+            model = model.with_graph(_with(model.graph, now, made, pairs))
+    return ModelOutcome(model, tuple(findings))
+
+
+def _layers(reference: Graph, graph: Graph) -> Iterator[Refit | Finding]:
+    """What should be fitted, in the order in which it can be, and why other layers that changed cannot be."""
+    changed = _changed(reference, graph)
+    before = {fused.layer.node.name: fused for fused in fused_layers(reference)}
+    place = {node.name: at for at, node in enumerate(graph.nodes)}
+    for fused in sorted(fused_layers(graph), key=lambda each: place[each.summed.node]):
+        layer = fused.layer
+        if layer.node.name not in changed or layer.node.name not in before:
+            continue
+        reason = _reason_to_leave(graph, fused) or _mismatch(graph, before[layer.node.name], fused)
+        if reason is None:
+            yield _refit(reference, graph, before[layer.node.name], fused)
+        else:
+            yield Finding(layer.node.name, False, reason)
+
+
+def _changed(reference: Graph, graph: Graph) -> set[str]:
+    """Nodes that make something else than those of the same name did."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        before = reference.by_name.get(node.name)
+        if before is None or not found.isdisjoint(value.node for value in node.inputs) or not _is_same(before, node):
+            found.add(node.name)
+    return found
+
+
+def _is_same(one: Node, other: Node) -> bool:
+    if one is other:
+        return True
+    if (one.op, one.inputs) != (other.op, other.inputs):
+        return False
+    if one.op == "Const":
+        return one.tensor is other.tensor or np.array_equal(one.tensor.array, other.tensor.array)
+    keys = ({name: attr_key(value) for name, value in node.attrs.items()} for node in (one, other))
+    return next(keys) == next(keys)
+
+
+def _reason_to_leave(graph: Graph, fused: Fused) -> str | None:
+    layer, node = fused.layer, fused.layer.node
+    if node.op not in FITTED or node.attrs.get("transpose_a") or node.attrs.get("adj_x"):
+        return f"a {node.op} like this is not fitted"
+    if layer.weight.dtype not in (DType.FLOAT32, DType.FLOAT64):
+        return f"its weight is {layer.weight.dtype}, to which a new one would be rounded"
+    if not graph.is_private(layer.weight_value):
+        return f"its weight is read by {len(graph.readers[layer.weight_value])} nodes"
+    if any(graph[name].controls for name in fused.nodes):
+        return "it waits for another node"
+    return None
+
+
+def _mismatch(graph: Graph, before: Fused, fused: Fused) -> str | None:
+    kept = graph.kept.get(fused.layer.node.name)
+    if (before.layer.channels if kept is None else len(kept)) != fused.layer.channels:
+        return f"which {fused.layer.channels} of its {before.layer.channels} channels are left is not told"
+    return None
+
+
+def _refit(reference: Graph, graph: Graph, before: Fused, fused: Fused) -> Refit:
+    """With its sum and its activation, where both are what they were; else by itself."""
+    kept = graph.kept.get(fused.layer.node.name)
+    sums = [_sum(each) for each in (before, fused)]
+    if sums[0] != sums[1] or before.activation != fused.activation:
+        return Refit(replace(fused, residual=None, activation=None), before.summed, kept)
+    wanted = before.output
+    if before.activation is not None:
+        wanted = reference[before.output.node].inputs[0]
+    return Refit(fused, wanted, kept)
+
+
+def _sum(fused: Fused) -> str | None:
+    """The node that adds the residual."""
+    if fused.residual is None:
+        return None
+    return fused.nodes[-1 if fused.activation is None else -2]
+
+
+def _now(graph: Graph, refit: Refit) -> Refit:
+    """Layers before it may have got a bias, which it reads now."""
+    layer = refit.fused.layer
+    fused = replace(refit.fused, layer=replace(layer, node=graph[layer.node.name]))
+    if fused.residual is None:
+        return replace(refit, fused=fused)
+    adds = graph[_sum(fused) or ""]
+    other = adds.inputs[1] if adds.inputs[0] == fused.summed else adds.inputs[0]
+    return replace(refit, fused=replace(fused, residual=other))
+
+
+def _fitted(refit: Refit, pairs: Pairs) -> Fit:
+    layer, bias = refit.fused.layer, refit.fused.bias
+    weight = layer.matrices.astype(np.float64)
+    start = np.zeros(layer.channels) if bias is None else bias.astype(np.float64)
+    return fit(pairs, Affine(weight, start.reshape(len(weight), 1, -1)), refit.fused.activation)
+
+
+def _finding(refit: Refit, pairs: Pairs, made: Fit) -> Finding:
+    is_better = made.after < made.before
+    if is_better:
+        told = f"off by {_share(made.after)} of what it made before the first lossy step, where it was "
+        told += _share(made.before)
+    elif made.before < _ROUNDING:
+        return Finding(refit.name, False, "it makes what it made before the first lossy step")
+    else:
+        told = f"a new fit does no better on samples that were held out: it is off by {_share(made.before)}"
+    if made.places <= made.unknowns:
+        needed = -(-5 * (made.unknowns + 1) // (4 * pairs.places))
+        told += f"; {made.unknowns} weights a channel need about {needed} samples: only scales and biases were tried"
+    elif is_better and made.strength is None:
+        told += "; new scales and biases alone did best"
+    return Finding(refit.name, is_better, told)
+
+
+def _share(power: float) -> str:
+    """Of an error's power, as people compare signals: by the root."""
+    return f"{100 * power**0.5:.2g} %"
+
+
+def _with(graph: Graph, refit: Refit, made: Fit, pairs: Pairs) -> Graph:
+    layer = refit.fused.layer
+    editor = Editor(graph)
+    dtype = layer.weight.array.dtype
+    weight = layer.from_matrices(made.found.weight).astype(dtype)
+    value = editor.constant(f"{layer.node.name}/repaired", weight, layer.weight.dtype)
+    at = list(layer.node.inputs).index(layer.weight_value)
+    editor.update(layer.node.with_inputs(*layer.node.inputs[:at], value, *layer.node.inputs[at + 1 :]))
+    _put_bias(editor, refit.fused, made.found.bias.reshape(-1), float(np.square(pairs.fitted.wanted).mean()))
+    return editor.finish()
+
+
+def _put_bias(editor: Editor, fused: Fused, bias: NDArray[np.float64], power: float) -> None:
+    layer, graph = fused.layer, editor.graph
+    if fused.bias is None:
+        if np.square(bias).mean() > _NO_BIAS * power:
+            weights = NewWeights(graph, editor)
+            editor.redirect(fused.summed, weights.add_bias(layer, bias))
+        return
+    adds = graph[fused.nodes[1]]
+    at = 1 if adds.inputs[0] == layer.node.value() else 0
+    before = graph.constant(adds.inputs[at])
+    assert before is not None
+    array = bias.astype(before.array.dtype)
+    if adds.op != "BiasAdd":
+        array = (
+            array.reshape(before.array.shape)
+            if before.array.size == array.size
+            else broadcasting(array, output_channels(layer))
+        )
+    inputs = list(adds.inputs)
+    inputs[at] = editor.constant(f"{adds.name}/repaired", array, before.dtype)
+    editor.update(adds.with_inputs(*inputs))

@@ -17,7 +17,19 @@ from tfopt.recipe import shipped_recipes
 from tfopt.report.passes_table import step_text
 
 REFERENCE = Path(__file__).parent / "reference"
-COMMANDS = ("inspect", "compress", "bench", "publish", "versions", "serve", "predict", "passes", "recipes", "demo")
+COMMANDS = (
+    "inspect",
+    "compress",
+    "train",
+    "bench",
+    "publish",
+    "versions",
+    "serve",
+    "predict",
+    "passes",
+    "recipes",
+    "demo",
+)
 VERSIONS_COMMANDS = ("list", "promote", "rollback", "label", "delete")
 NOTE = "<!-- Written by docs/generate.py. Change the code, then run `make docs`. -->\n"
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tfopt.measure.server_bench import bench_servers
     from tfopt.publisher import publish
     from tfopt.serve.server import Server
+    from tfopt.training import train
 
 _HOMES = {
     "Client": "tfopt.client",
@@ -28,6 +29,7 @@ _HOMES = {
     "compare_reports": "tfopt.measure.compare",
     "compress": "tfopt.compression",
     "publish": "tfopt.publisher",
+    "train": "tfopt.training",
 }
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "compare_reports",
     "compress",
     "publish",
+    "train",
 ]
 
 

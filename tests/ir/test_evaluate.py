@@ -198,7 +198,7 @@ DTYPES = {
     "All": {},
     "Any": {},
     "PlaceholderWithDefault": {},
-    **dict.fromkeys((case[0] for case in ROUNDING), {}),
+    **{case[0]: {} for case in ROUNDING},
 }
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from tfopt import __version__
-from tfopt.cli import bench, compress, demo, inspect, passes, predict, publish, recipes, serve, versions
+from tfopt.cli import bench, compress, demo, inspect, passes, predict, publish, recipes, serve, train, versions
 from tfopt.errors import INTERRUPTED_EXIT_CODE, OutputError, TfoptError
 
 #: The base of all usage errors; typer exports only a subclass of it.
@@ -43,7 +43,7 @@ def _options(
     """Options before the command."""
 
 
-for _module in (inspect, compress, bench, publish, serve, predict, passes, recipes, demo):
+for _module in (inspect, compress, train, bench, publish, serve, predict, passes, recipes, demo):
     _name = _module.__name__.rpartition(".")[2]
     _command = getattr(_module, _name)
     # Given as it is: typer would cut a summary that it takes from the docstring.

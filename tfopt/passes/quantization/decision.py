@@ -19,8 +19,8 @@ from tfopt.passes.statistics import Observed
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """What could be quantized, by name, what is known of it, and how it is to be done. `trained` are ranges that training
-    has left."""
+    """What could be quantized, by name, what is known of it, and how it is to be done. `trained` are ranges that
+    training has left."""
 
     model: Model
     layers: Mapping[str, Fused]

@@ -1,8 +1,8 @@
 """Ranges that training has left in a model, as FakeQuant ops on what its layers make.
 
-Quantization-aware training rounds in the forward pass, so that the weights get used to it; the ends of what it rounds to
-are the grids that the integers are to lie on. Weights need no range: training has put them on their levels, which the
-exact steps have computed and `quantization/weights.py` finds again.
+Quantization-aware training rounds in the forward pass, so that the weights get used to it; the ends of what it rounds
+to are those of the grids that the integers are to lie on. Weights need no range: training has put them on their levels,
+which the exact steps have computed and `quantization/weights.py` finds again.
 Source: Jacob et al. 2018 (arXiv:1712.05877), section 3.
 """
 

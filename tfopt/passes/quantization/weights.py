@@ -42,8 +42,8 @@ def weight_grid(layer: Linear, bits: int) -> Grid:
 
 
 def _ends_of_levels(matrix: NDArray[np.float32], largest: NDArray[np.float32], bits: int) -> dict[int, np.float32]:
-    """The ends of the grid that a channel lies on, the finest, for those that lie on one: whatever it was multiplied with
-    since, its largest weight is so many steps."""
+    """The ends of the grid that a channel lies on, the finest, for those that lie on one: whatever it was multiplied
+    with since, its largest weight is so many steps."""
     top = 2 ** (bits - 1) - 1
     found: dict[int, np.float32] = {}
     few = matrix[:_FEW]

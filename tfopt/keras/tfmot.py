@@ -1,0 +1,44 @@
+"""tensorflow-model-optimization, imported late and with the Keras 2 that it is made for."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
+from typing import Any
+
+from tfopt.errors import MissingExtra
+
+MODULE = "tensorflow_model_optimization"
+_PACKAGE, _EXTRA = "tensorflow-model-optimization", "tfmot"
+
+
+def check_installed(purpose: str) -> None:
+    """Raises MissingExtra."""
+    for module, package in ((MODULE, _PACKAGE), ("tf_keras", "tf-keras")):
+        if find_spec(module) is None:
+            raise MissingExtra.of(package, _EXTRA, purpose)
+
+
+def tfmot(purpose: str) -> Any:
+    """The package. Raises MissingExtra."""
+    check_installed(purpose)
+    # It asks TensorFlow for `tf.keras`, which is Keras 3 unless this is said before it is first asked for.
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    import tensorflow_model_optimization
+
+    return tensorflow_model_optimization
+
+
+def scope() -> AbstractContextManager[Any]:
+    """In which Keras 2 finds the wrappers of tensorflow-model-optimization, where that is installed."""
+    if find_spec(MODULE) is None:
+        return nullcontext()
+    package = tfmot("reading a wrapped model")
+    import tf_keras
+
+    pruning, clustering = package.sparsity.keras.prune_scope, package.clustering.keras.cluster_scope
+    with pruning() as first, clustering() as second, package.quantization.keras.quantize_scope() as third:
+        known = {**first.custom_objects, **second.custom_objects, **third.custom_objects}
+    opened: AbstractContextManager[Any] = tf_keras.utils.custom_object_scope(known)
+    return opened

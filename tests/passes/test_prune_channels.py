@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,14 @@ from tests.running import feeds_for, run_graph
 from tests.targets.ir_models import model_of
 from tfopt.data.samples import Batching, Samples
 from tfopt.errors import InvalidRecipe, UsageError
+from tfopt.ir.facts import macs
 from tfopt.ir.graph import Graph, Model
 from tfopt.ir.text import parse
 from tfopt.ir.verify import verify_model
 from tfopt.learn.moments import SampleMoments
+from tfopt.learn.op_times import TracedOpTimes
 from tfopt.passes.base import ModelOutcome
+from tfopt.passes.op_times import OpTime, OpTimes
 from tfopt.passes.prune_channels import prune_channels
 from tfopt.passes.statistics import SecondMoments
 from tfopt.passes.structure.coupling import couple
@@ -238,3 +241,37 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], told: s
 def test_a_score_that_needs_samples_says_so() -> None:
     with pytest.raises(UsageError, match="the score second_order needs samples; give --data"):
         run(three_layers(), {"score": "second_order"})
+    with pytest.raises(UsageError, match="target_latency needs samples to time the model with; give --data"):
+        run(three_layers(), {"target_latency": 0.5})
+
+
+class CountedTimes:
+    """A machine on which each multiply-add takes a microsecond, each call another ten, and all else nothing."""
+
+    def measure(self, models: Sequence[Model], batch_size: int) -> Sequence[Sequence[OpTime]]:
+        return [
+            [OpTime((node.name,), 1e-6 * batch_size * macs(model.graph, node)) for node in model.graph]
+            + [OpTime((), 1e-5)]
+            for model in models
+        ]
+
+
+def test_a_target_of_latency_goes_by_the_times_that_are_measured() -> None:
+    """Here they are multiply-adds and a part that stays, between four widths a straight line instead of a curve."""
+    model = dense(drawn(6, 64, seed=1), drawn(64, 64, seed=2), drawn(64, 3, seed=3))
+    given: dict[type, Any] = {SecondMoments: moments(model), OpTimes: CountedTimes()}
+    outcome = prune_channels.run_model(model, {"target_latency": 0.5, "multiple": 1, "batch_size": 2}, given)
+    left = couple(outcome.model.graph).macs / couple(model.graph).macs
+    assert 0.44 < left <= 0.5
+    (told,) = [finding.message for finding in outcome.findings if finding.node == "all layers"]
+    assert "9.35 ms a call, by the table of ops, to 4.6" in told
+
+
+def test_times_are_measured_under_tensorflow() -> None:
+    model = dense(drawn(6, 256, seed=1), drawn(256, 256, seed=2), drawn(256, 3, seed=3))
+    samples = Samples(feeds_for(model.graph, 5, 16), "file", "drawn", Batching())
+    whole, narrow = TracedOpTimes(samples, "serve").measure([model, run(model).model], 4)
+    for ops in (whole, narrow):
+        covered = [name for op in ops for name in op.covers]
+        assert {"h0", "h1", "h2"} <= set(covered) and len(set(covered)) == len(covered)
+        assert all(op.seconds > 0 for op in ops if op.covers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,27 +11,38 @@ from numpy.typing import NDArray
 from tfopt.errors import InvalidRecipe, UsageError
 from tfopt.ir.graph import Model
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
+from tfopt.passes.op_times import OpTimes
 from tfopt.passes.quantization.eligible import check_patterns, left_out
 from tfopt.passes.statistics import SecondMoments
-from tfopt.passes.structure.aims import Aim
+from tfopt.passes.structure.aims import Aim, Taken
+from tfopt.passes.structure.costs import Part, bytes_parts, macs_parts, units_parts
 from tfopt.passes.structure.coupling import Coupling, Group, couple
 from tfopt.passes.structure.removal import without_units
 from tfopt.passes.structure.scores import Ranked, Score, ranked
 from tfopt.passes.structure.systems import System, by_unit, systems_of
+from tfopt.passes.structure.times import times_parts
 
 _WHERE = "prune_channels"
 #: The share of channels that goes when neither a share nor a target is given.
 _RATIO = 0.5
+_TARGETS: Final[Mapping[str, Literal["multiply-adds", "bytes", "seconds"]]] = {
+    "target_macs": "multiply-adds",
+    "target_bytes": "bytes",
+    "target_latency": "seconds",
+}
 
 
 @graph_pass(exact=False)
 def prune_channels(
     model: Model,
     moments: SecondMoments | None = None,
+    times: OpTimes | None = None,
     *,
     ratio: float | None = None,
     target_macs: float | None = None,
     target_bytes: float | None = None,
+    target_latency: float | None = None,
+    batch_size: int = 8,
     scope: Literal["layer", "global"] | None = None,
     score: Literal["norm", "activation", "second_order", "similarity"] | None = None,
     multiple: int = 8,
@@ -50,10 +61,12 @@ def prune_channels(
 
     `ratio` is the share of channels to take out, 0 <= ratio < 1 (0.5 unless something else is asked for).
     `target_macs` and `target_bytes` are the shares of multiply-adds and of bytes of constants to come down to,
-    0 < target <= 1. With the scope `global` groups of tied channels that lose little for what they save give most; with
-    `layer` all give the same share. A ratio is of each layer, a target global unless told otherwise. What is left of a
-    group is a multiple of `multiple`, or of half of it, a quarter and so on where it has fewer than eight of them, and
-    `least` channels at least. `only` and `skip` hold patterns (as in a shell) of layers that make channels.
+    0 < target <= 1; `target_latency` is that of the time of a call with `batch_size` examples under TensorFlow, told of
+    times of ops that are measured on this machine, of the whole model and of three narrower ones. With the scope
+    `global` groups of tied channels that lose little for what they save give most; with `layer` all give the same
+    share. A ratio is of each layer, a target global unless told otherwise. What is left of a group is a multiple of
+    `multiple`, or of half of it, a quarter and so on where it has fewer than eight of them, and `least` channels at
+    least. `only` and `skip` hold patterns (as in a shell) of layers that make channels.
 
     `score` says what a channel is worth: `norm` of the weights that make it; `similarity` to a multiple of another
     one; `activation`, the power of what its readers make of it alone; `second_order`, what the readers lose though
@@ -66,7 +79,11 @@ def prune_channels(
     all readers of tied channels (Fang et al., DepGraph, 2023, arXiv:2301.12900); norms as in Li et al. 2017
     (arXiv:1608.08710).
     """
-    aim = _aim(ratio, target_macs, target_bytes, scope, multiple, least)
+    targets = {"target_macs": target_macs, "target_bytes": target_bytes, "target_latency": target_latency}
+    for name, number in (("multiple", multiple), ("least", least), ("batch_size", batch_size)):
+        if number is not None and number < 1:
+            raise InvalidRecipe(f"{name} is {number}", where=_WHERE, hint="give 1 or more")
+    aim = _aim({"ratio": ratio, **targets}, scope, multiple, least)
     if score in ("activation", "second_order") and moments is None:
         raise UsageError(f"the score {score} needs samples", where=_WHERE, hint="give --data, or ask for another score")
     coupling = couple(model.graph)
@@ -76,31 +93,38 @@ def prune_channels(
     findings = [Finding(name, False, f"keeps its channels: {why}") for name, why in coupling.reasons.items()]
     findings += [Finding(group.name, False, f"keeps its channels: {why}") for group, why in told.items() if why]
     order = list(_ranked(model, coupling, [group for group, why in told.items() if not why], moments, score))
-    counts = aim.gone(coupling, order) if order else []
-    if not any(counts):
+    if not order:
         return ModelOutcome(model, tuple(findings))
-    gone = np.concatenate([each.order[:count] for each, count in zip(order, counts, strict=True)])
-    findings += [_told(each, count) for each, count in zip(order, counts, strict=True)]
-    findings.append(_total(coupling, gone))
+    taken = aim.taken(coupling, order, _parts(aim, model, coupling, order, times, batch_size))
+    if not any(taken.counts):
+        return ModelOutcome(model, tuple(findings))
+    gone = np.concatenate([each.order[:count] for each, count in zip(order, taken.counts, strict=True)])
+    findings += [_told(each, count) for each, count in zip(order, taken.counts, strict=True)]
+    findings.append(_total(coupling, gone, taken if aim.what == "seconds" else None))
     return ModelOutcome(model.with_graph(without_units(coupling, gone)), tuple(findings))
 
 
-def _aim(
-    ratio: float | None,
-    target_macs: float | None,
-    target_bytes: float | None,
-    scope: Literal["layer", "global"] | None,
-    multiple: int,
-    least: int | None,
-) -> Aim:
-    """The options of one run, checked."""
-    given = {"ratio": ratio, "target_macs": target_macs, "target_bytes": target_bytes}
+def _parts(
+    aim: Aim, model: Model, coupling: Coupling, order: Sequence[Ranked], times: OpTimes | None, batch_size: int
+) -> Sequence[Part]:
+    """What costs what there is a target for."""
+    if aim.what == "channels":
+        return units_parts([each.group for each in order])
+    if aim.what == "multiply-adds":
+        return macs_parts(coupling)
+    if aim.what == "bytes":
+        return bytes_parts(coupling)
+    if times is None:
+        hint = "give --data, or ask for target_macs"
+        raise UsageError("target_latency needs samples to time the model with", where=_WHERE, hint=hint)
+    return times_parts(model, coupling, order, aim.counts(order), times, batch_size)
+
+
+def _aim(given: Mapping[str, float | None], scope: str | None, multiple: int, least: int | None) -> Aim:
+    """What is asked for, checked."""
     asked = {name: number for name, number in given.items() if number is not None} or {"ratio": _RATIO}
     if len(asked) > 1:
         raise InvalidRecipe(f"{' and '.join(asked)} say two things", where=_WHERE, hint="leave out all but one")
-    for name, number in (("multiple", multiple), ("least", least)):
-        if number is not None and number < 1:
-            raise InvalidRecipe(f"{name} is {number}", where=_WHERE, hint="give 1 or more")
     [(name, share)] = asked.items()
     if name == "ratio":
         if not 0 <= share < 1:
@@ -110,8 +134,7 @@ def _aim(
     if not 0 < share <= 1:
         hint = "give the share that is left, such as 0.5 for half"
         raise InvalidRecipe(f"{name} is {share}", where=_WHERE, hint=hint)
-    what: Literal["multiply-adds", "bytes"] = "multiply-adds" if name == "target_macs" else "bytes"
-    return Aim(what, share, scope == "layer", multiple, least, _WHERE)
+    return Aim(_TARGETS[name], share, scope == "layer", multiple, least, _WHERE)
 
 
 def _reason_to_leave(group: Group, only: Sequence[str], skip: Sequence[str]) -> str | None:
@@ -140,10 +163,12 @@ def _told(each: Ranked, count: int) -> Finding:
     return Finding(each.group.name, True, f"{width} channels to {width - count} by {each.score}{told}")
 
 
-def _total(coupling: Coupling, gone: NDArray[np.int64]) -> Finding:
+def _total(coupling: Coupling, gone: NDArray[np.int64], timed: Taken | None) -> Finding:
     macs, held = coupling.macs_without(gone), coupling.bytes_without(gone)
     message = (
         f"{coupling.macs:,} multiply-adds to {macs:,} ({macs / max(coupling.macs, 1):.1%}), "
         f"{coupling.bytes:,} bytes of constants to {held:,} ({held / max(coupling.bytes, 1):.1%})"
     )
+    if timed is not None:
+        message += f"; {1e3 * timed.before:.3g} ms a call, by the table of ops, to {1e3 * timed.after:.3g} ms"
     return Finding("all layers", True, message)

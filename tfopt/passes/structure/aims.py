@@ -8,7 +8,7 @@ from typing import Literal
 
 from tfopt.errors import InvalidRecipe
 from tfopt.passes.structure.allocation import Choice, allocated, allocated_alike, counts_for, nearest
-from tfopt.passes.structure.costs import Costs, Part, bytes_parts, macs_parts, units_parts
+from tfopt.passes.structure.costs import Costs, Part
 from tfopt.passes.structure.coupling import Coupling
 from tfopt.passes.structure.scores import Ranked
 
@@ -17,30 +17,47 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """How many units each group loses; what the whole costs before and after, as was estimated."""
+
+    counts: Sequence[int]
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
 class Aim:
     """`share` of `what` left. With `alike` each group gives the same share of its units, else those give most that lose
     least. Of a group, what is left is a multiple of `multiple` where it is wide enough, and `least` units or more.
     `where` is who asks."""
 
-    what: Literal["channels", "multiply-adds", "bytes"]
+    what: Literal["channels", "multiply-adds", "bytes", "seconds"]
     share: float
     alike: bool
     multiple: int
     least: int | None
     where: str
 
-    def gone(self, coupling: Coupling, order: Sequence[Ranked]) -> list[int]:
-        """How many units each group loses. Raises InvalidRecipe where so much cannot go."""
-        counts = [counts_for(len(each.order), self.multiple, self.least or 1) for each in order]
+    def counts(self, order: Sequence[Ranked]) -> Sequence[tuple[int, ...]]:
+        """How many units of each group may go."""
+        return [counts_for(len(each.order), self.multiple, self.least or 1) for each in order]
+
+    def taken(self, coupling: Coupling, order: Sequence[Ranked], parts: Sequence[Part]) -> Taken:
+        """`parts` are what costs. Raises InvalidRecipe where so much cannot go."""
+        costs = Costs(coupling, [each.group for each in order], parts)
+        whole = costs.total([0] * len(order))
+        gone = self._gone(order, costs, self.share * whole * (1 + _ROUNDING))
+        return Taken(gone, whole, costs.total(gone))
+
+    def _gone(self, order: Sequence[Ranked], costs: Costs, most: float) -> list[int]:
+        counts = self.counts(order)
         if self.alike and self.what == "channels":
             return [self._of_group(each, may) for each, may in zip(order, counts, strict=True)]
         choices = [Choice(each.lost, may) for each, may in zip(order, counts, strict=True)]
-        costs = Costs(coupling, [each.group for each in order], self._parts(coupling, order))
-        whole = costs.total([0] * len(order))
-        most = self.share * whole * (1 + _ROUNDING)
         gone = allocated_alike(choices, costs, most) if self.alike else allocated(choices, costs, most)
         if costs.total(gone) > most:
-            what = f"{self.what} cannot come down to {self.share:.0%}: at least {costs.total(gone) / whole:.0%} stay"
+            share = costs.total(gone) / costs.total([0] * len(order))
+            what = f"{self.what} cannot come down to {self.share:.0%}: at least {share:.0%} stay"
             raise InvalidRecipe(
                 what, where=self.where, hint="ask for less, or let more go: least, multiple, only, skip"
             )
@@ -55,8 +72,3 @@ class Aim:
                 hint=f"give {int(100 * (1 - 1 / width)) / 100:g} at most, `least: 1`, or skip this layer",
             )
         return nearest(counts, (1 - self.share) * width)
-
-    def _parts(self, coupling: Coupling, order: Sequence[Ranked]) -> Sequence[Part]:
-        if self.what == "multiply-adds":
-            return macs_parts(coupling)
-        return bytes_parts(coupling) if self.what == "bytes" else units_parts([each.group for each in order])

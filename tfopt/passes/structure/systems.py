@@ -61,8 +61,8 @@ def _sharing(layers: Iterable[Coupled]) -> Sequence[list[Coupled]]:
 
 
 def _systems(layer: Coupled, seen: Sequence[Moments]) -> Iterator[System]:
-    first = np.mean([each.first for each in seen], axis=0, dtype=np.float64)
-    second = np.mean([each.second for each in seen], axis=0, dtype=np.float64)
+    first = np.stack([each.first for each in seen]).mean(axis=0)
+    second = np.stack([each.second for each in seen]).mean(axis=0, dtype=np.float64)
     matrices = layer.layer.matrices.astype(np.float64)
     groups, elements, _ = matrices.shape
     units = layer.read.reshape(groups, -1)

@@ -32,6 +32,11 @@ class Fused:
     output: Value
     nodes: tuple[str, ...]
 
+    @property
+    def sum_node(self) -> str:
+        """Which node adds the residual, where there is one."""
+        return self.nodes[-1 if self.activation is None else -2]
+
 
 def fused_layers(graph: Graph) -> tuple[Fused, ...]:
     """Those with a constant weight, in graph order. Of two layers that one sum reads, the later takes it, and the other

@@ -13,6 +13,7 @@ from tfopt.errors import UsageError
 from tfopt.ir.frames import unmasked
 from tfopt.ir.graph import Model, Value
 from tfopt.ir.linear import Linear
+from tfopt.learn.frontier import Frontier
 from tfopt.learn.patches import count_places, rows_at
 from tfopt.learn.runs import fetched, runs_of
 from tfopt.passes.refits import FEWEST, Followed, Pairs, Places, Refit
@@ -24,7 +25,7 @@ _PLACES, _PER_ELEMENT = 16_384, 8
 #: Bytes of the rows of one layer; the places are fewer where they would be more.
 _ROWS = 1 << 28
 #: Bytes of what several layers of the reference make, which are held until their turn comes.
-_HELD = 1 << 29
+_HELD = 1 << 30
 #: Its multiples, their whole parts left out, fall evenly between 0 and 1.
 _GOLDEN = (5**0.5 - 1) / 2
 
@@ -47,12 +48,14 @@ class SampleRefits:
 
 
 class SideBySide:
-    """`passes.refits.Followed`. The reference runs once for each portion of layers, the model once for each layer."""
+    """`passes.refits.Followed`. The reference runs once for each portion of layers, the model from one layer to the
+    next."""
 
     def __init__(self, reference: Model, samples: Mapping[str, Samples], refits: Sequence[Refit]) -> None:
         self._reference = reference.with_graph(unmasked(reference.graph))
         self._samples = samples
         self._portions = list(_portions(refits))
+        self._frontier = Frontier(samples, [name for refit in refits for name in _readers(refit)])
         self._wanted: dict[str, _Drawn] = {}
 
     def pairs(self, model: Model, refit: Refit) -> Pairs | None:
@@ -65,7 +68,10 @@ class SideBySide:
         takers: dict[Value, list[_Drawn]] = {layer.data_value: [rows]}
         if residual is not None:
             takers.setdefault(residual, []).append(added)
-        _run(shown, self._samples, takers)
+        counts = {value: self._frontier.examples(shown, value) for value in takers}
+        for value, array, examples in self._frontier.fetch(shown, list(takers), _readers(refit)):
+            for taker in takers[value]:
+                taker.add(array, examples, counts[value])
         if rows.is_odd or added.is_odd:
             return None
         held_out = wanted.examples() % _HELD_OUT == _HELD_OUT - 1
@@ -172,6 +178,12 @@ class _Outputs(_Drawn):
 
     def _axis(self, array: NDArray[Any]) -> int:
         return self.layer.axis if array.ndim > 2 else -1
+
+
+def _readers(refit: Refit) -> list[str]:
+    """The nodes whose inputs are asked for."""
+    fused = refit.fused
+    return [fused.layer.node.name] if fused.residual is None else [fused.layer.node.name, fused.sum_node]
 
 
 def _quota(refit: Refit) -> int:

@@ -125,7 +125,7 @@ def _mismatch(graph: Graph, before: Fused, fused: Fused) -> str | None:
 def _refit(reference: Graph, graph: Graph, before: Fused, fused: Fused) -> Refit:
     """With its sum and its activation, where both are what they were; else by itself."""
     kept = graph.kept.get(fused.layer.node.name)
-    sums = [_sum(each) for each in (before, fused)]
+    sums = [each.residual and each.sum_node for each in (before, fused)]
     if sums[0] != sums[1] or before.activation != fused.activation:
         return Refit(replace(fused, residual=None, activation=None), before.summed, kept)
     wanted = before.output
@@ -134,20 +134,13 @@ def _refit(reference: Graph, graph: Graph, before: Fused, fused: Fused) -> Refit
     return Refit(fused, wanted, kept)
 
 
-def _sum(fused: Fused) -> str | None:
-    """The node that adds the residual."""
-    if fused.residual is None:
-        return None
-    return fused.nodes[-1 if fused.activation is None else -2]
-
-
 def _now(graph: Graph, refit: Refit) -> Refit:
     """Layers before it may have got a bias, which it reads now."""
     layer = refit.fused.layer
     fused = replace(refit.fused, layer=replace(layer, node=graph[layer.node.name]))
     if fused.residual is None:
         return replace(refit, fused=fused)
-    adds = graph[_sum(fused) or ""]
+    adds = graph[fused.sum_node]
     other = adds.inputs[1] if adds.inputs[0] == fused.summed else adds.inputs[0]
     return replace(refit, fused=replace(fused, residual=other))
 

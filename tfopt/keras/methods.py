@@ -5,10 +5,11 @@ What it cannot wrap stays as it is and is told, as it is there that users look f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tfopt.keras.ranges import calibrate
 from tfopt.keras.tfmot import tfmot
 
 #: How often pruning looks again while it becomes sparser, and the share of the steps in which it does; the rest is for
@@ -44,12 +45,16 @@ class Wrapped:
     left: Mapping[str, str]
 
 
-def wrapped(name: str, model: Any, methods: Methods, steps: int) -> Wrapped:
-    """The model under a method of `methods.names`, for so many steps of training. Methods before this one are kept to:
-    zeros stay zero, and clusters clusters."""
+def wrapped(name: str, model: Any, methods: Methods, steps: int, batch: Sequence[Any]) -> Wrapped:
+    """The model under a method of `methods.names`, for so many steps of training that begin with `batch`. Methods
+    before this one are kept to: zeros stay zero, and clusters clusters."""
     if name == "prune":
         return _pruned(model, methods, steps)
-    return _clustered(model, methods) if name == "cluster" else _quantized(model, methods)
+    if name == "cluster":
+        return _clustered(model, methods)
+    quantized = _quantized(model, methods)
+    calibrate(quantized.model, batch)
+    return quantized
 
 
 def _pruned(model: Any, methods: Methods, steps: int) -> Wrapped:

@@ -20,6 +20,8 @@ from tfopt.keras.methods import Methods, wrapped
 
 #: What is off one where probabilities are added up in float32, at most.
 _ONE = 1e-3
+#: Examples that tell the ranges which int8's rounding begins with.
+_BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def _trained(
     import tf_keras
 
     steps = course.epochs * -(-len(feeds[0]) // course.batch_size)
-    under = wrapped(name, model, methods, steps)
+    under = wrapped(name, model, methods, steps, [feed[:_BATCH] for feed in feeds])
     _tell(progress, *(f"note: {name}: {layer}: {why}" for layer, why in under.left.items()))
     if not under.model.trainable_weights:
         raise UnsupportedModel(f"there is nothing to train in it for {name}")

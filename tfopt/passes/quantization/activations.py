@@ -22,13 +22,19 @@ def activation_grids(
     found: dict[Value, Grid] = {}
     for group in regions.groups:
         left = [trained[value] for value in group if value in trained] if trained else []
-        grid = _kept(regions, group, left) if left else _grid(regions, group, observed, method)
+        grid = _kept(regions, group, left, observed) if left else _grid(regions, group, observed, method)
         found.update(dict.fromkeys(group, grid))
     return found
 
 
-def _kept(regions: Regions, group: Sequence[Value], ranges: Sequence[Range]) -> Grid:
+def _kept(
+    regions: Regions, group: Sequence[Value], ranges: Sequence[Range], observed: Mapping[Value, Observed]
+) -> Grid:
     low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+    # A short training ends with what it began with, which is as far below 0 as above it even behind a Relu.
+    seen = [observed[value] for value in group if value in observed]
+    if seen and high > 0 and all(one.low >= 0 for one in seen):
+        low = 0.0
     return grid_between(low, high, _form(regions, group, low, high))
 
 

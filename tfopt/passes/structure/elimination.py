@@ -28,9 +28,7 @@ _STEPS = 128
 _Matrix = NDArray[np.float64]
 
 
-def eliminated(
-    units: Axis, systems: Sequence[System], damping: float = _DAMPING
-) -> tuple[Axis, NDArray[np.float64]]:
+def eliminated(units: Axis, systems: Sequence[System], damping: float = _DAMPING) -> tuple[Axis, NDArray[np.float64]]:
     """Units in the order in which they go, and how much of the readers' output power is lost when so many are gone
     ([units + 1], the sum over readers of squared error over power). `damping` is added to the diagonal of second
     moments, as a share of its mean."""

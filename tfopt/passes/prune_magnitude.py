@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from tfopt.errors import InvalidRecipe
 from tfopt.ir.graph import Model
 from tfopt.ir.types import Tensor
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
 from tfopt.passes.held_weights import HeldWeight, held_weights, with_tensors
-from tfopt.passes.sparsity import Mask, Matrix, mask_of_every, masks, parse_block, parse_pattern
-
-#: The share of zeros when neither a share nor a pattern is given.
-_SPARSITY = 0.5
+from tfopt.passes.mask_selection import MaskSelection
+from tfopt.passes.sparsity import Mask, Matrix
 
 
 @graph_pass(exact=False)
@@ -45,7 +40,7 @@ def prune_magnitude(
     Source: Han et al., Learning both Weights and Connections, 2015 (arXiv:1506.02626), without retraining; the
     global form as in Frankle & Carbin, 2019 (arXiv:1803.03635); N:M as in Mishra et al., 2021 (arXiv:2104.08378).
     """
-    how = _How.of(sparsity, scope, block, pattern)
+    how = MaskSelection.of(sparsity, scope, block, pattern, "prune_magnitude")
     findings, chosen = [], []
     for weight in held_weights(model.graph):
         matrix = Matrix.of(weight.layer)
@@ -58,37 +53,6 @@ def prune_magnitude(
     for (weight, _), mask in zip(chosen, how.masks([matrix for _, matrix in chosen]), strict=True):
         findings.append(_prune(pruned, weight, mask))
     return ModelOutcome(model.with_graph(with_tensors(model.graph, pruned)), tuple(findings))
-
-
-@dataclass(frozen=True, slots=True)
-class _How:
-    """The options of one run, checked."""
-
-    share: float
-    together: bool
-    block: tuple[int, int]
-    pattern: tuple[int, int] | None
-
-    @classmethod
-    def of(cls, sparsity: float | None, scope: str, block: str, pattern: str | None) -> _How:
-        if sparsity is not None and not 0 <= sparsity < 1:
-            hint = "give at least 0 and less than 1"
-            raise InvalidRecipe(f"sparsity is {sparsity}", where="prune_magnitude", hint=hint)
-        kept = parse_pattern(pattern) if pattern is not None else None
-        if kept is not None and (sparsity is not None or block != "1x1" or scope != "layer"):
-            what = f"the pattern {pattern} says by itself which weights go"
-            raise InvalidRecipe(what, where="prune_magnitude", hint="leave out sparsity, scope and block")
-        return cls(_SPARSITY if sparsity is None else sparsity, scope == "global", parse_block(block), kept)
-
-    def reason_to_leave(self, matrix: Matrix) -> str | None:
-        if self.pattern is not None and matrix.in_channels % self.pattern[1]:
-            return f"{matrix.in_channels} input channel(s) are no multiple of {self.pattern[1]}"
-        return None
-
-    def masks(self, matrices: Sequence[Matrix]) -> list[Mask]:
-        if self.pattern is not None:
-            return [mask_of_every(matrix, *self.pattern) for matrix in matrices]
-        return masks(matrices, self.share, self.block, self.together)
 
 
 def _prune(pruned: dict[int, Tensor], weight: HeldWeight, mask: Mask) -> Finding:

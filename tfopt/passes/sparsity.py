@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,9 +39,13 @@ class Matrix:
         in_channels = array.shape[layer.in_axis] if inner else 1
         return cls(moved.reshape(-1, layer.channels), axes, moved.shape, in_channels)
 
-    def back(self, mask: Mask) -> Mask:
-        """A mask of the matrix as one of the weight."""
-        whole: Mask = mask.reshape(self.shape).transpose(np.argsort(self.axes))
+    def holding(self, array: NDArray[Any]) -> Matrix:
+        """The matrix of another array of the weight's shape."""
+        return replace(self, values=array.transpose(self.axes).reshape(self.values.shape))
+
+    def back(self, mask: NDArray[Any]) -> NDArray[Any]:
+        """An array over the matrix, such as a mask, as one over the weight."""
+        whole: NDArray[Any] = mask.reshape(self.shape).transpose(np.argsort(self.axes))
         return whole
 
 
@@ -72,23 +76,23 @@ def mask_of_every(matrix: Matrix, keep: int, group: int) -> Mask:
     return matrix.back(mask.reshape(matrix.values.shape))
 
 
-def parse_block(text: str) -> tuple[int, int]:
+def parse_block(text: str, where: str = "prune_magnitude") -> tuple[int, int]:
     """`4x1`: inputs by output channels. Raises InvalidRecipe."""
-    return _two_numbers(text, "x", "block", "write it as 4x1: inputs by output channels")
+    return _two_numbers(text, "x", "block", "write it as 4x1: inputs by output channels", where)
 
 
-def parse_pattern(text: str) -> tuple[int, int]:
+def parse_pattern(text: str, where: str = "prune_magnitude") -> tuple[int, int]:
     """`2:4`: how many of how many stay. Raises InvalidRecipe."""
-    keep, group = _two_numbers(text, ":", "pattern", "write it as 2:4: two of every four stay")
+    keep, group = _two_numbers(text, ":", "pattern", "write it as 2:4: two of every four stay", where)
     if keep >= group:
-        raise InvalidRecipe(f"the pattern {text} takes nothing away", where="prune_magnitude", hint="such as 2:4")
+        raise InvalidRecipe(f"the pattern {text} takes nothing away", where=where, hint="such as 2:4")
     return keep, group
 
 
-def _two_numbers(text: str, sign: str, name: str, hint: str) -> tuple[int, int]:
+def _two_numbers(text: str, sign: str, name: str, hint: str, where: str) -> tuple[int, int]:
     found = re.fullmatch(rf"(\d+){sign}(\d+)", text)
     if found is None or 0 in (numbers := (int(found[1]), int(found[2]))):
-        raise InvalidRecipe(f"{text!r} is no {name}", where="prune_magnitude", hint=hint)
+        raise InvalidRecipe(f"{text!r} is no {name}", where=where, hint=hint)
     return numbers
 
 

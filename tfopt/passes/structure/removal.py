@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +85,8 @@ class _Removal:
 
     def _with_types(self, found: Followed, node: Node) -> Node:
         kinds = tuple(self._type(kind, found.labels.get(node.value(port))) for port, kind in enumerate(node.outputs))
+        if node.name in found.unread:
+            kinds = tuple(_of_any_size(kind) for kind in node.outputs)
         if kinds == node.outputs:
             return node
         made = replace(node, outputs=kinds)
@@ -144,7 +147,7 @@ class _Removal:
             array = maker.tensor.array.copy()
             for size in changed:
                 array.flat[size.at] = self._number(size, int(array.flat[size.at]))
-            return editor.constant(f"{node.name}/sizes", array, maker.tensor.dtype)
+            return self._constant(editor, f"{node.name}/sizes", array, maker.tensor.dtype)
         return (
             self._packed(editor, node, maker, changed)
             if maker.op == "Pack"
@@ -157,7 +160,7 @@ class _Removal:
         for size in sizes:
             before = editor.graph.constant(entries[size.at])
             number = self._number(size, 0 if before is None else int(before.array))
-            entries[size.at] = editor.constant(f"{node.name}/size", np.asarray(number, dtype.value), dtype)
+            entries[size.at] = self._constant(editor, f"{node.name}/size", np.asarray(number, dtype.value), dtype)
         return editor.add("Pack", f"{node.name}/sizes", entries, maker.outputs, maker.attrs).value()
 
     def _moved(self, editor: Editor, node: Node, value: Value, sizes: Sequence[Size]) -> Value:
@@ -166,8 +169,15 @@ class _Removal:
         more = np.zeros([dim or 0 for dim in kind.shape.dims or ()], kind.dtype.value)
         for size in sizes:
             more.flat[size.at] = self._more(size)
-        difference = editor.constant(f"{node.name}/sizes/more", more, kind.dtype)
+        difference = self._constant(editor, f"{node.name}/sizes/more", more, kind.dtype)
         return editor.add("AddV2", f"{node.name}/sizes", [value, difference], [kind], {"T": kind.dtype}).value()
+
+    def _constant(self, editor: Editor, name: str, array: NDArray[Any], dtype: DType) -> Value:
+        """One for all who need the same numbers."""
+        key = editor, dtype, array.shape, array.tobytes()
+        if key not in self._made:
+            self._made[key] = editor.constant(name, array, dtype)
+        return self._made[key]
 
     def _more(self, size: Size) -> int:
         """By how many the number must be more than it will be."""
@@ -176,6 +186,11 @@ class _Removal:
 
     def _number(self, size: Size, before: int) -> int:
         return -1 if size.infers and before == -1 else int(self._stays[size.labels].sum())
+
+
+def _of_any_size(kind: TensorType) -> TensorType:
+    dims = kind.shape.dims
+    return TensorType(kind.dtype, Shape(None if dims is None else (None,) * len(dims)))
 
 
 def _by_input(sizes: Sequence[Size]) -> Mapping[tuple[str, int], list[Size]]:

@@ -15,6 +15,7 @@ from typing import TypeAlias
 from tfopt.ir.bodies import BRANCHES, WHILES, bodies, first_argument
 from tfopt.ir.frames import framed
 from tfopt.ir.graph import Graph, Node, Value
+from tfopt.ir.known_sizes import KnownSizes
 from tfopt.ir.linear import LINEAR
 from tfopt.ir.types import DType, Tensor
 from tfopt.passes.structure.counts import Counts, counts_made
@@ -52,7 +53,8 @@ class Followed:
     """What is known of one graph.
 
     `labels` are by value, of a list of tensors those of an element. A constant vector has none of its own, and so has a
-    Fill: each of its readers may lose other elements, and `uses` has their labels by node and input.
+    Fill: each of its readers may lose other elements, and `uses` has their labels by node and input. `unread` are
+    arguments that a loop's condition does not look at: conditions of several loops may be one function.
     """
 
     graph: Graph
@@ -60,6 +62,7 @@ class Followed:
     uses: dict[tuple[str, int], Labels] = field(default_factory=dict)
     sizes: list[Size] = field(default_factory=list)
     products: list[Product] = field(default_factory=list)
+    unread: frozenset[str] = frozenset()
 
 
 class Walk:
@@ -130,6 +133,7 @@ class Step:
         self.graph = found.graph
         self.found = found
         self.counts: dict[Value, Counts] = {}
+        self._sizes = KnownSizes(found.graph)
         self._framed = framed(found.graph)
         self._free = set(_vectors(found.graph))
 
@@ -170,7 +174,11 @@ class Step:
         labels = self.walk.of_type(self.graph, node.value())
         if labels is None or node.op == "Const":
             return labels
-        return tuple(each if self._is_written(node.inputs[0], axis) else None for axis, each in enumerate(labels))
+        sizes = node.inputs[0]
+        return tuple(
+            each if each is not None and self._is_said(sizes, axis, len(each)) else None
+            for axis, each in enumerate(labels)
+        )
 
     def of(self, value: Value) -> Labels:
         return self.found.labels[value]
@@ -213,7 +221,7 @@ class Step:
         if labels is None:
             return None
         known = self._counted(node.inputs[at], entry)
-        if self._is_written(node.inputs[at], entry) or (known is not None and len(known) == len(labels)):
+        if self._is_said(node.inputs[at], entry, len(labels)):
             self.found.sizes.append(Size(node.name, at, entry, labels, infers, known))
             return labels
         self.ties.fix(labels, f"how many of them {node.name} ({node.op}) makes is computed")
@@ -222,29 +230,40 @@ class Step:
     def length(self, node: Node, at: int, entry: int, count: int | None) -> Axis | None:
         """Labels of an axis that gets its length of the element `entry` of input `at`, and of nothing else."""
         known = self._counted(node.inputs[at], entry)
-        if known is not None or count is None or count < 2 or not self._is_written(node.inputs[at], entry):
+        if known is not None or count is None or count < 2 or not self._is_said(node.inputs[at], entry, count):
             return known
         return self.sized(node, at, entry, self.ties.fresh(count))
 
     def _counted(self, value: Value, entry: int) -> Axis | None:
         return self.counts.get(value, {}).get(entry)
 
-    def _is_written(self, value: Value, entry: int) -> bool:
-        """Is it a constant, which can be written anew?"""
-        if self.graph.constant(value) is not None:
+    def _is_said(self, value: Value, entry: int, count: int) -> bool:
+        """Is it a constant, which can be written anew, or computed, but known to be this many?"""
+        if self.graph.constant(value) is not None or len(self._counted(value, entry) or ()) == count:
             return True
         maker = self.graph.producer(value)
-        return maker.op == "Pack" and len(maker.inputs) > entry and self.graph.constant(maker.inputs[entry]) is not None
+        if maker.op == "Pack" and len(maker.inputs) > entry and self.graph.constant(maker.inputs[entry]) is not None:
+            return True
+        sizes = self._sizes.contents(value)
+        return sizes is not None and entry < len(sizes) and sizes[entry].number == count
 
     def _loop(self, node: Node, read: list[Labels]) -> list[Labels]:
         arguments: list[Labels] = [None] * len(read)
         for label, body in bodies(node):
             taken, returned = self.walk.function(body, read)
-            self._join(node, read, taken)
             if label == "body":
                 arguments = taken
+                self._join(node, read, taken)
                 self._join(node, returned, taken)
+            else:
+                self._ask(node, body, read, taken)
         return arguments
+
+    def _ask(self, node: Node, cond: Graph, read: Sequence[Labels], taken: Sequence[Labels]) -> None:
+        unread = frozenset(name for name in cond.inputs if not cond.is_read(Value(name)))
+        self.walk.followed[cond].unread = unread
+        seen = [at for at, name in enumerate(cond.inputs) if name not in unread]
+        self._join(node, [read[at] for at in seen], [taken[at] for at in seen])
 
     def _branches(self, node: Node, read: list[Labels]) -> list[Labels]:
         read = read[first_argument(node) :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +22,8 @@ from tfopt.passes.loops import placeholder
 
 #: Bytes from which a constant is held by a variable: the protobuf, and what TensorFlow makes of it, stay small.
 _LARGE: Final = 1 << 20
+#: TensorFlow keeps functions that gradients are made of for the whole process: no two may have one name.
+_NUMBERS: Final = itertools.count()
 
 
 class Network:
@@ -48,7 +51,7 @@ class Network:
         held = {name: self._held(self._graph[name]) for name in sorted(large)}
         fed = {f"{name}:0": tensor for name, tensor in {**given, **held}.items() if name in needed}
         wanted = [f"{value.node}:{value.port}" for value in values]
-        graph_def = _prefixed(to_graph_def(graph), f"{self._scope}_")
+        graph_def = _prefixed(to_graph_def(graph), f"{self._scope}_{next(_NUMBERS)}_")
         elements = [*wanted, *also]
         made = tf.graph_util.import_graph_def(graph_def, input_map=fed, return_elements=elements, name=self._scope)
         if also:

@@ -174,7 +174,7 @@ class Workbench:
 
         def replica() -> tuple[Any, Any]:
             context = tf.distribute.get_replica_context()
-            own = whole.share(int(context.replica_id_in_sync_group), self._replicas)
+            own = whole.share(context.replica_id_in_sync_group, self._replicas)
             found, reads = self._found(part, own)
             loss = self._loss(part, own, found)
             update = self._updated(loss, reads, context)
@@ -280,7 +280,7 @@ class _Batch:
     expected: Sequence[Any]
     labels: Any
 
-    def share(self, replica: int, replicas: int) -> _Batch:
+    def share(self, replica: Any, replicas: int) -> _Batch:
         def own(tensor: Any) -> Any:
             return tensor[replica::replicas]
 

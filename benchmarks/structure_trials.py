@@ -26,7 +26,7 @@ SECONDS: Final = 300
 TEACH: Final = f"distill: {{seconds: {SECONDS}, patience: null, batch_size: 128}}"
 HALF, QUARTER = "prune_channels: {target_macs: 0.5}", "prune_channels: {target_macs: 0.25}"
 #: What most people mean by pruning channels: as many of each layer, the smallest first.
-NORM: Final = "prune_channels: {target_macs: 0.7, score: norm}"
+NORM: Final = "prune_channels: {target_macs: 0.7, score: norm, scope: layer}"
 INT8: Final = ("quantize: {round_results: true}", "tflite: {precision: int8}", "onnx: {}")
 
 
@@ -113,8 +113,8 @@ def _other_kinds() -> tuple[Trial, ...]:
         trial
         for model, (what, half) in halves.items()
         for trial in (
-            Trial(4, model, f"{what}, repaired", (half, "repair")),
-            Trial(4, model, f"{what}, taught", (half, "repair", TEACH), points=1.5),
+            Trial(4, model, f"{what}, repaired", ("rotate_streams", half, "repair")),
+            Trial(4, model, f"{what}, taught", ("rotate_streams", half, "repair", TEACH), points=1.5),
         )
     )
 
@@ -134,6 +134,6 @@ TRIALS: Final[tuple[Trial, ...]] = (
     *(_with_int8(model) for model in _RESIDUAL),
     Trial(6, "efficientnet_lite0", "30 % fewer MACs, plain norm", (NORM,)),
     Trial(6, "efficientnet_lite0", "30 % fewer MACs, plain norm, repaired", (NORM, "repair")),
-    Trial(6, "efficientnet_lite0", "30 % fewer MACs, cut alone", (_LESS,)),
-    Trial(6, "efficientnet_lite0", "30 % fewer MACs, repaired", (_LESS, "repair")),
+    Trial(6, "efficientnet_lite0", "30 % fewer MACs, cut alone", ("rotate_streams", _LESS)),
+    Trial(6, "efficientnet_lite0", "30 % fewer MACs, repaired", ("rotate_streams", _LESS, "repair")),
 )

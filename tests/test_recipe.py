@@ -219,8 +219,8 @@ def test_the_shipped_recipes_say_what_they_are_for() -> None:
         assert "Use it" in header
 
 
-#: Exact, and of no use but to a quantization that comes behind, or to who names what nobody reads.
-PREPARING = {"equalize", "smooth", "drop_outputs"}
+#: Exact, and of no use but to a quantization or a pruning that comes behind, or to who names what nobody reads.
+PREPARING = {"equalize", "smooth", "rotate_streams", "drop_outputs"}
 
 
 def test_the_exact_recipe_holds_every_exact_pass_of_use_by_itself_and_no_other() -> None:
@@ -326,7 +326,7 @@ def test_a_name_that_does_not_exist_gets_the_nearest() -> None:
         load_recipe("exat")
 
 
-@pytest.mark.parametrize("name", ["exact", "float16", "int8", "onnx", "prune-int8"])
+@pytest.mark.parametrize("name", sorted(shipped()))
 def test_shipped_recipes_survive_a_round(name: str) -> None:
     recipe = load_recipe(name)
     assert parse_recipe(dump_recipe(recipe), "again.yaml") == recipe

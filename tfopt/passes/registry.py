@@ -17,10 +17,10 @@ from tfopt.passes.base import Step
 #: and batch norm stand next to each other, and without a Pad between them too; strides move up to convolutions that
 #: pad for themselves. Computed constants choose branches, and loops come to an end once their limits are constants:
 #: first lists become tensors, then what is done to all rows is done before the loop, and what is left of it is
-#: unrolled. Merged weights are scaled once. Activations and norms are written anew when nothing more can be folded out
-#: of them. What adds little is cut and pruned of what is left, and what no other pass will change any more is
-#: quantized. Two rounds reach the fixpoint of real models (`repeat:` in a recipe): scaled weights of equal layers
-#: become duplicates.
+#: unrolled. Merged weights are scaled once. Activations and norms are written anew when nothing more can be folded
+#: out of them. Streams are turned while all is as it was. What adds little is cut and pruned of what is left, and
+#: what no other pass will change any more is quantized. Two rounds reach the fixpoint of real models (`repeat:` in a
+#: recipe): scaled weights of equal layers become duplicates.
 BUILTIN = (
     "drop_outputs",
     "share_inputs",
@@ -54,6 +54,7 @@ BUILTIN = (
     "fuse_layer_norm",
     "fuse_hard_swish",
     "remove_dead",
+    "rotate_streams",
     "merge_neurons",
     "cut_branches",
     "prune_channels",
@@ -61,6 +62,7 @@ BUILTIN = (
     "prune_magnitude",
     "prune_second_order",
     "repair",
+    "refit_neurons",
     "cluster_weights",
     "distill",
     "fine_tune",

@@ -42,6 +42,7 @@ def recipe_from_flags(
     prune_channels: float | None = None,
     target_macs: float | None = None,
     target_bytes: float | None = None,
+    target_latency: float | None = None,
     low_rank: bool = False,
     prune: float | str | None = None,
     prune_scope: Literal["layer", "global"] | None = None,
@@ -63,8 +64,8 @@ def recipe_from_flags(
 ) -> Recipe:
     """The recipe that the flags of `compress` are short for: always the exact one first, with no flags that alone.
 
-    Then what takes something away: `merge_neurons` and `prune_channels` are shares of channels, `target_macs` and
-    `target_bytes` what pruning channels is to come down to, `cut_branches` how far the outputs may move, `low_rank`
+    Then what takes something away: `merge_neurons` and `prune_channels` are shares of channels, `target_macs`,
+    `target_bytes` and `target_latency` what pruning channels is to come down to, `cut_branches` how far the outputs may move, `low_rank`
     splits layers, `prune` is the share of weights to set to zero, or a pattern such as "2:4". Behind each of them
     stands a repair, unless `repair` is false. `distill` trains the result if the limits of the run do not hold
     without it; `student`, a model of the user's own, is trained in any case, from and to `checkpoint`. `cluster` is how
@@ -79,7 +80,7 @@ def recipe_from_flags(
     """
     if quantize in _WITH_TFLITE and tflite:
         raise UsageError(f"a version has one model.tflite: either {quantize} or float", hint="give one of the two")
-    aims = {"ratio": prune_channels, "target_macs": target_macs, "target_bytes": target_bytes}
+    aims = dict(ratio=prune_channels, target_macs=target_macs, target_bytes=target_bytes, target_latency=target_latency)
     options: dict[str, Mapping[str, Any] | None] = {
         "merge_neurons": None if merge_neurons is None else {"ratio": merge_neurons},
         "cut_branches": None if cut_branches is None else {"max_damage": cut_branches},
@@ -90,6 +91,7 @@ def recipe_from_flags(
     losses = {name: options[name] or {} for name in _LOSSES if options[name] is not None}
     steps = [
         *load_recipe("exact").steps,
+        *([_step("rotate_streams")] if "prune_channels" in losses else []),
         *_structure(losses, repair),
         *_teaching(bool(losses), distill, student, checkpoint),
     ]
@@ -114,8 +116,8 @@ def recipe_from_flags(
 def _one_aim(aims: Mapping[str, float | None]) -> Mapping[str, float] | None:
     given = {name: value for name, value in aims.items() if value is not None}
     if len(given) > 1:
-        flags = {"ratio": "--prune-channels", "target_macs": "--target-macs", "target_bytes": "--target-bytes"}
-        raise UsageError(f"{' and '.join(flags[name] for name in given)} are two aims", hint="give one of them")
+        flags = ["--prune-channels" if name == "ratio" else f"--{name.replace('_', '-')}" for name in given]
+        raise UsageError(f"{' and '.join(flags)} are two aims", hint="give one of them")
     return given or None
 
 

@@ -11,6 +11,8 @@ from tests.report.test_ledger_table import row
 from tfopt.advice import advice
 from tfopt.data import Samples, Split, split
 from tfopt.fidelity import judge
+from tfopt.ledger import NOT_RUN
+from tfopt.passes.base import Finding
 from tfopt.recipe import Recipe, parse_recipe, recipe_from_flags
 
 
@@ -67,11 +69,63 @@ def test_a_pattern_gives_way_to_a_share() -> None:
 )
 def test_a_milder_precision_is_named_for_the_file_that_failed(precision: str, said: str) -> None:
     assert said in told(flags(precision), "tflite", samples=some(400))
-    assert "--quantize" not in told(flags(precision), samples=some(400))
+
+
+def test_int8_that_harms_has_milder_formats_and_finer_rounding() -> None:
+    said = told(flags("int8"), samples=some(400))
+    assert "round so that the layers' answers change least (--rounding adaptive)" in said
+    assert "take numbers that keep more (--quantize bfloat16, weights or dynamic)" in said
+    assert "--reduce-range-auto" not in said
+    assert "--reduce-range-auto" in told(recipe_from_flags(quantize="int8", reduce_range=True), samples=some(400))
+    adaptive = told(recipe_from_flags(quantize="int8", rounding="adaptive"), samples=some(400))
+    assert "--rounding" not in adaptive
+    assert "--quantize" not in told(flags("dynamic"), samples=some(400))
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ("prune_channels: {ratio: 0.6}", "take fewer channels out (--prune-channels 0.3, in a recipe `prune_channels:"),
+        ("prune_channels: {target_macs: 0.5}", "`prune_channels: {target_macs: 0.75}`), or none of some layers"),
+        ("merge_neurons: {ratio: 0.4}", "--merge-neurons 0.2"),
+        ("cut_branches: {max_damage: 0.1}", "cut fewer branches (--cut-branches 0.05"),
+        ("cut_branches: {count: 3}", "cut fewer branches than 3"),
+        ("low_rank: {loss: 0.01}", "`low_rank: {loss: 0.0001}`"),
+        ("cluster_weights: {clusters: 16}", "--cluster 32"),
+    ],
+)
+def test_what_was_taken_away_can_be_less(steps: str, said: str) -> None:
+    assert said in told(parse_recipe(f"steps: [{steps}]", "mine.yaml"), samples=some(400))
+
+
+def test_what_was_taken_away_can_be_repaired_and_taught() -> None:
+    def with_steps(text: str, *, synthetic: bool = False) -> str:
+        return told(parse_recipe(f"steps: {text}", "mine.yaml"), samples=some(400, synthetic=synthetic))
+
+    neither = with_steps("[prune_channels]")
+    assert "fit the weights that are left anew (leave out --no-repair" in neither
+    assert "let the original teach it (--distill; in a recipe `until_met: [distill]`)" in neither
+    repaired = with_steps("[prune_channels, repair]")
+    assert "--no-repair" not in repaired and "--distill" in repaired
+    taught = with_steps("[prune_channels, repair, distill]")
+    assert "teach it longer (in a recipe `distill: {steps: 10000}`)" in taught
+    assert "--distill" not in with_steps("[prune_channels]", synthetic=True)
+
+
+def test_what_was_good_enough_on_other_samples_can_be_taught_in_any_case() -> None:
+    recipe = parse_recipe("steps: [prune_channels, repair, until_met: [distill]]", "mine.yaml")
+    spared = replace(row("distill"), findings=(Finding("y", False, f"{NOT_RUN}, since the limits hold"),))
+    judgement = judge(scores(400), scores(400, 10), exact=False)
+    said = advice(
+        judgement, exact=False, kind="saved_model", recipe=recipe, ledger=[*LEDGER, spared], samples=some(400)
+    )
+    assert "the limits held on the calibration samples, but not here, so that it was not taught" in said
 
 
 def test_recipe_lines_are_recipe_lines() -> None:
-    for line in ("tflite: {precision: dynamic}", "tflite: {precision: float16}", "prune_magnitude: {sparsity: 0.4}"):
+    lines = ["tflite: {precision: dynamic}", "tflite: {precision: float16}", "prune_magnitude: {sparsity: 0.4}"]
+    lines += ["prune_channels: {skip: ['*NAME*']}", "low_rank: {exclude: ['*NAME*']}", "distill: {steps: 10000}"]
+    for line in lines:
         assert parse_recipe(f"steps: [{line}]", "mine.yaml").steps
 
 

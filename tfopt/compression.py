@@ -19,10 +19,14 @@ from tfopt.evidence import Evidence, check_evidence, gather_evidence
 from tfopt.fidelity import Gate
 from tfopt.formats.model_path import saved_model_file
 from tfopt.ir.graph import Graph, Model
+from tfopt.keras.file import is_keras_file, read_keras_file
+from tfopt.keras.opened import as_saved_model, check_installed
 from tfopt.ledger import LedgerRow
 from tfopt.ledger_notes import ledger_notes, why_nothing_is_int8
+from tfopt.passes.op_times import OpTimes
 from tfopt.passes.refits import Refits
 from tfopt.passes.statistics import SecondMoments, Statistics
+from tfopt.passes.teaching import Teaching
 from tfopt.passes.trials import Trials
 from tfopt.pipeline import Outputs, PipelineResult, Race, Requested, Speed, run_pipeline
 from tfopt.proof import DROPPING, Prover, WrittenArtifact, promised, run_artifact
@@ -92,7 +96,8 @@ def compress(
     seed: int = 0,
     tell: Tell = lambda _: None,
 ) -> CompressResult:
-    """Run `recipe` (a name, a file or a Recipe) over a SavedModel and write a version directory.
+    """Run `recipe` (a name, a file or a Recipe) over a SavedModel and write a version directory. A file that Keras
+    saved (.keras, .h5) is exported by Keras first, and what that makes is the original.
 
     `out` is `<model>-<recipe>` beside the model unless said. `data` says where samples are (`tfopt.data.source`), or
     where those of each signature are; `labels` holds the classes of the main signature's. `max_drop` is in absolute
@@ -108,29 +113,37 @@ def compress(
     source = Path(model)
     steps = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     # All that can be told before TensorFlow is imported, which takes seconds, is told first.
-    saved_model_file(source)
+    _check_model(source)
     target = Path(out) if out is not None else default_output(source, steps)
     given, classes = _sources(data), _path(labels)
     gate = Gate.of(max_drop=max_drop, min_cosine=min_cosine)
     _check_arguments(source, target, seed)
     check_evidence(given, classes)
     _check_packages(steps)
-    tell(f"reading {source}")
-    from tfopt.formats.saved_model import read_saved_model
+    with as_saved_model(source, tell) as saved:
+        tell(f"reading {source}")
+        from tfopt.formats.saved_model import read_saved_model
 
-    read = read_saved_model(source)
-    check_machine(steps, read)
-    evidence = gather_evidence(source, read, data=given, labels=classes, signature=signature, seed=seed)
-    evidence = evidence.of_signatures(promised(signatures_of(read), steps))
-    supply = _supply(evidence, read, gate)
-    result = run_pipeline(read, steps, probe=_probe(evidence), tell=tell, supply=supply, race=_race(evidence))
-    return _Writer(source, target, steps, gate, evidence, result, tell).write()
+        read = read_saved_model(saved)
+        check_machine(steps, read)
+        evidence = gather_evidence(saved, read, data=given, labels=classes, signature=signature, seed=seed)
+        evidence = evidence.of_signatures(promised(signatures_of(read), steps))
+        supply = _supply(evidence, read, gate, tell)
+        result = run_pipeline(read, steps, probe=_probe(evidence), tell=tell, supply=supply, race=_race(evidence))
+        return _Writer(source, saved, target, steps, gate, evidence, result, tell).write()
 
 
 def default_output(model: Path, recipe: Recipe) -> Path:
     """Beside the model, named after it and the recipe."""
     whole = model.resolve()
-    return whole.with_name(f"{whole.name}-{recipe.name}")
+    return whole.with_name(f"{whole.stem if is_keras_file(whole) else whole.name}-{recipe.name}")
+
+
+def _check_model(source: Path) -> None:
+    if is_keras_file(source):
+        check_installed(read_keras_file(source))
+    else:
+        saved_model_file(source)
 
 
 def _check_arguments(source: Path, target: Path, seed: int) -> None:
@@ -190,17 +203,36 @@ def _race(evidence: Evidence) -> Race:
     return race
 
 
-def _supply(evidence: Evidence, original: Model, gate: Gate) -> Mapping[type, Any]:
+def _supply(evidence: Evidence, original: Model, gate: Gate, tell: Tell) -> Mapping[type, Any]:
     """What steps may need. Nothing is run before one of them asks, and nothing that the result is judged on ever."""
     from tfopt.calibration_trials import CalibrationTrials
     from tfopt.learn.moments import SampleMoments
+    from tfopt.learn.op_times import TracedOpTimes
     from tfopt.learn.side_by_side import SampleRefits
+    from tfopt.learn.teacher import SampleTeaching
 
     main, labels = evidence.main, evidence.calibration_labels
     trials = CalibrationTrials(original, evidence.calibration, gate, main=main, labels=labels)
     moments = SampleMoments(evidence.calibration)
     refits = SampleRefits(evidence.calibration)
-    return {Statistics: _recalled(evidence, original), Trials: trials, SecondMoments: moments, Refits: refits}
+    teaching = SampleTeaching(evidence.calibration, main, partial(_student, tell=tell), labels, tell)
+    return {
+        Statistics: _recalled(evidence, original),
+        Trials: trials,
+        SecondMoments: moments,
+        OpTimes: TracedOpTimes(evidence.calibration[main], main),
+        Refits: refits,
+        Teaching: teaching,
+    }
+
+
+def _student(path: Path, tell: Tell) -> Model:
+    """A model of the user's own, with what the exact steps make of it."""
+    from tfopt.formats.saved_model import read_saved_model
+
+    _check_model(path)
+    with as_saved_model(path, tell) as saved:
+        return run_pipeline(read_saved_model(saved), load_recipe("exact")).model
 
 
 def _statistics(evidence: Evidence) -> Statistics:
@@ -219,8 +251,9 @@ def _recalled(evidence: Evidence, original: Model) -> Statistics:
 
 @dataclass(frozen=True)
 class _Writer:
-    """Everything that writing and proving need."""
+    """Everything that writing and proving need: `given` is what the caller named, `source` the SavedModel of it."""
 
+    given: Path
     source: Path
     target: Path
     recipe: Recipe
@@ -334,7 +367,7 @@ class _Writer:
 
     def _manifest(self, written: Sequence[WrittenArtifact], contract: Mapping[str, SignatureInfo]) -> dict[str, Any]:
         return {
-            "source": {"name": self.source.resolve().name, "digest": tree_digest(self.source)},
+            "source": {"name": self.given.resolve().name, "digest": tree_digest(self.given)},
             "recipe": dump_recipe(self.recipe),
             "samples": self.evidence.record,
             "ledger": [row.to_dict() for row in self.result.ledger],

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tests.passes.decided import IMAGE, conv, model_of, op
 from tests.running import run_graph
 from tfopt.data import Samples, batching
-from tfopt.errors import UsageError
+from tfopt.errors import InvalidSamples
 from tfopt.evidence import input_types
 from tfopt.ir.graph import Graph, Model
 from tfopt.ir.rewrite import Editor
@@ -171,7 +171,7 @@ def test_fewer_rows_than_elements_fit_scales_and_biases_alone() -> None:
 def test_it_says_what_it_needs(count: int, source: str, told: str) -> None:
     original = model_of(CHAIN, "%y")
     pruned = prune_magnitude.run_model(original, {"sparsity": 0.5}).model
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(InvalidSamples, match=told):
         repaired(pruned, original, count, source)
 
 

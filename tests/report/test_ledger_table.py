@@ -8,7 +8,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from tfopt.ledger import LedgerRow
+from tfopt.ledger import NOT_RUN, LedgerRow
 from tfopt.passes.base import Finding
 from tfopt.report.ledger_table import ledger_table
 
@@ -74,3 +74,13 @@ def test_loops_that_count_once_are_told() -> None:
     assert "MACs count" not in shown
     shown = printed([replace(row("original"), uncounted_loops=2), replace(row("unroll_loops"), nodes=1)], 200)
     assert "MACs count 2 loops of unknown length as one iteration" in shown
+
+
+def test_steps_that_were_not_needed_or_undone_are_told_apart() -> None:
+    spared = replace(row("distill"), findings=(Finding("y", False, f"{NOT_RUN}, since the limits hold"),))
+    shown = printed(
+        [row("original"), row("fold_pad"), spared, replace(row("low_rank"), idle="1.00x", dropped=True)], 80
+    )
+    assert "nothing to do for fold_pad\n" in shown.replace(" \n", "\n").replace("  ", "")
+    assert "not needed: distill" in shown
+    assert "undone, since it gained nothing: low_rank" in shown

@@ -87,6 +87,10 @@ TargetMacs: TypeAlias = Annotated[
 TargetBytes: TypeAlias = Annotated[
     float | None, typer.Option(metavar="SHARE", help="Take channels out until this share of the bytes is left.")
 ]
+TargetLatency: TypeAlias = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="Take channels out until a call takes this share of its time on this machine."),
+]
 LowRank: TypeAlias = Annotated[
     bool, typer.Option("--low-rank", help="Split layers whose weights have a low rank, or nearly so, into two.")
 ]
@@ -138,7 +142,16 @@ _NEEDS: Mapping[tuple[str, ...], tuple[str, ...]] = {
 }
 _OF_INT8 = ("skip", "only", "reduce_range", "reduce_range_auto", "rounding", "sensitivity")
 #: Steps that a repair stands behind.
-_LOSSES = ("merge_neurons", "cut_branches", "prune_channels", "target_macs", "target_bytes", "low_rank", "prune")
+_LOSSES = (
+    "merge_neurons",
+    "cut_branches",
+    "prune_channels",
+    "target_macs",
+    "target_bytes",
+    "target_latency",
+    "low_rank",
+    "prune",
+)
 
 
 def chosen_recipe(recipe: str | None, *, strict: bool, has_data: bool, **flags: Any) -> Recipe:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfopt.data import Samples
-from tfopt.errors import UsageError
+from tfopt.errors import InvalidSamples
 from tfopt.ir.frames import unmasked
 from tfopt.ir.graph import Model, Value
 from tfopt.ir.linear import Linear
@@ -39,11 +39,13 @@ class SampleRefits:
     def follow(self, reference: Model, refits: Sequence[Refit]) -> Followed:
         if not self._samples:
             what = "repair fits layers to real samples, and none were given"
-            raise UsageError(what, hint=f"give some hundred, without labels (--data); {FEWEST} at least")
+            hint = f"give some hundred, without labels (--data), {FEWEST} at least, or leave the repair out"
+            raise InvalidSamples(what, hint=hint)
         most = max(samples.count for samples in self._samples.values())
         if most < FEWEST:
             what = f"repair has {most} samples to fit layers to, and needs {FEWEST} at least"
-            raise UsageError(what, hint="give some hundred (--data), of which a part is held out to judge the result")
+            held = "a part of --data is held out to judge the result"
+            raise InvalidSamples(what, hint=f"give some hundred ({held}), or leave the repair out (--no-repair)")
         return SideBySide(reference, self._samples, refits)
 
 

@@ -171,5 +171,5 @@ def _without_empty(graph: Graph) -> Graph:
             editor.update(replace(node, inputs=inputs, attrs={**node.attrs, "N": len(kept)}))
     made = editor.finish()
     needed = reachable(made, (*(value.node for value in made.outputs), *made.targets, *made.inputs))
-    kept = {name: channels for name, channels in made.kept.items() if name in needed}
-    return replace(made, nodes=tuple(node for node in made.nodes if node.name in needed), kept=kept)
+    left = {name: channels for name, channels in made.kept.items() if name in needed}
+    return replace(made, nodes=tuple(node for node in made.nodes if node.name in needed), kept=left)

@@ -40,7 +40,7 @@ def repair(model: Model, reference: Reference, refits: Refits) -> ModelOutcome:
     strongly as does best on samples that are held out, and a layer that does no better on these stays as it was.
     Weights that are zero stay zero. Of layers that lost channels (`Graph.kept`) those that are left are fitted. Layers
     within loops and branches, and weights that several layers share, stay as they are.
-    Raises UsageError for too few samples or none, for random ones, and for a quantized model.
+    Raises InvalidSamples for too few samples or none, and for random ones, UsageError for a quantized model.
     Source: least squares on what follows, layer by layer: He et al. 2017 (arXiv:1707.06168), Zhang et al. 2015
     (arXiv:1505.06798), with the shortcut as in the former.
     """

@@ -65,11 +65,11 @@ def recipe_from_flags(
     """The recipe that the flags of `compress` are short for: always the exact one first, with no flags that alone.
 
     Then what takes something away: `merge_neurons` and `prune_channels` are shares of channels, `target_macs`,
-    `target_bytes` and `target_latency` what pruning channels is to come down to, `cut_branches` how far the outputs may move, `low_rank`
-    splits layers, `prune` is the share of weights to set to zero, or a pattern such as "2:4". Behind each of them
-    stands a repair, unless `repair` is false. `distill` trains the result if the limits of the run do not hold
-    without it; `student`, a model of the user's own, is trained in any case, from and to `checkpoint`. `cluster` is how
-    many different weights each layer keeps.
+    `target_bytes` and `target_latency` what pruning channels is to come down to, `cut_branches` how far the outputs may
+    move, `low_rank` splits layers, `prune` is the share of weights to set to zero, or a pattern such as "2:4". Behind
+    each of them stands a repair, unless `repair` is false. `distill` trains the result if the limits of the run do not
+    hold without it; `student`, a model of the user's own, is trained in any case, from and to `checkpoint`. `cluster`
+    is how many different weights each layer keeps.
 
     `quantize` says which numbers the SavedModel holds and computes with, and a model.tflite beside it where there is
     one of this precision; int8 spares the layers that `skip` and `only` leave out, has weights of 7 bits when
@@ -80,11 +80,11 @@ def recipe_from_flags(
     """
     if quantize in _WITH_TFLITE and tflite:
         raise UsageError(f"a version has one model.tflite: either {quantize} or float", hint="give one of the two")
-    aims = dict(ratio=prune_channels, target_macs=target_macs, target_bytes=target_bytes, target_latency=target_latency)
+    targets = {"target_macs": target_macs, "target_bytes": target_bytes, "target_latency": target_latency}
     options: dict[str, Mapping[str, Any] | None] = {
         "merge_neurons": None if merge_neurons is None else {"ratio": merge_neurons},
         "cut_branches": None if cut_branches is None else {"max_damage": cut_branches},
-        "prune_channels": _one_aim(aims),
+        "prune_channels": _one_aim({"ratio": prune_channels, **targets}),
         "low_rank": {} if low_rank else None,
         "prune_magnitude": None if prune is None else _magnitude(prune, prune_scope, prune_block, prune_exclude),
     }

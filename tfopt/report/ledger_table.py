@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from tfopt.fidelity import Fidelity
-from tfopt.ledger import LedgerRow
+from tfopt.ledger import NOT_RUN, LedgerRow
 from tfopt.report.units import change, count, size
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ def ledger_table(ledger: Sequence[LedgerRow]) -> Table:
             change(row.change),
         )
     told = []
+    for word, steps in (("not needed", _spared(ledger)), ("undone, since it gained nothing", _undone(ledger))):
+        idle = [step for step in idle if step not in steps]
+        if steps:
+            told.append(f"{word}: {', '.join(steps)}")
     # A step that runs more than once and has a row did something, whatever its other runs found.
     if without := [step for step in dict.fromkeys(idle) if step not in {row.step for row in shown}]:
         told.append(f"nothing to do for {', '.join(without)}")
@@ -53,6 +57,15 @@ def loops_text(loops: int) -> str:
     """What MACs are worth where only the input says how often a loop runs."""
     which = "the loop" if loops == 1 else f"{loops} loops"
     return f"MACs count {which} of unknown length as one iteration: unrolled, the same work counts more"
+
+
+def _spared(ledger: Sequence[LedgerRow]) -> list[str]:
+    rows = (row for row in ledger if any(finding.message.startswith(NOT_RUN) for finding in row.findings))
+    return list(dict.fromkeys(row.step for row in rows))
+
+
+def _undone(ledger: Sequence[LedgerRow]) -> list[str]:
+    return list(dict.fromkeys(row.step for row in ledger if row.dropped))
 
 
 def _is_idle(row: LedgerRow, before: LedgerRow) -> bool:

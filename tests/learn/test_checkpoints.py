@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def test_what_is_killed_goes_on_to_the_same_weights(built: Built, teacher: Model, tmp_path: Path) -> None:
-    steps = 4000
+    steps = 300
     arguments = [str(built(models.classifier)), str(tmp_path), str(steps)]
     with subprocess.Popen(
         [sys.executable, "-m", "tests.learn.test_checkpoints", *arguments],
@@ -60,7 +60,10 @@ def test_what_is_killed_goes_on_to_the_same_weights(built: Built, teacher: Model
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    resumed = taught(teacher, plan(tmp_path, steps))
+    told: list[str] = []
+    going_on = replace(plan(tmp_path, steps), checkpoint_seconds=30.0)
+    resumed = teach(changed(teacher), teacher, samples(teacher, image=images()), going_on, told=told)
+    assert told[0].startswith("going on behind step ") and 0 < int(told[0].split()[-1]) < steps
     whole = taught(teacher, plan(None, steps))
     assert resumed.steps == whole.steps
     assert resumed.after == whole.after

@@ -65,7 +65,7 @@ class _Training:
     def run(self) -> Trained:
         self._begin()
         progress = self._state.progress
-        begun = time.monotonic() - progress.seconds
+        begun, begun_at = time.monotonic() - progress.seconds, progress.step
         with ExitStack() as feeding:
             batches = [
                 feeding.enter_context(pupil.feed.ahead(_turns(progress.step, number, len(self._pupils))))
@@ -75,7 +75,8 @@ class _Training:
                 self._step(progress, batches)
                 progress.seconds = time.monotonic() - begun
                 self._look(progress)
-        self._save()
+        if progress.step > begun_at:
+            self._save()
         return self._trained()
 
     def _begin(self) -> None:

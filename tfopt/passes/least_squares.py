@@ -61,27 +61,40 @@ def fit(pairs: Pairs, start: Affine, activation: str | None) -> Fit:
     fitted, held = _Seen((pairs.fitted,), activation), _Seen((pairs.held_out,), activation)
     before = held.error(start)
     some = fitted.sums(start)
-    normal = some.normal(start.weight)
-    tried: list[tuple[float | None, Affine]] = [(None, normal.with_bias(normal.scaled))]
     unknowns = int((start.weight != 0).sum(axis=1).max(initial=0))
-    if normal.count > unknowns:
-        for one in _STRENGTHS:
-            tried.append((one, normal.solved(one, tried[-1][1].weight)))
-    errors = [held.error(each) for _, each in tried]
-    best = int(np.argmin(errors))
-    (strength, found), after = tried[best], errors[best]
+    best = _chosen(some.normal(start.weight), held, _STRENGTHS if some.count > unknowns else ())
     is_bent = False
-    if strength is not None and activation is not None:
-        bent = fitted.bent(normal, found, strength)
-        if (error := held.error(bent)) < after:
-            found, after, is_bent = bent, error, True
-    if not after < before:
+    if best.strength is not None and activation is not None:
+        bent = fitted.bent(some.normal(start.weight), best.found, best.strength)
+        if (error := held.error(bent)) < best.error:
+            best, is_bent = _Tried(best.strength, bent, error), True
+    if not best.error < before:
         return Fit(start, before, before, None, some.count, unknowns)
-    if strength is not None:
+    found = best.found
+    if best.strength is not None:
         normal = some.with_others(held.sums(start)).normal(start.weight)
         every = _Seen((pairs.fitted, pairs.held_out), activation)
-        found = every.bent(normal, found, strength) if is_bent else normal.solved(strength, found.weight)
-    return Fit(found, before, after, strength, some.count, unknowns)
+        found = every.bent(normal, found, best.strength) if is_bent else normal.solved(best.strength, found.weight)
+    return Fit(found, before, best.error, best.strength, some.count, unknowns)
+
+
+class _Tried(NamedTuple):
+    strength: float | None
+    found: Affine
+    error: float
+
+
+def _chosen(normal: _Normal, held: _Seen, strengths: Sequence[float]) -> _Tried:
+    """From the strongest on, until holding the weight less does worse on what is held out."""
+    scaled = normal.with_bias(normal.scaled)
+    best = last = _Tried(None, scaled, held.error(scaled))
+    for strength in strengths:
+        found = normal.solved(strength, last.found.weight)
+        last = _Tried(strength, found, held.error(found))
+        if last.error > best.error:
+            break
+        best = last
+    return best
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,10 @@ Array: TypeAlias = "NDArray[np.float64]"
 #: Right sides and what is near a solution to one, all [systems, unknowns, columns].
 Solve: TypeAlias = "Callable[[Array, Array], Array]"
 
-#: Steps at most, and the share of the right side that may be left.
-_STEPS, _LEFT = 200, 1e-4
+#: What may be left of a right side, as a share of it, and multiplications of one solution after which more may be left.
+_LEFT, _WORK = 1e-5, 1e12
+#: Steps at most and at least, whatever a step costs.
+_MOST, _LEAST = 400, 20
 
 
 def solver(matrices: Array, free: NDArray[np.bool_]) -> Solve:
@@ -37,7 +39,8 @@ def _descended(matrices: Array, free: NDArray[np.bool_], right: Array, start: Ar
     left = np.where(free, right - matrices @ found, 0.0)
     ahead = guide * left
     rate = _summed(left, ahead)
-    for _ in range(_STEPS):
+    cost = matrices.shape[0] * matrices.shape[1] ** 2 * right.shape[2]
+    for _ in range(int(min(max(_WORK / cost, _LEAST), _MOST))):
         if (_summed(left, left) <= enough).all():
             break
         bent = np.where(free, matrices @ ahead, 0.0)

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from tfopt.ledger import NOT_RUN, LedgerRow
 from tfopt.words import counted
 
+#: Steps that train.
+_TEACHING = frozenset({"distill", "fine_tune"})
 #: Layers and reasons that a note names.
 _NAMED = 5
 
@@ -17,6 +19,7 @@ def ledger_notes(ledger: Sequence[LedgerRow]) -> Iterator[str]:
     yield from _gained(ledger)
     yield from _gained_nothing(ledger)
     yield from _spared(ledger)
+    yield from _taught_nothing(ledger)
     yield from _given_back(ledger)
 
 
@@ -42,6 +45,13 @@ def _spared(ledger: Sequence[LedgerRow]) -> Iterator[str]:
         for finding in row.findings:
             if finding.message.startswith(NOT_RUN):
                 yield f"{row.step} was {finding.message}"
+
+
+def _taught_nothing(ledger: Sequence[LedgerRow]) -> Iterator[str]:
+    """Trainings that found nothing better than what was there: a loss that is no number ends them at once."""
+    for row in ledger:
+        if row.step in _TEACHING:
+            yield from (f"{row.step}: {one.message}" for one in row.findings if one.node == "training" and not one.done)
 
 
 def _dropped(ledger: Sequence[LedgerRow]) -> Iterator[str]:

@@ -1,0 +1,97 @@
+"""`tfopt compress` with teaching, and what may go wrong in it: one line, the right exit code, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import models
+from tests.cli.test_compress import Run, error_line, run
+
+__all__ = ["run"]
+
+STEPS = "steps:\n  - prune_magnitude: {sparsity: 0.7}\n"
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("samples") / "images.npz"
+    np.savez(path, image=np.random.default_rng(0).standard_normal((256, 8, 8, 3)).astype(np.float32))
+    return path
+
+
+def recipe(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(f"{STEPS}  - {text}\n")
+    return path
+
+
+def last_line(text: str) -> str:
+    return text.strip().splitlines()[-1]
+
+
+def test_it_is_taught_where_the_limits_do_not_hold_and_not_where_they_do(
+    run: Run, tmp_path: Path, built: Callable[..., Path], images: Path
+) -> None:
+    mine = recipe(tmp_path, "until_met: [distill: {steps: 60}]")
+    common = ["compress", built(models.classifier), "--recipe", mine, "--data", images, "--json"]
+    code, told, err = run(*common[:2], tmp_path / "strict", *common[2:], "--max-drop", "10")
+    assert "distill, since agreement with the original" in err
+    rows = json.loads(told)["ledger"]
+    assert rows[-1]["step"] == "distill" and rows[-1]["seconds"] > 0
+    assert rows[-1]["nonzeros"] == rows[-2]["nonzeros"] < rows[0]["nonzeros"]
+    assert code in (0, 8)
+    code, told, err = run(*common[:2], tmp_path / "loose", *common[2:], "--max-drop", "100")
+    assert code == 0, err
+    assert "note: distill was not run, since the limits hold" in err
+    assert json.loads(told)["ledger"][-1]["seconds"] == 0.0
+
+
+def test_a_student_that_does_not_fit_is_told(
+    run: Run, tmp_path: Path, built: Callable[..., Path], images: Path
+) -> None:
+    teacher, student = built(models.classifier), built(models.linear)
+    code, _, err = run("compress", teacher, tmp_path / "out", "--student", student, "--data", images)
+    assert code == 2, err
+    assert str(student) in error_line(err) and "input" in error_line(err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loss_that_is_no_number_ends_the_training_and_keeps_the_best(
+    run: Run, tmp_path: Path, built: Callable[..., Path], images: Path
+) -> None:
+    mine = recipe(tmp_path, "distill: {steps: 40, learning_rate: 1.0e+30}")
+    flags = ["--recipe", mine, "--data", images, "--max-drop", "100"]
+    code, _, err = run("compress", built(models.classifier), tmp_path / "out", *flags)
+    assert code == 0, err
+    note = next(line for line in err.splitlines() if line.startswith("note: distill: "))
+    assert "the loss of step 2 was nan: it was stopped there, try a lower learning_rate" in note
+
+
+def start(arguments: Sequence[object], **options: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tfopt", "compress", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload,no-any-return] # keyword options differ by overload
+
+
+def test_a_full_disk_at_a_checkpoint_is_told(tmp_path: Path, built: Callable[..., Path], images: Path) -> None:
+    """A limit on file sizes stands for the full disk, as in test_compress_failures.py."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+
+    mine = recipe(tmp_path, f"distill: {{steps: 60, checkpoint: {tmp_path / 'saved'}}}")
+    out = tmp_path / "out"
+    process = start([built(models.classifier), out, "--recipe", mine, "--data", images], preexec_fn=limit)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 10, err
+    assert "training.npz.new" in last_line(err) and "cannot be written" in last_line(err)
+    assert not out.exists() and not list((tmp_path / "saved").iterdir())

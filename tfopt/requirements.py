@@ -21,6 +21,8 @@ VNNI: Final = "VNNI"
 OF_THE_MACHINE: Final = frozenset({ONEDNN, VNNI})
 
 _CPUINFO: Final = Path("/proc/cpuinfo")
+#: Instructions that multiply bfloat16 (oneDNN's guide, "bfloat16 Training").
+_BFLOAT16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
 _X86: Final = frozenset({"x86_64", "AMD64"})
 _VNNI_FLAGS: Final = frozenset({"avx512_vnni", "avx_vnni"})
 #: What oneDNN may be told to go no further than, the first name first (its guide, "CPU Dispatcher Control").
@@ -40,6 +42,11 @@ def _why_no_vnni() -> str | None:
     if _x86_flags().isdisjoint(_VNNI_FLAGS) and _x86_flags():
         return "it requires VNNI, and this processor has none"
     return None
+
+
+def computes_bfloat16() -> bool:
+    """Does this processor multiply in bfloat16 itself, as far as it tells?"""
+    return not _x86_flags().isdisjoint(_BFLOAT16_FLAGS)
 
 
 @cache

@@ -16,11 +16,12 @@ from tfopt.compression import compress
 from tfopt.errors import UsageError
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.ir.graph import Model
+from tfopt.learn.objective import squashed
 from tfopt.learn.students import matched
 from tfopt.passes.base import Step
 from tfopt.passes.registry import steps
 from tfopt.recipe import Recipe, RecipeStep, load_recipe
-from tfopt.runtimes.tensorflow import TensorFlowRuntime
+from tfopt.runtimes.tensorflow import ModelRunner, TensorFlowRuntime
 
 Built = Callable[[Callable[[Path], Path]], Path]
 
@@ -77,6 +78,18 @@ def test_a_student_that_wants_more_is_refused(teacher: Model) -> None:
         matched(
             replace(teacher, signatures={KEY: replace(wide, inputs={**own.inputs, "more": different})}), teacher, "m"
         )
+
+
+def test_scores_become_probabilities_where_the_teacher_gives_these(teacher: Model, built: Built) -> None:
+    own = teacher.signatures[KEY]
+    ((name, output),) = own.outputs.items()
+    _, scores = squashed(teacher.graph, teacher.graph.outputs[output.position])
+    raw = teacher.with_graph(replace(teacher.graph, outputs=(scores,)))
+    student, findings = matched(raw, teacher, "mine")
+    assert "a Softmax was put behind it" in findings[1].message
+    fed = {"image": models.weights(3, 8, 8, 3)}
+    with ModelRunner(student) as made, ModelRunner(teacher) as expected:
+        np.testing.assert_array_equal(made.run(KEY, fed)[name], expected.run(KEY, fed)[name])
 
 
 def step(name: str) -> Step:

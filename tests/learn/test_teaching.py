@@ -12,7 +12,8 @@ import pytest
 
 from tests import models
 from tests.learn.pupils import KEY, QUICK, arrays, changed, images, one_signature, samples, teach
-from tfopt.errors import InvalidSamples, UsageError
+from tfopt import requirements
+from tfopt.errors import InvalidSamples, UnmetRequirement, UsageError
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.ir.graph import Model, Value
 from tfopt.ir.grid import affine, symmetric
@@ -171,10 +172,14 @@ def test_too_few_samples_and_none_are_refused(teacher: Model) -> None:
         ({"steps": 0}, "steps is 1 or more"),
         ({"learning_rate": float("nan")}, "learning_rate is more than 0"),
         ({"replicas": 3}, "replicas is 1 or more, and divides batch_size"),
+        ({"mixed_precision": True}, "does not multiply in bfloat16"),
     ],
 )
-def test_options_out_of_range_are_refused(teacher: Model, plan: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_options_that_do_not_fit_are_refused(
+    teacher: Model, plan: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requirements, "_x86_flags", frozenset)
+    with pytest.raises((UsageError, UnmetRequirement), match=said):
         teach(changed(teacher), teacher, samples(teacher, image=images()), replace(QUICK, **plan))
 
 
@@ -186,6 +191,15 @@ def test_two_replicas_train_as_one_does(teacher: Model) -> None:
     assert two.after.loss < two.before.loss
     for name, array in arrays(one.model).items():
         np.testing.assert_allclose(arrays(two.model)[name], array, atol=2e-3)
+
+
+@pytest.mark.skipif(not requirements.computes_bfloat16(), reason="this processor does not multiply in bfloat16")
+def test_mixed_precision_learns_what_floats_learn(teacher: Model) -> None:
+    student, given = changed(teacher), samples(teacher, image=images())
+    exact, mixed = (teach(student, teacher, given, replace(QUICK, mixed_precision=on)) for on in (False, True))
+    assert mixed.after.loss < mixed.before.loss / 2
+    same = [np.array_equal(array, arrays(mixed.model)[name]) for name, array in arrays(exact.model).items()]
+    assert not all(same)
 
 
 def test_a_loss_that_is_no_number_ends_it_and_keeps_the_best(teacher: Model) -> None:

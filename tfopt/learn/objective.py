@@ -61,8 +61,9 @@ def targets(
 
 
 def _target(name: str, student: Graph, taught: Value, teacher: Graph, known: Value, loss: str) -> Target:
-    student_kind, student_scores = _scores(student, taught)
-    kind, scores = _scores(teacher, known)
+    student_op, student_scores = squashed(student, taught)
+    op, scores = squashed(teacher, known)
+    student_kind, kind = _SQUASHED.get(student_op or ""), _SQUASHED.get(op or "")
     if kind != student_kind or kind is None:
         return Target(name, taught, known, "cosine" if loss == "cosine" else "classes" if loss == "kl" else "mse")
     if loss in ("mse", "cosine"):
@@ -71,14 +72,15 @@ def _target(name: str, student: Graph, taught: Value, teacher: Graph, known: Val
     return Target(name, student_scores, scores, kind)
 
 
-def _scores(graph: Graph, value: Value) -> tuple[Kind | None, Value]:
-    """What is squashed into the value, and for what; the value itself when it is not."""
+def squashed(graph: Graph, value: Value) -> tuple[str | None, Value]:
+    """The op (Softmax, LogSoftmax, Sigmoid) that the value is the result of, and what it squashes; None and the value
+    itself when there is none."""
     at = value
     while graph.producer(at).op in _PASSED and graph.producer(at).inputs:
         at = graph.producer(at).inputs[0]
     node = graph.producer(at)
     if node.op in _SQUASHED and not node.controls:
-        return _SQUASHED[node.op], node.inputs[0]
+        return node.op, node.inputs[0]
     return None, value
 
 

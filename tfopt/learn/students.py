@@ -8,7 +8,9 @@ from typing import TypeVar
 
 from tfopt.errors import UsageError
 from tfopt.ir.graph import Model, Signature, SignatureInput, SignatureOutput
+from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import Shape, TensorType
+from tfopt.learn.objective import squashed
 from tfopt.passes.base import Finding
 
 _Entry = TypeVar("_Entry", SignatureInput, SignatureOutput)
@@ -16,7 +18,8 @@ _Entry = TypeVar("_Entry", SignatureInput, SignatureOutput)
 
 def matched(student: Model, like: Model, where: str) -> tuple[Model, tuple[Finding, ...]]:
     """The student with the signatures of `like`. Inputs and outputs belong together by name, or where there is one of
-    each; dtypes are equal, and the student takes and gives every shape that `like` does.
+    each; dtypes are equal, and the student takes and gives every shape that `like` does. Where `like` gives
+    probabilities and the student scores, a softmax (or a sigmoid) is put behind it.
 
     Raises UsageError that names what does not match.
     """
@@ -32,7 +35,26 @@ def matched(student: Model, like: Model, where: str) -> tuple[Model, tuple[Findi
             outputs={name: replace(entry, type=wanted.outputs[name].type) for name, entry in outputs.items()},
         )
     said = f"stands in the place of the model, with {len(signatures)} of its signatures: {', '.join(signatures)}"
-    return replace(student, signatures=signatures, tags=like.tags), (Finding(where, True, said),)
+    made, findings = _squashed_alike(replace(student, signatures=signatures, tags=like.tags), like)
+    return made, (Finding(where, True, said), *findings)
+
+
+def _squashed_alike(student: Model, like: Model) -> tuple[Model, tuple[Finding, ...]]:
+    editor = Editor(student.graph)
+    outputs = list(student.graph.outputs)
+    findings: dict[int, Finding] = {}
+    for key, signature in like.signatures.items():
+        for name, output in signature.outputs.items():
+            place = student.signatures[key].outputs[name].position
+            value = student.graph.outputs[place]
+            op, _ = squashed(like.graph, like.graph.outputs[output.position])
+            if op is None or squashed(student.graph, value)[0] is not None or place in findings:
+                continue
+            kind = student.graph.type_of(value)
+            outputs[place] = editor.add(op, f"{value.node}/{op}", [value], [kind], {"T": kind.dtype}).value()
+            findings[place] = Finding(value.node, True, f"a {op} was put behind it, since the output {name!r} has one")
+    graph = editor.finish()
+    return student.with_graph(replace(graph, outputs=tuple(outputs)) if findings else graph), tuple(findings.values())
 
 
 def _entries(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfopt.data import Samples
-from tfopt.errors import InvalidSamples, UsageError
+from tfopt.errors import InvalidSamples, UnmetRequirement, UsageError
 from tfopt.ir.bodies import innermost_first
 from tfopt.ir.frames import unmasked
 from tfopt.ir.graph import Graph, Model
@@ -24,6 +24,7 @@ from tfopt.learn.students import matched
 from tfopt.learn.training import train
 from tfopt.passes.base import Finding
 from tfopt.passes.teaching import Aim, Plan, Schedule, Taught
+from tfopt.requirements import computes_bfloat16
 from tfopt.targets.fake_quant import with_fake_quant
 from tfopt.words import counted
 
@@ -81,6 +82,8 @@ class SampleTeaching:
             if samples.count < _FEWEST:
                 what = f"the signature {key} has {counted(samples.count, 'sample')} to teach with"
                 raise InvalidSamples(what, hint=f"give {_FEWEST} or more, better some thousand; none needs a label")
+            if plan.replicas > 1 and (samples.batching.size or samples.batching.whole):
+                raise UsageError(f"replicas share a batch, and that of the signature {key} is of a fixed size")
             within = hints(student, teacher, key, aim.hints) if aim.hints_weight else ()
             wanted = (*targets(student, teacher, key, aim.loss), *within)
             taught, kept = _parted(samples, plan.seed)
@@ -106,10 +109,15 @@ def _check(plan: Plan, aim: Aim) -> None:
         "hints_weight is 0 or more": not aim.hints_weight >= 0,
         "replicas is 1 or more, and divides batch_size": plan.replicas < 1 or bool(plan.batch_size % plan.replicas),
         "seed is 0 or more": plan.seed < 0,
+        "labels belong to samples as they are: augment is not mixup or all where labels_weight is more than 0": (
+            aim.labels_weight > 0 and plan.augment in ("mixup", "all")
+        ),
     }
     for rule, is_broken in problems.items():
         if is_broken:
             raise UsageError(rule)
+    if plan.mixed_precision and not computes_bfloat16():
+        raise UnmetRequirement("this processor does not multiply in bfloat16", hint="leave mixed_precision out")
 
 
 def _parted(samples: Samples, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

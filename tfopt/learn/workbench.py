@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tensorflow.core.protobuf import rewriter_config_pb2
 from tensorflow.python.util import deprecation
 
+from tfopt.errors import UsageError
 from tfopt.ir.graph import Model
 from tfopt.learn import losses
 from tfopt.learn.lesson import Lesson, Part
@@ -323,6 +324,8 @@ def _strategy(replicas: int) -> Any:
     if replicas == 1:
         return tf.distribute.get_strategy()
     found = tf.config.list_physical_devices("GPU")
+    if found and len(found) < replicas:
+        raise UsageError(f"{replicas} replicas want as many GPUs, and there are {len(found)}")
     kind = "GPU" if found else "CPU"
     return tf.distribute.MirroredStrategy(
         [f"/device:{kind}:{number}" for number in range(replicas)],

@@ -23,6 +23,7 @@ import tfopt
 from benchmarks.models import resnet50
 from benchmarks.report import print_table
 from benchmarks.structure_quality import WIDE
+from benchmarks.structure_trials import narrower
 from tfopt.recipe import parse_recipe
 
 GIGABYTES: Final = 8.0
@@ -30,7 +31,7 @@ SAMPLES: Final = 1024
 CUT: Final = "prune_channels: {target_macs: 0.5, score: norm}"
 STEPS: Final = {
     "cut alone": (CUT,),
-    "cut by what its readers lose": ("prune_channels: {target_macs: 0.5}",),
+    "cut by what its readers lose": narrower(0.5),
     "cut, repaired": (CUT, "repair"),
     "cut, taught for 20 steps": (CUT, "distill: {steps: 20, batch_size: 32, evaluations: 1}"),
 }

@@ -31,7 +31,7 @@ from tfopt.recipe import parse_recipe
 from tfopt.store.size import measure_size
 
 #: The gate is opened wide, so that what it would refuse is seen.
-WIDE: Final[dict[str, Any]] = {"max_drop": 100, "min_cosine": -1.0}
+WIDE: Final[dict[str, Any]] = {"max_drop": 100, "min_cosine": 0.0}
 #: Sums of shares are not exact.
 _ROUNDING: Final = 1e-9
 HEADINGS: Final = [

@@ -22,11 +22,10 @@ from benchmarks import models
 from benchmarks.report import print_table, ratio
 from benchmarks.samples import samples_of
 from benchmarks.structure_quality import WIDE
-from benchmarks.structure_trials import MODELS
+from benchmarks.structure_trials import MODELS, narrower
 from tfopt.recipe import parse_recipe
 
 SECONDS: Final = 10.0
-HALF: Final = "prune_channels: {target_macs: 0.5}"
 SAMPLES: Final = 64
 
 
@@ -53,7 +52,7 @@ def _narrow(name: str, directory: Path, notes: list[str]) -> Iterator[list[str]]
     mark = MARKS[name]
     original, samples = _model(name), _samples(name, directory)
     exact = _made(original, samples, directory / f"{name}_exact", "remove_dead")
-    half = _made(original, samples, directory / f"{name}_half", HALF)
+    half = _made(original, samples, directory / f"{name}_half", *narrower(0.5))
     for what, before in (("the original", original), ("the exact recipe's", exact)):
         cells, speedup = _compared(f"{name} beside {what}", before, half, samples, mark.batch, notes)
         met = "yes" if speedup >= mark.speedup else "no"

@@ -43,6 +43,8 @@ def fine_tune(
     seed: int = 0,
     loss: Loss = "auto",
     temperature: float = 2.0,
+    hints: tuple[str, ...] = (),
+    hints_weight: float = 0.0,
     labels_weight: float = 0.0,
     augment: Augment = "auto",
     patience: int | None = 6,
@@ -91,7 +93,7 @@ def fine_tune(
         checkpoint=None if checkpoint is None else Path(checkpoint),
         replicas=replicas,
     )
-    aim = Aim(loss=loss, temperature=temperature, labels_weight=labels_weight)
+    aim = Aim(loss=loss, temperature=temperature, hints=hints, hints_weight=hints_weight, labels_weight=labels_weight)
     growing = GradualPruning(selection, layouts, schedule, _begun(selection, layouts), until)
     taught = teaching.teach(model, reference.model, plan, aim, growing)
     told = _zeros(taught, layouts) if taught.model is not model else ()

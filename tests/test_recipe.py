@@ -311,6 +311,10 @@ def test_quantize_is_not_repeated_and_a_second_one_does_no_harm() -> None:
     assert len(parse_recipe("steps: [quantize, quantize, onnx, tflite]", "my.yaml").steps) == 4
 
 
+def test_what_is_rounded_can_be_taught() -> None:
+    assert len(parse_recipe("steps: [quantize, distill, until_met: [distill], tflite]", "my.yaml").steps) == 4
+
+
 def test_targets_and_steps_of_included_recipes_are_counted(tmp_path: Path) -> None:
     mine = write(tmp_path, mine="steps:\n  - tflite\n  - include: int8\n")
     with pytest.raises(InvalidRecipe, match=r"mine\.yaml:3: tflite is there twice"):

@@ -22,6 +22,8 @@ _KEYS = ("name", "description", "strict", "steps")
 _INCLUDE = "include"
 #: What it decides holds for the model as it is then, so no pass of ours may change that model any more.
 _LAST_PASS = "quantize"
+#: But for the one that trains what is rounded, and rounds it again.
+_BEHIND_IT = frozenset({_LAST_PASS, "distill"})
 #: Far more than anybody writes; aliases of aliases could make a short file into millions.
 _MOST_STEPS = 1000
 _TAG = "tag:yaml.org,2002:"
@@ -129,7 +131,7 @@ class _Reader:
     def _check_behind_last_pass(self, node: Node, item: _Item) -> None:
         for step in (item,) if isinstance(item, RecipeStep) else item.steps:
             name = step.step.name
-            if step.step.kind == "pass" and name != _LAST_PASS and name in BUILTIN:
+            if step.step.kind == "pass" and name not in _BEHIND_IT and name in BUILTIN:
                 what = f"{name} stands behind {_LAST_PASS}, whose decision holds for the model as it is there"
                 raise self._error(node, what, f"put it before {_LAST_PASS}")
 

@@ -22,6 +22,8 @@ _TOLERANCE = 1e-4
 _UNKNOWN = 8
 #: Options that say how a layer came about, and none of what it computes.
 _IDLE = frozenset({"build_config", "optional", "quantization_config", "seed", "shared_object_id", "autocast"})
+#: Options that layers of Keras 2 take without saying so.
+_TAKEN = frozenset({"name", "trainable", "dtype", "batch_input_shape", "zero_output_for_mask"})
 #: Where a layer says which layers it holds.
 _INNER = frozenset({"layer", "backward_layer", "cell", "cells"})
 #: Containers: they are built of their own layers.
@@ -141,7 +143,7 @@ def _config(known: type, config: Mapping[str, Any], layer: str) -> dict[str, Any
 def _options(known: type) -> set[str]:
     bases = [base for base in known.__mro__ if "__init__" in vars(base)]
     named = {name for base in bases for name in inspect.signature(base.__init__).parameters}  # type: ignore[misc]  # looked at, not called
-    return (named | {"name", "trainable", "dtype", "batch_input_shape"}) - {"self", "args", "kwargs"}
+    return (named | _TAKEN) - {"self", "args", "kwargs"}
 
 
 def _plain(value: Any, layer: str) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -59,8 +60,7 @@ class Feed:
         drawn: list[NDArray[np.int64]] = []
         while sum(map(len, drawn)) < self.size:
             at = start + sum(map(len, drawn))
-            order = np.random.default_rng([self.seed, 0, at // count]).permutation(count)
-            drawn.append(order[at % count :][: self.size - sum(map(len, drawn))])
+            drawn.append(_order(self.seed, at // count, count)[at % count :][: self.size - sum(map(len, drawn))])
         return np.concatenate(drawn)
 
     @contextmanager
@@ -76,6 +76,11 @@ class Feed:
             first += 1
             made = pool.submit(self.batch, first)
             yield batch
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, turn: int, count: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, 0, turn]).permutation(count)
 
 
 def batch_size(samples: Samples, wanted: int) -> int:

@@ -84,4 +84,4 @@ class _Sums:
         self._second += rows.transpose(0, 2, 1) @ rows
 
     def moments(self) -> Moments:
-        return Moments(self._first / self.rows, self._second / np.float32(self.rows))
+        return Moments(self._first / self.rows, self._second / np.float32(self.rows), self.rows, self._seen)

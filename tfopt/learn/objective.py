@@ -44,14 +44,16 @@ class Target:
 def targets(
     student: Model, teacher: Model, key: str, loss: Literal["auto", "kl", "mse", "cosine"] = "auto"
 ) -> tuple[Target, ...]:
-    """What the outputs of a signature are compared by, each value once; outputs that are no floats are left out.
+    """What the outputs of a signature are compared by, each value once; outputs that are no floats are left out, and
+    those that the student no longer has.
 
     Raises UsageError when there is none.
     """
     found: dict[tuple[Value, Value], Target] = {}
     for name, output in sorted(teacher.signatures[key].outputs.items()):
-        if output.type.dtype.is_floating:
-            taught = student.graph.outputs[student.signatures[key].outputs[name].position]
+        own = student.signatures[key].outputs.get(name)
+        if own is not None and output.type.dtype.is_floating:
+            taught = student.graph.outputs[own.position]
             target = _target(name, student.graph, taught, teacher.graph, teacher.graph.outputs[output.position], loss)
             found.setdefault((target.student, target.teacher), target)
     if not found:

@@ -31,7 +31,7 @@ from tfopt.words import counted
 Tell = Callable[[str], None]
 
 #: One of so many samples is kept to see how far the training has come, up to this number.
-_KEPT, _MOST_KEPT = 8, 1000
+_KEPT, _MOST_KEPT = 8, 500
 #: Fewer samples than this, and what is learned of them says nothing about others.
 _FEWEST: Final = 32
 #: Weights left alone that findings name.
@@ -87,7 +87,7 @@ class SampleTeaching:
             within = hints(student, teacher, key, aim.hints) if aim.hints_weight else ()
             wanted = (*targets(student, teacher, key, aim.loss), *within)
             taught, kept = _parted(samples, plan.seed)
-            labels = self.labels if samples is self.samples[self.main] and aim.labels_weight else None
+            labels = self.labels if samples is self.samples.get(self.main) and aim.labels_weight else None
             yield Part(
                 key,
                 wanted,

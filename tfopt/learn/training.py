@@ -199,7 +199,8 @@ class _Pupil:
         self._part = part
         self._bench = bench
         self.feed = Feed(part.samples, size, plan.seed, moved, mixed)
-        self._said: list[NDArray[Any]] | None = None if self.feed.alters else _said(part, bench, size)
+        self._said = None if self.feed.alters else _said(part, part.samples, bench, size)
+        self._said_of_kept = _said(part, part.kept, bench, batch_size(part.kept, _JUDGED_AT_ONCE))
 
     def __len__(self) -> int:
         return self._part.samples.count
@@ -214,7 +215,8 @@ class _Pupil:
         loss = agreement = 0.0
         count = 0
         for places in _chunks(self._part.kept, _JUDGED_AT_ONCE):
-            one, alike = self._bench.judge(self._part.key, rows(self._part.kept, places), (), None)
+            expected = [] if self._said_of_kept is None else [array[places] for array in self._said_of_kept]
+            one, alike = self._bench.judge(self._part.key, rows(self._part.kept, places), expected, None)
             loss, agreement = loss + one * len(places), agreement + alike * len(places)
             count += len(places)
         return loss / count, agreement / count
@@ -226,12 +228,11 @@ def _chunks(samples: Samples, wanted: int) -> list[NDArray[np.int64]]:
     return [np.arange(start, min(start + size, whole)) for start in range(0, whole, size)]
 
 
-def _said(part: Part, bench: Workbench, size: int) -> list[NDArray[Any]] | None:
+def _said(part: Part, samples: Samples, bench: Workbench, size: int) -> list[NDArray[Any]] | None:
     """What the teacher says to all samples; None where that is too much to remember, or not row by row."""
-    first = rows(part.samples, np.arange(size))
-    said = bench.expected(part.key, first)
-    fits = sum(array.nbytes for array in said) / size * part.samples.count <= _REMEMBERED
-    if not fits or part.samples.batching.whole or any(array.ndim == 0 or len(array) != size for array in said):
+    said = bench.expected(part.key, rows(samples, np.arange(size)))
+    fits = sum(array.nbytes for array in said) / size * samples.count <= _REMEMBERED
+    if not fits or samples.batching.whole or any(array.ndim == 0 or len(array) != size for array in said):
         return None
-    chunks = [bench.expected(part.key, rows(part.samples, places)) for places in _chunks(part.samples, size)]
+    chunks = [bench.expected(part.key, rows(samples, places)) for places in _chunks(samples, size)]
     return [np.concatenate(arrays) for arrays in zip(*chunks, strict=True)]

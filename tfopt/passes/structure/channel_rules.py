@@ -65,7 +65,8 @@ def _per_channel(vectors: Sequence[int]) -> Rule:
             return unknown(step, node, read)
         axis = channel_axis(node, len(read[0]))
         found = step.tie_all([read[0][axis], *((read[at] or ())[0] for at in vectors)], together(node))
-        return [tuple(found if at == axis else each for at, each in enumerate(read[0]))]
+        made = tuple(found if at == axis else each for at, each in enumerate(read[0]))
+        return [made, *[(found,)] * (len(node.outputs) - 1)]  # a batch norm makes its statistics besides
 
     return rule
 

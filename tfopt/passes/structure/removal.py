@@ -138,21 +138,19 @@ class _Removal:
 
     def _resized(self, editor: Editor, node: Node, at: int, sizes: Sequence[Size]) -> Value | None:
         """The input `at` with other numbers in it; None where it says them already."""
-        changed = [size for size in sizes if self._more(size)]
-        if not changed:
-            return None
         value = node.inputs[at]
         maker = editor.graph.producer(value)
         if maker.op == "Const":
             array = maker.tensor.array.copy()
-            for size in changed:
+            for size in sizes:  # also what is as many as before: it may be written as counted from the end
                 array.flat[size.at] = self._number(size, int(array.flat[size.at]))
-            return self._constant(editor, f"{node.name}/sizes", array, maker.tensor.dtype)
-        return (
-            self._packed(editor, node, maker, changed)
-            if maker.op == "Pack"
-            else self._moved(editor, node, value, changed)
-        )
+            same = np.array_equal(array, maker.tensor.array)
+            return None if same else self._constant(editor, f"{node.name}/sizes", array, maker.tensor.dtype)
+        changed = [size for size in sizes if self._more(size)]
+        if not changed:
+            return None
+        packed = maker.op == "Pack"
+        return self._packed(editor, node, maker, changed) if packed else self._moved(editor, node, value, changed)
 
     def _packed(self, editor: Editor, node: Node, maker: Node, sizes: Sequence[Size]) -> Value:
         entries = list(maker.inputs)

@@ -239,7 +239,8 @@ class Step:
 
     def _is_said(self, value: Value, entry: int, count: int) -> bool:
         """Is it a constant, which can be written anew, or computed, but known to be this many?"""
-        if self.graph.constant(value) is not None or len(self._counted(value, entry) or ()) == count:
+        known = self._counted(value, entry)
+        if self.graph.constant(value) is not None or (known is not None and len(known) == count):
             return True
         maker = self.graph.producer(value)
         if maker.op == "Pack" and len(maker.inputs) > entry and self.graph.constant(maker.inputs[entry]) is not None:
@@ -303,7 +304,7 @@ def integers(step: Step, value: Value) -> list[int] | None:
 
 
 def _followed(axes: Iterable[Axis | None]) -> tuple[Axis, ...]:
-    return tuple(each for each in axes if each is not None)
+    return tuple(each for each in axes if each is not None and len(each))
 
 
 def _vectors(graph: Graph) -> Iterable[Value]:

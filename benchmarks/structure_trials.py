@@ -23,7 +23,10 @@ Arrays = Mapping[str, NDArray[Any]]
 
 #: Seconds of training at most, when nothing else runs on two cores; a busy machine trains less in them.
 SECONDS: Final = 300
-TEACH: Final = f"distill: {{seconds: {SECONDS}, patience: null, batch_size: 128}}"
+_TEACHING: Final = f"seconds: {SECONDS}, patience: null, batch_size: 128"
+TEACH: Final = f"distill: {{{_TEACHING}}}"
+#: A recurrent layer's units change little at the rate that suits convolutions.
+TEACH_FASTER: Final = f"distill: {{{_TEACHING}, learning_rate: 0.003}}"
 HALF, QUARTER = "prune_channels: {target_macs: 0.5}", "prune_channels: {target_macs: 0.25}"
 #: What most people mean by pruning channels: as many of each layer, the smallest first.
 NORM: Final = "prune_channels: {target_macs: 0.7, score: norm, scope: layer}"
@@ -116,15 +119,15 @@ def _sparser(model: str) -> tuple[Trial, ...]:
 
 def _other_kinds() -> tuple[Trial, ...]:
     halves = {
-        "depthwise": ("half the MACs", narrower(0.5)),
-        "lstm": ("half the units", ("prune_channels: {ratio: 0.5}",)),
+        "depthwise": ("half the MACs", narrower(0.5), TEACH),
+        "lstm": ("half the units", ("prune_channels: {ratio: 0.5}",), TEACH_FASTER),
     }
     return tuple(
         trial
-        for model, (what, half) in halves.items()
+        for model, (what, half, teach) in halves.items()
         for trial in (
             Trial(4, model, f"{what}, repaired", (*half, "repair")),
-            Trial(4, model, f"{what}, taught", (*half, "repair", TEACH), points=1.5),
+            Trial(4, model, f"{what}, taught", (*half, "repair", teach), points=1.5),
         )
     )
 

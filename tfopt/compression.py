@@ -294,7 +294,8 @@ class _Writer:
         if self.evidence.is_synthetic and _computes_on_integers(self.result.model.graph):
             yield _GUESSED
         yield from ledger_notes(self.result.ledger)
-        yield from _lost(self.source)
+        if self.given == self.source:  # what Keras has just exported nobody has called yet
+            yield from _lost(self.source)
 
     def _carry_warmup(self, directory: Path, contract: Mapping[str, SignatureInfo]) -> None:
         """The contract is the same, so the model's own warmup requests are good for the result, but for those of

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def compress(
-    model: Annotated[Path, typer.Argument(help="A SavedModel directory. It is never changed.")],
+    model: Annotated[
+        Path, typer.Argument(help="A SavedModel directory, or a .keras or .h5 file. It is never changed.")
+    ],
     out: Annotated[
         Path | None,
         typer.Argument(help="The version directory to write; by default beside MODEL, named after the recipe."),

@@ -80,3 +80,13 @@ def test_groups_are_fitted_each_by_itself() -> None:
         parts.append(Places(rows, None, made.astype(np.float32)))
     found = fit(Pairs(parts[0], parts[1], 1), Affine(0.5 * weight + 0.1, np.zeros((4, 1, 2))), None)
     np.testing.assert_allclose(found.found.weight, weight, atol=1e-3)
+
+
+def test_inputs_that_never_vary_and_numbers_that_are_none() -> None:
+    start = Affine(np.ones((1, 3, 2)), np.zeros((1, 1, 2)))
+    parts = [Places(np.zeros((1, n, 3), np.float32), None, np.full((n, 2), 2.0, np.float32)) for n in (40, 10)]
+    found = fit(Pairs(parts[0], parts[1], 1), start, "Relu")
+    np.testing.assert_allclose(found.found.bias, 2.0)
+    np.testing.assert_allclose(found.found.weight, start.weight)
+    parts[1].wanted[0, 0] = np.nan
+    assert fit(Pairs(parts[0], parts[1], 1), start, "Relu").found is start

@@ -74,7 +74,7 @@ class SideBySide:
         for value, array, examples in self._frontier.fetch(shown, list(takers), _readers(refit)):
             for taker in takers[value]:
                 taker.add(array, examples, counts[value])
-        if rows.is_odd or added.is_odd:
+        if rows.is_odd or added.is_odd or rows.drawn != wanted.drawn:
             return None
         held_out = wanted.examples() % _HELD_OUT == _HELD_OUT - 1
         data, made = rows.joined(axis=1), wanted.joined(axis=0)
@@ -144,6 +144,10 @@ class _Drawn:
         )
         self.parts.append(self.at(array, example * self.places + np.minimum(place, self.places - 1)))
         self._examples.append(first[example])
+
+    @property
+    def drawn(self) -> int:
+        return sum(map(len, self._examples))
 
     def examples(self) -> NDArray[np.int64]:
         """Which example each place is of."""

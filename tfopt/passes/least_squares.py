@@ -55,13 +55,16 @@ def fit(pairs: Pairs, start: Affine, activation: str | None) -> Fit:
     """The weight and bias that come nearest to what is wanted behind the activation (Relu, Relu6 or None).
 
     Weights that are 0 stay 0. What is no better on places that were held out is not taken: then `start` comes back.
-    Where places are fewer than unknowns, only a scale and a bias of each channel are fitted.
+    Where places are fewer than unknowns, only a scale and a bias of each channel are fitted; where numbers are not
+    finite, nothing is.
     Source of fitting what follows the activation: Zhang et al. 2015 (arXiv:1505.06798).
     """
     fitted, held = _Seen((pairs.fitted,), activation), _Seen((pairs.held_out,), activation)
     before = held.error(start)
-    some = fitted.sums(start)
     unknowns = int((start.weight != 0).sum(axis=1).max(initial=0))
+    if not (np.isfinite(before) and np.isfinite(fitted.error(start))):
+        return Fit(start, before, before, None, 0, unknowns)
+    some = fitted.sums(start)
     best = _chosen(some.normal(start.weight), held, _STRENGTHS if some.count > unknowns else ())
     is_bent = False
     if best.strength is not None and activation is not None:
@@ -144,8 +147,9 @@ class _Normal:
 
     @cached_property
     def power(self) -> Array:
-        """The mean of a row's elements, squared: [groups, 1, 1]."""
-        return np.asarray(np.trace(self.rows, axis1=1, axis2=2)[:, None, None] / self.rows.shape[1])
+        """The mean of a row's elements, squared: [groups, 1, 1]. Not quite nothing where all rows are alike."""
+        mean = np.trace(self.rows, axis1=1, axis2=2)[:, None, None] / self.rows.shape[1]
+        return np.asarray(np.maximum(mean, np.finfo(np.float32).tiny))
 
     def with_bias(self, weight: Array, mean_wanted: Array | None = None) -> Affine:
         mean = self.mean_wanted if mean_wanted is None else mean_wanted

@@ -154,6 +154,8 @@ def _fitted(refit: Refit, pairs: Pairs) -> Fit:
 
 def _finding(refit: Refit, pairs: Pairs, made: Fit) -> Finding:
     is_better = made.after < made.before
+    if not np.isfinite(made.before):
+        return Finding(refit.name, False, "what it reads, or made before, is not finite on some samples")
     if is_better:
         told = f"off by {_share(made.after)} of what it made before the first lossy step, where it was "
         told += _share(made.before)

@@ -48,7 +48,7 @@ def main() -> None:
         held.flush()
         for number, what in enumerate(STEPS):
             rows.append(_row(what, samples, Path(directory, str(number))))
-            print("; ".join(rows[-1]), flush=True)
+            print("; ".join(rows[-1]), file=sys.stderr, flush=True)
     headings = ["what", "most memory", "minutes", "mark", "met"]
     print_table("Memory of compressing ResNet50 with 512 samples", headings, rows)
 

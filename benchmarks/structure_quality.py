@@ -10,6 +10,7 @@ average above the table says whether that was so.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -66,7 +67,7 @@ def main(names: Sequence[str] = ()) -> None:
         originals = cache(lambda name: _original(name, Path(directory)))
         for number, trial in enumerate(trial for trial in TRIALS if not names or trial.model in names):
             rows += rows_of(trial, originals(trial.model), Path(directory, str(number)))
-            print("; ".join(rows[-1]), flush=True)
+            print("; ".join(rows[-1]), file=sys.stderr, flush=True)
     print_table("Smaller by structure: what it costs", HEADINGS, rows)
 
 

@@ -54,7 +54,7 @@ class Trial:
     points: float | None = None
     bytes: float | None = None
     gzip_bytes: float | None = None
-    files: Mapping[str, str] = field(default_factory=lambda: {"": "."})
+    files: Mapping[str, str] = field(default_factory=lambda: {"SavedModel": "."})
 
     @property
     def recipe(self) -> str:

@@ -33,3 +33,13 @@ def test_what_keras_cannot_load_is_told_in_its_words(keras_file: Path, tmp_path:
             part.writestr(name, whole.read(name))
     with pytest.raises(UnsupportedModel, match=r"Keras 3.* cannot load or export it"), exported(broken):
         pass
+
+
+@pytest.mark.parametrize("ending", ["h5", "keras"])
+def test_a_file_of_keras_2_is_exported_by_keras_2(tmp_path: Path, ending: str) -> None:
+    tf_keras = pytest.importorskip("tf_keras", reason="models of Keras 2 need the extra tfmot")
+    image = tf_keras.Input((4,), name="image")
+    path = tmp_path / f"old.{ending}"
+    tf_keras.Model(image, tf_keras.layers.Dense(2)(image)).save(path)
+    with exported(path) as directory:
+        assert (directory / "saved_model.pb").is_file()

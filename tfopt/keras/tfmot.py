@@ -37,8 +37,11 @@ def scope() -> AbstractContextManager[Any]:
     package = tfmot("reading a wrapped model")
     import tf_keras
 
-    pruning, clustering = package.sparsity.keras.prune_scope, package.clustering.keras.cluster_scope
-    with pruning() as first, clustering() as second, package.quantization.keras.quantize_scope() as third:
-        known = {**first.custom_objects, **second.custom_objects, **third.custom_objects}
+    scopes = (
+        package.sparsity.keras.prune_scope(),
+        package.clustering.keras.cluster_scope(),
+        package.quantization.keras.quantize_scope(),
+    )
+    known = {name: kind for one in scopes for given in one.custom_objects for name, kind in given.items()}
     opened: AbstractContextManager[Any] = tf_keras.utils.custom_object_scope(known)
     return opened

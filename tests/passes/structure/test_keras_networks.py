@@ -80,8 +80,7 @@ def sequence(directory: Path) -> Path:
 
 
 def _export(model: keras.Model, directory: Path) -> Path:
-    exported = models.export(model, directory)
-    return exported
+    return models.export(model, directory)
 
 
 def series(batch: int) -> Mapping[str, NDArray[Any]]:
@@ -103,13 +102,14 @@ def signals(batch: int) -> Mapping[str, NDArray[Any]]:
     return {"x": np.random.default_rng(batch).normal(size=(batch, 10, 3)).astype(np.float32)}
 
 
-#: What they are fed, and how many units each group has, in any order.
+#: What they are fed, and how many units each group has, in any order: channels that a convolution in two groups reads
+#: go by two, queries and keys have units of their own.
 NETWORKS: Mapping[Builder, tuple[Callable[[int], Mapping[str, NDArray[Any]]], list[int]]] = {
     recurrent: (series, [3, 3, 4, 5, 6, 7, 8, 9]),
     open_recurrent: (series, [3, 3, 4, 5, 6, 7, 8, 9]),
     masked: (words, [3, 4, 5, 5]),
-    images: (pictures, [4, 4, 5, 6, 10]),
-    sequence: (signals, [4, 6, 8]),
+    images: (pictures, [3, 4, 4, 5, 10]),
+    sequence: (signals, [4, 4, 6, 8]),
 }
 
 
@@ -125,8 +125,11 @@ def test_units_are_found(builder: Builder, built: Built) -> None:
     assert sorted(len(group.units) for group in coupling.groups) == NETWORKS[builder][1]
 
 
-@pytest.mark.parametrize("exact", [False, True], ids=["as-read", "exact"])
-@pytest.mark.parametrize("builder", NETWORKS, ids=lambda builder: builder.__name__)
+#: As it is read, the filters of a Conv1D are computed.
+CASES = [(builder, exact) for exact in (False, True) for builder in NETWORKS if exact or builder is not sequence]
+
+
+@pytest.mark.parametrize(("builder", "exact"), CASES, ids=lambda case: getattr(case, "__name__", f"exact={case}"))
 def test_what_is_removed_is_what_nobody_sees(builder: Builder, exact: bool, built: Built, tmp_path: Path) -> None:
     model = read(built(builder), exact)
     coupling = couple(model.graph)

@@ -196,6 +196,10 @@ class _Units:
         for layer in layers:
             if not removable[layer.made[layer.made >= 0]].any():
                 yield layer.name, self._reason(layer)
+        for graph in self._followed:
+            for node in (node for op in LINEAR - _OF_ACTIVATIONS for node in graph.by_op.get(op, ())):
+                if isinstance(reason := linear(graph, node), str):
+                    yield node.name, reason
 
     def _reason(self, layer: Coupled) -> str:
         labels = self._made(self._followed[layer.graph], layer.layer)
@@ -208,6 +212,8 @@ class _Units:
 
 
 _PRODUCTS = frozenset({"MatMul", "BatchMatMul", "BatchMatMulV2"})
+#: What these multiply is often no constant, and then no layer either.
+_OF_ACTIVATIONS = frozenset({"BatchMatMul", "BatchMatMulV2"})
 
 
 def _by_unit(layers: Sequence[Coupled], side: str) -> dict[int, list[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,41 +30,43 @@ def arrays_of(model: Model, key: str, count: int = 3) -> dict[str, np.ndarray]:
     return next(made.batches(count))
 
 
-def sums(model: Model, key: str, weights: tuple[Weight, ...], fed: dict[str, np.ndarray], moved: float = 0.0):
-    """The sum of all float outputs when the first weight's first element is `moved`, and all gradients of that sum."""
+Fed = dict[str, np.ndarray]
+
+
+def sums(model: Model, key: str, weights: tuple[Weight, ...], fed: Fed, moves: list[float]) -> list[tuple[Any, Any]]:
+    """For each move of the first weight's first element, the sum of all float outputs and all gradients of it."""
     names = [f"weight_{number}" for number in range(len(weights))]
-    net = Network(
-        model.with_graph(opened(model.graph, {name: one.tensor for name, one in zip(names, weights, strict=True)})),
-        "net",
-    )
+    outside = {name: weight.tensor for name, weight in zip(names, weights, strict=True)}
+    net = Network(model.with_graph(opened(model.graph, outside)), "net")
     signature = model.signatures[key]
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        arrays = [weight.tensor.array.astype(np.float32) for weight in weights]
-        arrays[0] = arrays[0].copy()
-        arrays[0].flat[0] += moved
-        held = [tf.compat.v1.placeholder(tf.float32, array.shape) for array in arrays]
+        held = [tf.compat.v1.placeholder(tf.float32, weight.tensor.array.shape) for weight in weights]
         inputs = {name: tf.compat.v1.placeholder(array.dtype, array.shape) for name, array in fed.items()}
         given = {signature.inputs[name].node: tensor for name, tensor in inputs.items()}
         values = [model.graph.outputs[entry.position] for entry in signature.outputs.values()]
         made = net.tensors({**given, **dict(zip(names, held, strict=True))}, values)
         total = tf.add_n([tf.reduce_sum(tf.cast(one, tf.float32)) for one in made if one.dtype.is_floating])
-        slopes = tf.gradients(total, held)
+        slopes = [slope for slope in tf.gradients(total, held) if slope is not None]
         net.start(session)
-        feeds = {**dict(zip(held, arrays, strict=True)), **{inputs[name]: array for name, array in fed.items()}}
-        return session.run([total, [slope for slope in slopes if slope is not None]], feeds)
+        feeds = {inputs[name]: array for name, array in fed.items()}
+        feeds |= {slot: weight.tensor.array for slot, weight in zip(held, weights, strict=True)}
+        found = []
+        for move in moves:
+            first = np.array(weights[0].tensor.array)
+            first.flat[0] += move
+            found.append(session.run([total, slopes], {**feeds, held[0]: first}))
+        return found
 
 
-@pytest.mark.parametrize("exact", [False, True], ids=["as read", "exact"])
 @pytest.mark.parametrize(
-    "builder",
+    ("builder", "exact"),
     [
-        models.classifier,
-        models.cnn_with_batch_norm,
-        models.lstm,
-        models.recurrent,
-        models.transformer,
-        models.branches,
-        models.nested_loops,
+        (models.cnn_with_batch_norm, False),
+        (models.branches, False),
+        (models.nested_loops, False),
+        (models.recurrent, False),
+        (models.lstm, True),
+        (models.transformer, True),
     ],
 )
 def test_gradients_through_the_graph_are_what_differences_are(
@@ -81,10 +84,8 @@ def test_gradients_through_the_graph_are_what_differences_are(
     with ModelRunner(model) as runner:
         outputs = runner.run(key, fed)
     plain = sum(float(array.sum()) for array in outputs.values() if array.dtype.kind == "f")
-    total, slopes = sums(model, key, weights, fed)
+    step = 1e-2
+    (total, slopes), (above, _), (below, _) = sums(model, key, weights, fed, [0.0, step, -step])
     assert total == pytest.approx(plain, rel=1e-4, abs=1e-4)
     assert len(slopes) >= min(2, len(weights))
-    step = 1e-2
-    above, _ = sums(model, key, weights, fed, step)
-    below, _ = sums(model, key, weights, fed, -step)
     assert slopes[0].flat[0] == pytest.approx((above - below) / (2 * step), rel=0.05, abs=5e-3)

@@ -21,7 +21,7 @@ def distill(
     epochs: float | None = None,
     seconds: float | None = None,
     batch_size: int = 64,
-    learning_rate: float = 0.001,
+    learning_rate: float = 0.002,
     seed: int = 0,
     loss: Loss = "auto",
     temperature: float = 2.0,

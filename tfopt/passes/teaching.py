@@ -40,7 +40,7 @@ class Plan:
     epochs: float | None = None
     seconds: float | None = None
     batch_size: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     seed: int = 0
     augment: Augment = "auto"
     patience: int | None = 6

@@ -19,8 +19,8 @@ def keras_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     layers = keras.layers
     image = keras.Input((8, 8, 1), name="image")
     x = layers.Conv2D(8, 3, padding="same", use_bias=False)(image)
-    x = layers.ReLU()(layers.BatchNormalization()(x))
-    y = layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same", use_bias=False)(x))
+    x = layers.ReLU()(layers.BatchNormalization(momentum=0.8)(x))
+    y = layers.BatchNormalization(momentum=0.8)(layers.Conv2D(8, 3, padding="same", use_bias=False)(x))
     x = layers.ReLU()(layers.Add()([x, y]))
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dense(8, activation="relu")(x)

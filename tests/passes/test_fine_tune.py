@@ -60,8 +60,14 @@ def distance(model: Model, other: Model) -> float:
     return float(np.linalg.norm(one - two) / np.linalg.norm(two))
 
 
+def test_layers_compete_unless_told_otherwise(model: Model, teaching: SampleTeaching) -> None:
+    first, second = weights(tuned(model, teaching, sparsity=0.5, steps=20).model)
+    assert (first == 0).sum() + (second == 0).sum() == (first.size + second.size) // 2
+    assert (first == 0).mean() != (second == 0).mean()
+
+
 def test_it_ends_with_the_share_of_zeros_and_nearer_than_pruning_alone(model: Model, teaching: SampleTeaching) -> None:
-    outcome = tuned(model, teaching, sparsity=0.5)
+    outcome = tuned(model, teaching, sparsity=0.5, scope="layer")
     assert [float((array == 0).mean()) for array in weights(outcome.model)] == [0.5, 0.5]
     pruned = prune_magnitude(model, sparsity=0.5).model
     assert distance(outcome.model, model) < 0.6 * distance(pruned, model)
@@ -76,7 +82,7 @@ def test_two_of_every_four_stay(model: Model, teaching: SampleTeaching) -> None:
 
 def test_a_pruned_model_gets_sparser_from_where_it_is(model: Model, teaching: SampleTeaching) -> None:
     pruned = prune_magnitude(model, sparsity=0.4).model
-    outcome = tuned(pruned, teaching, model, sparsity=0.6)
+    outcome = tuned(pruned, teaching, model, sparsity=0.6, scope="layer")
     assert [round(float((array == 0).mean()), 2) for array in weights(outcome.model)] == [0.6, 0.6]
 
 
@@ -90,6 +96,12 @@ def test_what_is_excluded_stays_dense_and_is_told(model: Model, teaching: Sample
     outcome = tuned(model, teaching, sparsity=0.5, steps=20, exclude=("w2",))
     assert not (weights(outcome.model)[1] == 0).any()
     assert ("w2", "w2 is left out by 'w2'") in {(found.node, found.message) for found in outcome.findings}
+
+
+def test_a_clock_that_ends_it_too_early_leaves_the_model(model: Model, teaching: SampleTeaching) -> None:
+    outcome = tuned(model, teaching, sparsity=0.5, steps=None, seconds=1e-6)
+    assert outcome.model is model
+    assert "ended before all zeros were in place" in outcome.findings[0].message
 
 
 def test_options_out_of_range_are_refused(model: Model, teaching: SampleTeaching) -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Literal
 
 from tfopt.keras.ranges import calibrate
-from tfopt.keras.tfmot import tfmot
+from tfopt.keras.tfmot import MODULE, tfmot
 
 #: How often pruning looks again while it becomes sparser, and the share of the steps in which it does; the rest is for
 #: what is left to recover.
@@ -82,10 +83,11 @@ def _clustered(model: Any, methods: Methods) -> Wrapped:
         "number_of_clusters": methods.cluster,
         "cluster_centroids_init": package.CentroidInitialization.KMEANS_PLUS_PLUS,
     }
+    cluster = package.cluster_weights
     if methods.prune is not None:
-        cluster, options = package.experimental.cluster_weights, {**options, "preserve_sparsity": True}
-    else:
-        cluster = package.cluster_weights
+        # The package's guide takes it from here: it is in none of its public modules.
+        experimental = import_module(f"{MODULE}.python.core.clustering.keras.experimental.cluster")
+        cluster, options = experimental.cluster_weights, {**options, "preserve_sparsity": True}
     made, left = _each(model, lambda layer: cluster(layer, **options))
     return Wrapped(made, (), package.strip_clustering, left)
 

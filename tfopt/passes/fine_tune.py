@@ -19,6 +19,9 @@ from tfopt.passes.sparsity import Matrix
 from tfopt.passes.teaching import Aim, Augment, Loss, Plan, Taught, Teaching
 
 _NAME = "fine_tune"
+_TOO_SHORT = Finding(
+    "pruning", False, "the training ended before all zeros were in place, so that none are: give it more time"
+)
 
 
 @graph_pass(exact=False)
@@ -30,16 +33,16 @@ def fine_tune(
     sparsity: float | None = None,
     pattern: str | None = None,
     block: str = "1x1",
-    scope: Literal["layer", "global"] = "layer",
+    scope: Literal["layer", "global"] | None = None,
     schedule: Growth = "polynomial",
-    until: float = 0.6,
+    until: float = 0.4,
     exclude: tuple[str, ...] = (),
     depthwise: bool = False,
     steps: int | None = None,
     epochs: float | None = None,
     seconds: float | None = None,
     batch_size: int = 64,
-    learning_rate: float = 0.001,
+    learning_rate: float = 0.002,
     seed: int = 0,
     loss: Loss = "auto",
     temperature: float = 2.0,
@@ -56,10 +59,11 @@ def fine_tune(
         %w = Const() {[1, -2, 3, -4]}    ->    %w = Const() {[0, 0, 3.1, -4.2]}
 
     `sparsity` (0.5 unless given), `pattern`, `block`, `scope`, `exclude` and `depthwise` say which weights go, as in
-    prune_magnitude; weights are ranked by their magnitude as trained so far, so that one that was set to zero may come
-    back. With the `polynomial` schedule the share of zeros grows from none, or from those of a model that was pruned
-    before, first fast and then slowly; `until` is the share of the steps after which it stays. With `constant` all go
-    at once. What is pruned for a pattern goes in the same way, the smallest first.
+    prune_magnitude, but that weights of all layers are ranked together unless `scope` says otherwise, and by their
+    magnitude as trained so far, so that one that was set to zero may come back. With the `polynomial` schedule the
+    share of zeros grows from none, or from those of a model that was pruned before, first fast and then slowly; `until`
+    is the share of the steps after which it stays. With `constant` all go at once. What is pruned for a pattern goes in
+    the same way, the smallest first.
 
     The rest is as in `distill`: training ends with the first of `steps`, `epochs` and `seconds`, or when `patience`
     evaluations with all zeros in place brought nothing better; the best weights since then are taken. Where the clock
@@ -69,7 +73,8 @@ def fine_tune(
     """
     if not 0 <= until < 1:
         raise InvalidRecipe(f"until is {until}", where=_NAME, hint="give at least 0 and less than 1")
-    selection = MaskSelection.of(sparsity, scope, block, pattern, _NAME)
+    ranked = scope or ("global" if pattern is None else "layer")
+    selection = MaskSelection.of(sparsity, ranked, block, pattern, _NAME)
     findings: list[Finding] = []
     layouts: dict[str, Matrix] = {}
     for weight in held_weights(model.graph):
@@ -96,7 +101,7 @@ def fine_tune(
     aim = Aim(loss=loss, temperature=temperature, hints=hints, hints_weight=hints_weight, labels_weight=labels_weight)
     growing = GradualPruning(selection, layouts, schedule, _begun(selection, layouts), until)
     taught = teaching.teach(model, reference.model, plan, aim, growing)
-    told = _zeros(taught, layouts) if taught.model is not model else ()
+    told = _zeros(taught, layouts) if taught.model is not model else (_TOO_SHORT,)
     return ModelOutcome(taught.model, (*findings, *told, *taught.findings))
 
 

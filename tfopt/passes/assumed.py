@@ -1,12 +1,8 @@
 """What layers multiply their weights with, guessed from the weights alone: `SecondMoments` without samples.
 
-Nothing is known of what a model is fed, but something of what it was trained on: gradient steps are made of the data
-that they were taken on, so that the weights of the first layer vary most along the directions in which its data does.
-Data is taken to be normal noise with the moments of these weights, in part, and every layer behind is run on what the
-layers before it make of that, one place at a time instead of images: rows of channels. Neighbouring places of a
-convolution's window hold the same row more often than not.
-Source of the guess about data: Radhakrishnan et al. 2024 (arXiv:2212.13881), that the moments of a trained weight are
-those of the gradients by its data.
+Little is known of what a model is fed (`guessed_data`): normal noise, in part with the moments of the weights that read
+it, and where it is images, such as are smooth. Every layer behind is run on what the layers before it make of that, one
+place at a time: rows of channels. Neighbouring places of a convolution's window hold the same row more often than not.
 """
 
 from __future__ import annotations
@@ -22,16 +18,13 @@ from tfopt.ir.facts import BINARY, IDENTITIES, UNARY
 from tfopt.ir.graph import Graph, Model, Node, Value
 from tfopt.ir.linear import LINEAR, TRANSPOSED, Linear, linear
 from tfopt.ir.types import DType, Tensor
+from tfopt.passes.guessed_data import guessed_data
 from tfopt.passes.statistics import Moments
 
 #: Examples of channels, [rows, channels].
 _Rows: TypeAlias = "NDArray[np.float32]"
 
-_COUNT: Final = 6144
-#: How much of the moments of unknown data is those of the weights that read it; the rest is the same for all elements.
-_OF_WEIGHTS: Final = 0.7
-#: The mean square of unknown data's elements.
-_POWER: Final = 0.1
+_COUNT: Final = 12_000
 #: How often a place of a window holds what the place at its centre holds.
 _ALIKE: Final = 0.7
 #: Ops that leave each channel about what it is, whatever they do to places.
@@ -89,7 +82,7 @@ class _Propagation:
         matrices = layer.matrices.astype(np.float32)
         known = self._rows.get(layer.data_value)
         if known is None:
-            rows = self._guessed(matrices)
+            rows = guessed_data(matrices, self._window(layer), _COUNT, self._rng)
         elif known.shape[1] == layer.in_channels:
             rows = self._windows(known, matrices)
             self.elements[layer.node.name] = rows
@@ -97,13 +90,19 @@ class _Propagation:
             return None
         return np.asarray((rows @ matrices).transpose(1, 0, 2).reshape(_COUNT, -1))
 
-    def _guessed(self, matrices: NDArray[np.float32]) -> NDArray[np.float32]:
-        groups, elements, channels = matrices.shape
-        plain = self._normal(groups, _COUNT, elements)
-        along = self._normal(groups, _COUNT, channels) @ matrices.transpose(0, 2, 1)
-        size = float(np.sqrt(np.square(along).mean())) or 1.0
-        mixed = np.sqrt(_OF_WEIGHTS) * along / size + np.sqrt(1 - _OF_WEIGHTS) * plain
-        return np.asarray(np.sqrt(_POWER) * mixed, np.float32)
+    def _window(self, layer: Linear) -> tuple[int, int, int] | None:
+        """Height, width and channels of what the layer reads of an image at a time, where that is the input."""
+        value = layer.data_value
+        if self._graph.producer(value).op == "Reshape":
+            value = self._graph.producer(value).inputs[0]
+        node = self._graph.producer(value)
+        dims = node.outputs[value.port].shape.dims or ()
+        if node.op != "Placeholder" or len(dims) != 4 or None in dims[1:] or layer.groups > 1 or layer.axis != -1:
+            return None
+        _, high, wide, channels = (dim or 0 for dim in dims)
+        if layer.node.op == "Conv2D" and value == layer.data_value:
+            high, wide = layer.weight.array.shape[:2]
+        return (high, wide, channels) if high * wide * channels == layer.matrices.shape[1] else None
 
     def _windows(self, known: _Rows, matrices: NDArray[np.float32]) -> NDArray[np.float32]:
         groups, elements, _ = matrices.shape
@@ -153,7 +152,4 @@ class _Propagation:
             return self._rows.get(value)
         if tensor.dtype not in _FLOATS or tensor.array.size not in (1, *tensor.array.shape):
             return None
-        return tensor.array.astype(np.float32).reshape(1, -1)
-
-    def _normal(self, *shape: int) -> NDArray[np.float32]:
-        return self._rng.standard_normal(shape, np.float32)
+        return np.asarray(tensor.array, np.float32).reshape(1, -1)

@@ -23,7 +23,7 @@ def codebook(numbers: _Numbers, weights: _Numbers, count: int) -> _Numbers:
     distinct, places = np.unique(numbers, return_inverse=True)
     if len(distinct) <= count:
         return distinct
-    mass = np.bincount(places.reshape(-1), weights.reshape(-1), len(distinct))
+    mass: _Numbers = np.bincount(places.reshape(-1), weights.reshape(-1), len(distinct)).astype(np.float64)
     masses, firsts = (np.concatenate([[0.0], np.cumsum(each)]) for each in (mass, mass * distinct))
     centres = _start(distinct, mass, count)
     for _ in range(_ROUNDS):

@@ -24,7 +24,7 @@ def merge_neurons(
     moments: SecondMoments | None = None,
     *,
     ratio: float | None = None,
-    tolerance: float = 0.0001,
+    tolerance: float = 0.0005,
     by: Literal["auto", "samples", "weights"] = "auto",
     least: int = 1,
     exclude: tuple[str, ...] = (),

@@ -50,6 +50,8 @@ class Readers:
         source = _Remembering(moments)
         found: dict[str, list[System]] = {}
         for system in systems_of(coupling, model, source):
+            if system.layer not in source.means:  # within a loop: its weights are not written
+                continue
             found.setdefault(system.layer, []).append(system)
         return cls(coupling, found, source.means)
 
@@ -61,11 +63,14 @@ class Readers:
         missing = next((layer.name for layer in group.readers if not self._is_known(layer)), None)
         if missing is not None:
             return f"nothing tells what {missing} is given"
-        return eliminated(group.units, list(self._of(group)), _DAMPING)
+        return eliminated(group.units, list(self._of(group)))
 
     def _is_known(self, reader: Coupled) -> bool:
         """A depthwise filter sums nothing up."""
-        return len(reader.layer.out_axes) > 1 or any(reader.name in self._sharing(name) for name in self.systems)
+        if len(reader.layer.out_axes) > 1:
+            return True
+        is_outside = reader.graph is self.coupling.graph
+        return is_outside and any(reader.name in self._sharing(name) for name in self.systems)
 
     def _sharing(self, name: str) -> Collection[str]:
         """The layers that have the weight of this one, and read the same units."""

@@ -46,10 +46,10 @@ def _ends_of_levels(matrix: NDArray[np.float32], largest: NDArray[np.float32], b
     with since, its largest weight is so many steps."""
     top = 2 ** (bits - 1) - 1
     found: dict[int, np.float32] = {}
-    few = matrix[:_FEW]
+    few, live = matrix[:_FEW], largest > 0
     for steps in range(top, 0, -1):
-        step = np.where(largest > 0, largest, 1) / np.float32(steps)
-        for channel in np.flatnonzero(_off_level(few, step) < _ON_LEVEL):
+        step = np.where(live, largest, 1) / np.float32(steps)
+        for channel in np.flatnonzero(live & (_off_level(few, step) < _ON_LEVEL)):
             if channel not in found and _off_level(matrix[:, channel : channel + 1], step[channel]) < _ON_LEVEL:
                 found[int(channel)] = np.float32(step[channel] * top)
     return found

@@ -25,6 +25,8 @@ from tfopt.passes.structure.times import times_parts
 _WHERE = "prune_channels"
 #: The share of channels that goes when neither a share nor a target is given.
 _RATIO = 0.5
+#: Scores that samples tell, in what the outputs of layers lose; norms of one layer say nothing of those of another.
+_SEEN: Final = frozenset({"activation", "second_order"})
 _TARGETS: Final[Mapping[str, Literal["multiply-adds", "bytes", "seconds"]]] = {
     "target_macs": "multiply-adds",
     "target_bytes": "bytes",
@@ -64,14 +66,15 @@ def prune_channels(
     0 < target <= 1; `target_latency` is that of the time of a call with `batch_size` examples under TensorFlow, told of
     times of ops that are measured on this machine, of the whole model and of three narrower ones. With the scope
     `global` groups of tied channels that lose little for what they save give most; with `layer` all give the same
-    share. A ratio is of each layer, a target global unless told otherwise. What is left of a group is a multiple of
-    `multiple`, or of half of it, a quarter and so on where it has fewer than eight of them, and `least` channels at
-    least. `only` and `skip` hold patterns (as in a shell) of layers that make channels.
+    share. Unless told otherwise a ratio is of each layer, and a target global if samples tell what a channel is worth.
+    What is left of a group is a multiple of `multiple`, or of half of it, a quarter and so on where it has fewer than
+    eight of them, and `least` channels at least. `only` and `skip` hold patterns (as in a shell) of layers that make
+    channels.
 
     `score` says what a channel is worth: `norm` of the weights that make it; `similarity` to a multiple of another
     one; `activation`, the power of what its readers make of it alone; `second_order`, what the readers lose though
     their weights are fitted anew, told one channel after the other: the default, where there are real samples. Without
-    any it is the norm, and so it is for channels within loops and branches.
+    any it is the norm, and so it is for channels that are read within loops and branches alone.
 
     Raises InvalidRecipe for options out of range or that do not go together, UsageError for a pattern that no layer
     matches, and for a quantized model.
@@ -83,8 +86,12 @@ def prune_channels(
     for name, number in (("multiple", multiple), ("least", least), ("batch_size", batch_size)):
         if number is not None and number < 1:
             raise InvalidRecipe(f"{name} is {number}", where=_WHERE, hint="give 1 or more")
-    aim = _aim({"ratio": ratio, **targets}, scope, multiple, least)
-    if score in ("activation", "second_order") and moments is None:
+    chosen: Score = score or ("norm" if moments is None or moments.synthetic else "second_order")
+    if scope is None:
+        is_target = any(target is not None for target in targets.values())
+        scope = "global" if is_target and chosen in _SEEN else "layer"
+    aim = _aim({"ratio": ratio, **targets}, scope == "layer", multiple, least)
+    if chosen in _SEEN and moments is None:
         raise UsageError(f"the score {score} needs samples", where=_WHERE, hint="give --data, or ask for another score")
     coupling = couple(model.graph)
     check_patterns([layer.name for group in coupling.groups for layer in group.makers], only, "only", _WHERE)
@@ -92,9 +99,7 @@ def prune_channels(
     told = {group: _reason_to_leave(group, only, skip) for group in coupling.groups}
     findings = [Finding(name, False, f"keeps its channels: {why}") for name, why in coupling.reasons.items()]
     findings += [Finding(group.name, False, f"keeps its channels: {why}") for group, why in told.items() if why]
-    order = list(_ranked(model, coupling, [group for group, why in told.items() if not why], moments, score))
-    if not order:
-        return ModelOutcome(model, tuple(findings))
+    order = list(_ranked(model, coupling, [group for group, why in told.items() if not why], moments, chosen))
     taken = aim.taken(coupling, order, _parts(aim, model, coupling, order, times, batch_size))
     if not any(taken.counts):
         return ModelOutcome(model, tuple(findings))
@@ -120,7 +125,7 @@ def _parts(
     return times_parts(model, coupling, order, aim.counts(order), times, batch_size)
 
 
-def _aim(given: Mapping[str, float | None], scope: str | None, multiple: int, least: int | None) -> Aim:
+def _aim(given: Mapping[str, float | None], alike: bool, multiple: int, least: int | None) -> Aim:
     """What is asked for, checked."""
     asked = {name: number for name, number in given.items() if number is not None} or {"ratio": _RATIO}
     if len(asked) > 1:
@@ -130,11 +135,11 @@ def _aim(given: Mapping[str, float | None], scope: str | None, multiple: int, le
         if not 0 <= share < 1:
             hint = "give at least 0 and less than 1: some channels must stay"
             raise InvalidRecipe(f"ratio is {share}", where=_WHERE, hint=hint)
-        return Aim("channels", 1 - share, scope != "global", multiple, least, _WHERE)
+        return Aim("channels", 1 - share, alike, multiple, least, _WHERE)
     if not 0 < share <= 1:
         hint = "give the share that is left, such as 0.5 for half"
         raise InvalidRecipe(f"{name} is {share}", where=_WHERE, hint=hint)
-    return Aim(_TARGETS[name], share, scope == "layer", multiple, least, _WHERE)
+    return Aim(_TARGETS[name], share, alike, multiple, least, _WHERE)
 
 
 def _reason_to_leave(group: Group, only: Sequence[str], skip: Sequence[str]) -> str | None:
@@ -145,14 +150,13 @@ def _reason_to_leave(group: Group, only: Sequence[str], skip: Sequence[str]) -> 
 
 
 def _ranked(
-    model: Model, coupling: Coupling, groups: Sequence[Group], moments: SecondMoments | None, score: Score | None
+    model: Model, coupling: Coupling, groups: Sequence[Group], moments: SecondMoments | None, score: Score
 ) -> Iterator[Ranked]:
-    asked = score or ("norm" if moments is None or moments.synthetic else "second_order")
     readers: Mapping[int, Sequence[System]] = {}
-    if moments is not None and asked in ("activation", "second_order"):
+    if moments is not None and score in _SEEN:
         readers = by_unit(systems_of(coupling, model, moments))
     for group in groups:
-        yield ranked(group, readers.get(int(group.units[0]), ()), asked)
+        yield ranked(group, readers.get(int(group.units[0]), ()), score)
 
 
 def _told(each: Ranked, count: int) -> Finding:

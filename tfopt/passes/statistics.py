@@ -50,10 +50,13 @@ class Statistics(Protocol):
 @dataclass(frozen=True, eq=False)
 class Moments:
     """Means over rows that a layer multiplies its weight with, group by group as `Linear.matrices` has them: `first` of
-    the rows, [groups, elements], `second` of their products with themselves, [groups, elements, elements]."""
+    the rows, [groups, elements], `second` of their products with themselves, [groups, elements, elements]. `rows` is of
+    how many rows, and `examples` of how many examples these are; None where they are means over all that there is."""
 
     first: NDArray[np.float64]
     second: NDArray[np.float32]
+    rows: int | None = None
+    examples: int | None = None
 
 
 class SecondMoments(Protocol):

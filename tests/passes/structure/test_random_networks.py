@@ -22,7 +22,7 @@ from tfopt.pipeline import run_pipeline
 from tfopt.recipe import load_recipe
 
 #: To hunt for longer: TFOPT_EXAMPLES=5000 pytest tests/passes/structure/test_random_networks.py
-EXAMPLES = int(os.environ.get("TFOPT_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("TFOPT_EXAMPLES", "40"))
 
 drawing = settings(
     max_examples=EXAMPLES, derandomize="TFOPT_EXAMPLES" not in os.environ,

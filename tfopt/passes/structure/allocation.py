@@ -51,7 +51,7 @@ def allocated(choices: Sequence[Choice], costs: Costs, most: float) -> list[int]
 
 def allocated_alike(choices: Sequence[Choice], costs: Costs, most: float) -> list[int]:
     """How many units each group loses so that the cost is `most` at most, the least share of units for all of them."""
-    shares = sorted({count / (len(choice.lost) - 1) for choice in choices for count in choice.counts})
+    shares = sorted({0.0, *(count / (len(choice.lost) - 1) for choice in choices for count in choice.counts)})
     low, high = 0, len(shares) - 1
     while low < high:
         middle = (low + high) // 2

@@ -31,6 +31,10 @@ MARK_MS = 50.0
 #: Options with which a lossy pass has nothing to do either.
 OPTIONS = {"prune_magnitude": {"exclude": ("*",)}, "to_bfloat16": {"skip": ("*",)}}
 
+#: One always does something, the others follow the channels of the whole model first, which is done once and by request.
+_OTHERS = frozenset({"drop_outputs", "merge_neurons", "prune_channels"})
+PASSES = [name for name in BUILTIN if steps()[name].kind == "pass" and not steps()[name].needs and name not in _OTHERS]
+
 _T: dict[str, AttrValue] = {"T": DType.FLOAT32}
 _CONV: dict[str, AttrValue] = {**_T, "strides": (1, 1, 1, 1), "padding": b"SAME", "data_format": b"NHWC"}
 _BIAS: dict[str, AttrValue] = {**_T, "data_format": b"NHWC"}
@@ -81,8 +85,7 @@ def main() -> int:
     options = parser.parse_args()
     graph = convolutions(options.nodes)
     verify(graph)
-    passes = [name for name in BUILTIN if steps()[name].kind == "pass"]
-    taken = {name: milliseconds(name, graph, options.rounds) for name in passes}
+    taken = {name: milliseconds(name, graph, options.rounds) for name in PASSES}
     machine = {
         "machine": platform.processor() or platform.machine(),
         "python": platform.python_version(),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +17,10 @@ from tfopt.formats.saved_model import read_saved_model
 from tfopt.ir.graph import Model
 from tfopt.recipe import recipe_from_flags
 
-pytest.importorskip("tensorflow_model_optimization", reason="training Keras models needs the extra tfmot")
+#: Looked for and not imported: by itself it changes which Keras this process uses.
+pytestmark = pytest.mark.skipif(
+    find_spec("tensorflow_model_optimization") is None, reason="training Keras models needs the extra tfmot"
+)
 
 
 def kernels(path: Path) -> dict[str, np.ndarray]:
@@ -103,3 +110,16 @@ def test_options_that_make_no_sense_are_told_at_once(
 ) -> None:
     with pytest.raises(UsageError, match=said):
         tfopt.train(keras_file, tmp_path / "out", data=samples[0], **options)
+
+
+def test_a_process_keeps_the_keras_that_it_had() -> None:
+    code = """
+import os
+from tfopt.keras.tfmot import tfmot
+tfmot("a test")
+import tensorflow as tf
+print(tf.keras.__version__[0], os.environ.get("TF_USE_LEGACY_KERAS"))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["3", "None"]

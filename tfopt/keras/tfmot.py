@@ -11,6 +11,7 @@ from tfopt.errors import MissingExtra
 
 MODULE = "tensorflow_model_optimization"
 _PACKAGE, _EXTRA = "tensorflow-model-optimization", "tfmot"
+_CHOICE = "TF_USE_LEGACY_KERAS"
 
 
 def check_installed(purpose: str) -> None:
@@ -23,10 +24,18 @@ def check_installed(purpose: str) -> None:
 def tfmot(purpose: str) -> Any:
     """The package. Raises MissingExtra."""
     check_installed(purpose)
-    # It asks TensorFlow for `tf.keras`, which is Keras 3 unless this is said before it is first asked for.
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    import tensorflow as tf
+
+    # When imported it asks for Keras 2 in the environment, for this process and all that it starts. TensorFlow settles
+    # which Keras `tf.keras` is when it is first used: here, so that it stays the caller's.
+    _ = tf.keras.layers
+    before = os.environ.get(_CHOICE)
     import tensorflow_model_optimization
 
+    if before is None:
+        os.environ.pop(_CHOICE, None)
+    else:
+        os.environ[_CHOICE] = before
     return tensorflow_model_optimization
 
 

@@ -47,11 +47,13 @@ def merge_neurons(
     """
     _check(ratio, tolerance, least)
     coupling = couple(model.graph)
-    readers = Readers.of(coupling, model, _known(moments, by))
-    findings = []
-    for group in reversed(coupling.groups):
-        findings.append(_merge(readers, group, ratio, tolerance, least, exclude))
+    told = {group: next(_left_out(group, exclude), None) for group in reversed(coupling.groups)}
+    findings = [Finding(group.name, False, why) for group, why in told.items() if why]
     findings += [Finding(name, False, reason) for name, reason in coupling.reasons.items()]
+    if len(findings) == len(told) + len(coupling.reasons):
+        return ModelOutcome(model, tuple(findings))
+    readers = Readers.of(coupling, model, _known(moments, by))
+    findings += [_merge(readers, group, ratio, tolerance, least) for group, why in told.items() if not why]
     if not readers.gone.size:
         return ModelOutcome(model, tuple(findings))
     return ModelOutcome(model.with_graph(readers.written(without_units(coupling, readers.gone))), tuple(findings))
@@ -77,12 +79,7 @@ def _check(ratio: float | None, tolerance: float, least: int) -> None:
             raise InvalidRecipe(what, where="merge_neurons", hint=hint)
 
 
-def _merge(
-    readers: Readers, group: Group, ratio: float | None, tolerance: float, least: int, exclude: Sequence[str]
-) -> Finding:
-    left_out = next(_left_out(group, exclude), None)
-    if left_out is not None:
-        return Finding(group.name, False, left_out)
+def _merge(readers: Readers, group: Group, ratio: float | None, tolerance: float, least: int) -> Finding:
     found = readers.order(group)
     if isinstance(found, str):
         return Finding(group.name, False, found)

@@ -31,7 +31,7 @@ MARK_MS = 50.0
 #: Options with which a lossy pass has nothing to do either.
 OPTIONS = {"prune_magnitude": {"exclude": ("*",)}, "to_bfloat16": {"skip": ("*",)}}
 
-#: One always does something, the others follow the channels of the whole model first, which is done once and by request.
+#: One always does something, the others follow the channels of the whole model first, once and by request.
 _OTHERS = frozenset({"drop_outputs", "merge_neurons", "prune_channels"})
 PASSES = [name for name in BUILTIN if steps()[name].kind == "pass" and not steps()[name].needs and name not in _OTHERS]
 

@@ -18,6 +18,7 @@ from tfopt.ledger import LedgerRow, findings_by_step
 from tfopt.passes.base import Finding
 from tfopt.passes.registry import BUILTIN, steps
 from tfopt.runtimes.base import SignatureInfo, signatures_of
+from tfopt.runtimes.edges import described, has_integer_edges
 from tfopt.standing import Standing, standings
 from tfopt.store import Manifest, read_manifest
 from tfopt.store.size import model_files
@@ -28,10 +29,11 @@ _FILES = (".tflite", ".onnx")
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """`signatures` maps key to {"inputs": {name: type}, "outputs": ..., "method_name": ...}; for a .tflite or
-    .onnx file only these and `bytes` are known. `found` is of the exact recipe's passes, `lossy` of those that change
-    the outputs, each with its defaults after that recipe. `integer_layers` counts the layers that compute on 8-bit
-    integers. `artifacts` are those of a version that `compress` or `publish` made, and of a model on integers."""
+    """`signatures` maps key to {"inputs": {name: type}, "outputs": ..., "method_name": ...}, to which "edges"
+    are added where integers stand for real numbers (`runtimes.edges.described`); for a .tflite or .onnx file only these
+    and `bytes` are known. `found` is of the exact recipe's passes, `lossy` of those that change the outputs, each with
+    its defaults after that recipe. `integer_layers` counts the layers that compute on 8-bit integers. `artifacts` are
+    those of a version that `compress` or `publish` made, and of a model on integers."""
 
     path: Path
     kind: str
@@ -145,6 +147,7 @@ def _signatures(signatures: Mapping[str, SignatureInfo]) -> dict[str, Any]:
             "inputs": {name: str(info.type) for name, info in signature.inputs.items()},
             "outputs": {name: str(info.type) for name, info in signature.outputs.items()},
             "method_name": signature.method_name,
+            **({"edges": described(signature)} if has_integer_edges(signature) else {}),
         }
         for key, signature in signatures.items()
     }

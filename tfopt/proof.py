@@ -18,6 +18,7 @@ from tfopt.passes.drop_outputs import drop_outputs, remaining
 from tfopt.pipeline import Outputs, PipelineResult
 from tfopt.recipe import Recipe
 from tfopt.runtimes.base import SignatureInfo
+from tfopt.runtimes.edges import described, has_integer_edges, signatures_under, under
 from tfopt.store.digest import digest_file, joint_digest, tree_digest
 from tfopt.store.size import Size, measure_size, model_files
 from tfopt.targets.base import Artifact
@@ -30,7 +31,8 @@ JUDGE_BATCH = 32
 
 @dataclass(frozen=True, eq=False)
 class WrittenArtifact:
-    """One artifact in place. `path` is relative to the version directory, `judgements` go by signature."""
+    """One artifact in place. `path` is relative to the version directory, `judgements` go by signature; `edges` say of
+    those whose inputs or outputs are integers for real numbers which these are (`runtimes.edges.described`)."""
 
     kind: str
     path: str
@@ -39,6 +41,7 @@ class WrittenArtifact:
     requires: tuple[str, ...]
     notes: tuple[str, ...]
     judgements: Mapping[str, Judgement]
+    edges: Mapping[str, Any]
 
     @property
     def summary(self) -> str:
@@ -58,6 +61,7 @@ class WrittenArtifact:
             "gzip_bytes": self.size.gzip_bytes,
             "requires": list(self.requires),
             "notes": list(self.notes),
+            **({"edges": dict(self.edges)} if self.edges else {}),
             "fidelity": {key: judgement.to_dict() for key, judgement in self.judgements.items()},
         }
 
@@ -77,8 +81,8 @@ class Prover:
         """Run the artifact from its file and hold it against the original. `exact` says that it claims to be the very
         model. Raises FidelityError."""
         contract, expected = self.contract, self.expected
-        found, outputs = run_artifact(artifact.path, self.evidence)
-        check_contract(contract, found, kind=artifact.kind, where=artifact.kind)
+        found, outputs = run_artifact(artifact.path, self.evidence, contract)
+        check_contract(contract, signatures_under(contract, found), kind=artifact.kind, where=artifact.kind)
         judgements = {
             key: self._judge(key, expected[key], outputs[key], exact, contract[key].method_name) for key in outputs
         }
@@ -92,6 +96,7 @@ class Prover:
             requires=artifact.requires,
             notes=artifact.notes,
             judgements=judgements,
+            edges={key: described(info) for key, info in found.items() if has_integer_edges(info)},
         )
 
     def _require(self, judgement: Judgement, key: str, kind: str, exact: bool) -> None:
@@ -139,13 +144,17 @@ def promised(contract: Mapping[str, SignatureInfo], recipe: Recipe) -> dict[str,
     return promise
 
 
-def run_artifact(path: Path, evidence: Evidence) -> tuple[dict[str, SignatureInfo], Outputs]:
-    """What an artifact offers, and its answers to the held-out samples of every signature that it has."""
+def run_artifact(
+    path: Path, evidence: Evidence, contract: Mapping[str, SignatureInfo] | None = None
+) -> tuple[dict[str, SignatureInfo], Outputs]:
+    """What an artifact offers, and its answers to the held-out samples of every signature that it has, under the
+    contract: integers at its edges are the real numbers that they stand for."""
     from tfopt.runtimes.load import open_artifact
 
     with open_artifact(path) as runtime:
+        run = under(contract or {}, runtime).run
         outputs = {
-            key: evidence.splits[key].held_out.map(partial(runtime.run, key), JUDGE_BATCH)
+            key: evidence.splits[key].held_out.map(partial(run, key), JUDGE_BATCH)
             for key in runtime.signatures
             if key in evidence.splits
         }

@@ -38,7 +38,12 @@ def test_integers_at_the_edges_and_a_result_without_a_grid(tmp_path: Path) -> No
     """The samples give the result a grid. Without them it would be float, and refused at the edge."""
     model = gridded(drawn(one_scale, IMAGES), IMAGES, offsets=["x"], floats=["y"])
     written = write_tflite(
-        model, tmp_path / "model.tflite", precision="int8", edges="int8", statistics=statistics(IMAGES)
+        model,
+        tmp_path / "model.tflite",
+        precision="int8",
+        inference_input_type="int8",
+        inference_output_type="int8",
+        statistics=statistics(IMAGES),
     )
     assert written.notes == ()
     decided = with_result_grids(model, statistics(IMAGES))

@@ -281,7 +281,7 @@ def _differences(
     opened: Sequence[Opened], signature: str, batches: Sequence[Batch]
 ) -> tuple[list[float | None], list[str]]:
     """Of each artifact to the first, and a warning for each that cannot be compared."""
-    first, *others = ([each.runtime.run(signature, batch) for batch in batches] for each in opened)
+    first, *others = ([each.answer(signature, batch) for batch in batches] for each in opened)
     differences = [None, *(largest_difference(first, outputs) for outputs in others)]
     warnings = [
         f"the outputs of {each.name} are not comparable to {opened[0].name}'s: other names, other shapes or not finite"

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfopt.data import Samples, load_samples, synthetic_samples, warmup_samples
-from tfopt.errors import NotFound, UsageError, nearest
+from tfopt.errors import InvalidSamples, NotFound, UsageError, nearest
 from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.ir.types import Shape, TensorType
-from tfopt.runtimes.base import Runtime
+from tfopt.runtimes.base import Runtime, SignatureInfo
+from tfopt.runtimes.edges import in_reals, off_edges, on_edges
 from tfopt.words import counted
 
 #: Other inputs each round, since the time of some models depends on them; few, so that all stay in memory.
@@ -32,6 +33,15 @@ class Opened:
     name: str
     path: Path
     runtime: Runtime
+
+    def ready(self, signature: str, batch: Batch) -> Batch:
+        """The batch as the artifact takes it: on the grids of integer edges, which is the caller's work."""
+        return on_edges(self.runtime.signatures[signature], batch)
+
+    def answer(self, signature: str, batch: Batch) -> Batch:
+        """The outputs, in real numbers."""
+        outputs = self.runtime.run(signature, self.ready(signature, batch))
+        return off_edges(self.runtime.signatures[signature], outputs)
 
 
 @dataclass(frozen=True)
@@ -86,11 +96,12 @@ def choose_signature(wanted: str | None, opened: Sequence[Opened]) -> str:
 
 
 def common_inputs(signature: str, opened: Sequence[Opened]) -> dict[str, TensorType]:
-    """The inputs as narrow as every artifact wants them; those that all have a default for are left to it.
+    """The inputs as narrow as every artifact wants them; those that all have a default for are left to it. Integers at
+    the edges of a .tflite file stay integers where all artifacts mean the same by them, else they are real numbers.
 
     Raises UsageError when no value could suit all.
     """
-    infos = [each.runtime.signatures[signature] for each in opened]
+    infos = _with_one_meaning([each.runtime.signatures[signature] for each in opened])
     defaulted = set.intersection(*(set(info.defaults) for info in infos))
     first, *others = ({n: i.type for n, i in info.inputs.items() if n not in defaulted} for info in infos)
     types = first
@@ -101,6 +112,11 @@ def common_inputs(signature: str, opened: Sequence[Opened]) -> dict[str, TensorT
             raise UsageError(message, where=where, hint="only artifacts of one contract can be compared")
         types = {name: _meet(name, type_, theirs[name], where) for name, type_ in types.items()}
     return types
+
+
+def _with_one_meaning(infos: Sequence[SignatureInfo]) -> Sequence[SignatureInfo]:
+    meanings = [{name: (each.type.dtype, each.grid) for name, each in info.inputs.items()} for info in infos]
+    return infos if all(meaning == meanings[0] for meaning in meanings) else [in_reals(info) for info in infos]
 
 
 def narrow(types: Mapping[str, TensorType], shapes: Mapping[str, Sequence[int | None]]) -> dict[str, TensorType]:
@@ -122,13 +138,24 @@ def gather_samples(
     And notes on what had to be assumed.
     """
     if data is not None:
-        return load_samples(data, types), []
+        return _load(data, types, in_reals(opened[0].runtime.signatures[signature])), []
     for each in opened:
         if each.path.is_dir() and (found := warmup_samples(each.path, signature, types)) is not None:
             return found, []
     settled, notes = settle(types)
     notes.append("synthetic inputs: a model whose work depends on its input may take another time on real ones")
     return synthetic_samples(settled, count=count), notes
+
+
+def _load(data: Path, types: Mapping[str, TensorType], real: SignatureInfo) -> Samples:
+    """Samples of these types, or of the real numbers that integers of these types stand for."""
+    try:
+        return load_samples(data, types)
+    except InvalidSamples:
+        meant = {name: TensorType(real.inputs[name].type.dtype, type_.shape) for name, type_ in types.items()}
+        if meant == types:
+            raise
+        return load_samples(data, meant)
 
 
 def settle(types: Mapping[str, TensorType]) -> tuple[dict[str, TensorType], list[str]]:

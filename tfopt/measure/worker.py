@@ -157,9 +157,10 @@ def enough_rounds(seconds_per_call: Sequence[float]) -> int:
 
 def _call(opened: Opened, signature: str, batches: Sequence[Batch]) -> Call:
     run = opened.runtime.run
+    ready = [opened.ready(signature, batch) for batch in batches]
 
     def call(round_number: int) -> dict[str, Any]:
-        return run(signature, batches[round_number % len(batches)])
+        return run(signature, ready[round_number % len(ready)])
 
     return call
 

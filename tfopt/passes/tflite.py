@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias
 
+from tfopt.errors import InvalidRecipe
 from tfopt.passes.base import target_step
+
+Precision: TypeAlias = Literal["float32", "float16", "dynamic", "int8", "int16"]
+InferenceType: TypeAlias = Literal["float32", "int8", "uint8", "int16"]
+
+#: What inputs and outputs of float32 may become beside that.
+_INTEGERS: Final[Mapping[str, tuple[str, ...]]] = {"int8": ("int8", "uint8"), "int16": ("int16",)}
 
 
 @target_step
 def tflite(
-    *, precision: Literal["float32", "float16", "dynamic", "int8", "int16"] = "int8", sparse: bool = False
+    *,
+    precision: Precision = "int8",
+    inference_input_type: InferenceType = "float32",
+    inference_output_type: InferenceType = "float32",
+    sparse: bool = False,
 ) -> None:
     """Write the model as it stands here as a TensorFlow Lite file too.
 
@@ -19,4 +31,17 @@ def tflite(
     alone, and activations as they come, which needs no samples; `float16` halves the weights; `float32` keeps the
     numbers as they are. `sparse` leaves the zeros of pruned weights out of the file, for a smaller one; LiteRT puts
     them back when it loads the file, so that it is no faster.
+
+    `inference_input_type` and `inference_output_type` say what inputs and outputs of float32 become: with `int8` also
+    int8 or uint8, with `int16` int16, for devices that have no floating point. Whoever calls the file then gives and
+    gets whole numbers, which stand for `scale * (number - zero_point)`; scale and zero point are in the file. Raises
+    InvalidRecipe for an integer that does not go with the precision.
     """
+    for option, chosen in (
+        ("inference_input_type", inference_input_type),
+        ("inference_output_type", inference_output_type),
+    ):
+        fitting = ("float32", *_INTEGERS.get(precision, ()))
+        if chosen not in fitting:
+            what = f"{option} is {chosen}, which does not go with the precision {precision}"
+            raise InvalidRecipe(what, where="tflite", hint=f"it can be {' or '.join(fitting)}")

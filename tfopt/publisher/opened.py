@@ -14,6 +14,7 @@ from tfopt.errors import ExecutionError, InvalidModel, UnmetRequirement
 from tfopt.publisher.source import artifacts_in
 from tfopt.requirements import surely_unmet
 from tfopt.runtimes.base import Runtime, SignatureInfo, find_signature
+from tfopt.runtimes.edges import signatures_under, under
 from tfopt.runtimes.load import open_artifact
 from tfopt.store import Manifest, read_manifest
 
@@ -61,7 +62,8 @@ def open_version(version: Path) -> Iterator[Opened]:
                 if not manifest.has_passed(kind):
                     raise
                 unmet[kind] = error.what
-        yield Opened(runtimes, _signatures(version, runtimes, manifest, unmet), unmet)
+        signatures = _signatures(version, runtimes, manifest, unmet)
+        yield Opened({kind: under(signatures, each) for kind, each in runtimes.items()}, signatures, unmet)
 
 
 def _open(kind: str, path: Path, manifest: Manifest) -> Runtime:
@@ -74,9 +76,9 @@ def _open(kind: str, path: Path, manifest: Manifest) -> Runtime:
 def _signatures(
     version: Path, runtimes: Mapping[str, Runtime], manifest: Manifest, unmet: Mapping[str, str]
 ) -> Mapping[str, SignatureInfo]:
-    if not unmet:
-        return next(iter(runtimes.values())).signatures
     try:
-        return {key: SignatureInfo.from_dict(data) for key, data in manifest.signatures.items()}
+        promised = {key: SignatureInfo.from_dict(data) for key, data in manifest.signatures.items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidModel(f"the signatures in the manifest cannot be read: {error!r}", where=str(version)) from error
+    # A .tflite file alone may have integers where the model that it was made of had real numbers.
+    return promised if unmet else signatures_under(promised, next(iter(runtimes.values())).signatures)

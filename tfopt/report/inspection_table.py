@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.table import Table
 
@@ -51,9 +52,19 @@ def _signatures(found: Inspection) -> Table:
         table.add_column(heading)
     for key, signature in found.signatures.items():
         for side in ("inputs", "outputs"):
+            edges = signature.get("edges", {}).get(side, {})
             for name, kind in signature[side].items():
-                table.add_row(key, side[:-1], name, kind)
+                table.add_row(key, side[:-1], name, kind + _meaning(edges.get(name)))
     return table
+
+
+def _meaning(edge: Mapping[str, Any] | None) -> str:
+    """What the integers of an edge stand for."""
+    if edge is None:
+        return ""
+    zero = edge["zero_point"]
+    number = f"(number {'-' if zero > 0 else '+'} {abs(zero)})" if zero else "number"
+    return f" for {edge['scale']:.7g} * {number}"
 
 
 def _artifacts(standings: Sequence[Standing]) -> Table:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tfopt.errors import ExecutionError, NotFound
 from tfopt.ir import DType, Model, Shape, Tensor, TensorType
+from tfopt.ir.grid import Grid
 from tfopt.ir.tensor_json import tensor_as_dict, tensor_from_dict
 
 if TYPE_CHECKING:
@@ -18,19 +20,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """One input or output. `name` is the tensor's own, `image:0` in TensorFlow's way; nobody feeds by it."""
+    """One input or output. `name` is the tensor's own, `image:0` in TensorFlow's way; nobody feeds by it. `grid` is
+    there where integers stand for real numbers, at the edges of a .tflite file."""
 
     name: str
     type: TensorType
+    grid: Grid | None = None
 
     def as_dict(self) -> dict[str, Any]:
         dims = self.type.shape.dims
-        return {"name": self.name, "dtype": self.type.dtype.value, "shape": None if dims is None else list(dims)}
+        told = {"name": self.name, "dtype": self.type.dtype.value, "shape": None if dims is None else list(dims)}
+        return told if self.grid is None else {**told, "scale": self.grid.scale, "zero_point": self.grid.zero_point}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TensorInfo:
         shape = Shape(None if data["shape"] is None else tuple(data["shape"]))
-        return cls(data["name"], TensorType(DType(data["dtype"]), shape))
+        dtype = DType(data["dtype"])
+        grid = edge_grid(dtype, data["scale"], data["zero_point"]) if "scale" in data else None
+        return cls(data["name"], TensorType(dtype, shape), grid)
+
+
+def edge_grid(dtype: DType, scale: float, zero_point: int) -> Grid:
+    """What all numbers of an integer dtype stand for."""
+    limits = np.iinfo(dtype.value)
+    return Grid((float(scale),), int(zero_point), bits=limits.bits, signed=limits.min < 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 from tfopt.errors import ExecutionError, InvalidModel, MissingExtra, UnsupportedModel
 from tfopt.formats.native_stderr import without_lines
 from tfopt.ir import DType, Shape, TensorType
-from tfopt.runtimes.base import Closing, SignatureInfo, TensorInfo, arguments, check_shapes, explained, find_signature
+from tfopt.ir.grid import Grid
+from tfopt.runtimes.base import (
+    Closing,
+    SignatureInfo,
+    TensorInfo,
+    arguments,
+    check_shapes,
+    edge_grid,
+    explained,
+    find_signature,
+)
 
 try:
     from ai_edge_litert.interpreter import Interpreter
@@ -28,6 +38,8 @@ except ModuleNotFoundError as error:
 NOISE = re.compile("INFO: Created TensorFlow Lite XNNPACK delegate")
 #: The signature of a file that has none, as TensorFlow Serving calls it.
 _MOCK_SIGNATURE = "serving_default"
+#: What may stand for real numbers at the edges.
+_LEVELS = (DType.INT8, DType.UINT8, DType.INT16)
 
 
 class _Runner(Protocol):
@@ -171,7 +183,13 @@ def _signatures(runners: Mapping[str, _Runner], unranked: frozenset[tuple[str, s
 def _tensor_info(details: Mapping[str, Any], unranked: bool) -> TensorInfo:
     dims = tuple(None if dim < 0 else int(dim) for dim in details["shape_signature"])
     dtype = DType.STRING if details["dtype"] is np.bytes_ else DType(np.dtype(details["dtype"]).name)
-    return TensorInfo(details["name"], TensorType(dtype, Shape(None if unranked else dims)))
+    return TensorInfo(details["name"], TensorType(dtype, Shape(None if unranked else dims)), _grid(details, dtype))
+
+
+def _grid(details: Mapping[str, Any], dtype: DType) -> Grid | None:
+    """Of integers that stand for real numbers. A tensor without a scale has none here, or 0."""
+    scale, zero_point = details["quantization"]
+    return edge_grid(dtype, scale, zero_point) if scale and dtype in _LEVELS else None
 
 
 def _unranked(content: bytes) -> frozenset[tuple[str, str]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tfopt.errors import InvalidModel, TfoptError, UnmetRequirement
 from tfopt.requirements import surely_unmet
 from tfopt.runtimes.base import Runtime, SignatureInfo
+from tfopt.runtimes.edges import under
 from tfopt.serve.artifacts import Candidate, Engine, RuntimeChoice, candidates, saved_model_of
 from tfopt.serve.contract import UnderContract
 from tfopt.store import Manifest, verify_files
@@ -73,7 +74,7 @@ def _open_under_contract(
     """Raises UnmetRequirement when the file lacks signatures that only the SavedModel has, which cannot be run here."""
     saved_model, contract = saved_model_of(path, manifest), _signatures(path, manifest)
     with ExitStack() as opened:
-        runtime = opened.enter_context(_open_file(candidate.path, cores))
+        runtime = opened.enter_context(under(contract, _open_file(candidate.path, cores)))
         rest = None if saved_model is None else partial(_open_tensorflow, path, cores)
         served = opened.enter_context(UnderContract(runtime, contract, rest))
         reason = None if saved_model is None else _why_no_rest(served, saved_model)

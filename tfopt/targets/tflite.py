@@ -9,9 +9,10 @@ from pathlib import Path
 from tfopt.data import Samples
 from tfopt.errors import ConversionError
 from tfopt.formats.message_size import LARGEST, constant_bytes
-from tfopt.ir import Model
+from tfopt.ir import DType, Model
 from tfopt.ir.bodies import all_nodes, graphs
 from tfopt.passes.statistics import Statistics
+from tfopt.passes.tflite import InferenceType, Precision
 from tfopt.store.disk import writing
 from tfopt.store.output import check_absent
 from tfopt.targets.base import Artifact
@@ -19,8 +20,10 @@ from tfopt.targets.child import Finished, run_child
 from tfopt.targets.dynamic_grids import without_dynamic_grids
 from tfopt.targets.integer_tables import with_integer_tables
 from tfopt.targets.saved_model import write_saved_model
-from tfopt.targets.tflite_conversion import CALIBRATED, Edges, Precision, Task, save_calls
+from tfopt.targets.tflite_conversion import CALIBRATED, Task, save_calls
+from tfopt.targets.tflite_edges import with_integer_edges
 from tfopt.targets.tflite_float_ops import float_ops_note
+from tfopt.targets.tflite_lowering.edges import with_edge_grids
 from tfopt.targets.tflite_lowering.grids import with_ranges
 from tfopt.targets.tflite_lowering.results import with_result_grids
 from tfopt.targets.tflite_refusal import refusal
@@ -37,7 +40,8 @@ def write_tflite(
     *,
     precision: Precision = "float32",
     sparse: bool = False,
-    edges: Edges = "float32",
+    inference_input_type: InferenceType = "float32",
+    inference_output_type: InferenceType = "float32",
     calibration: Mapping[str, Samples] | None = None,
     statistics: Statistics | None = None,
     timeout: float = TIMEOUT_SECONDS,
@@ -50,11 +54,12 @@ def write_tflite(
     of large layers in int8 and quantizes activations as they come. `int8` quantizes weights per output channel and
     activations per tensor: to the grids of the model, where it has some (`tflite_lowering/grids.py`), and else with
     the ranges that the `calibration` samples (by signature) show. Ops that have no integer kernel stay float, which the
-    artifact's notes say, and so do inputs and outputs, unless `edges` are int8, which takes grids for all of them.
+    artifact's notes say, and so do inputs and outputs, unless the inference types are integers (int8 or uint8 at
+    `int8`, int16 at `int16`): what was float32 is that then, with a scale and a zero point in the file.
     `int16` gives activations 16 bits, with ranges that the samples show, and weights 8: hardly any loss, and slower
     than float on CPUs, for accelerators that compute so.
-    `statistics` give grids to the results of integer layers that have none: these layers would stay float too. The
-    other precisions know no grids.
+    `statistics` give grids to the results of integer layers that have none, which would stay float too, and to inputs
+    and outputs that are to be integers. The other precisions know no grids.
     `sparse` leaves zeros out of weights that are mostly zeros.
     Signatures that are one program share one subgraph, converted and calibrated once. A .tflite file holds no default
     values: every input must be given.
@@ -66,12 +71,15 @@ def write_tflite(
     check_absent(path)
     _check_size(model, largest)
     _check_floats(model)
+    _check_edges(model, inference_input_type, inference_output_type)
     model = without_dynamic_grids(model)
     ranged = precision == "int8" and any(
         found.constant(v) is None for found in graphs(model.graph) for v in found.grids
     )
     if ranged:
         model = with_result_grids(model, statistics) if statistics else model
+        inputs, outputs = inference_input_type != "float32", inference_output_type != "float32"
+        model = with_edge_grids(model, statistics, inputs=inputs, outputs=outputs)
         model = with_ranges(model.with_graph(with_integer_tables(model.graph)))
     aliases = twins(model)
     keys = sorted(model.signatures.keys() - aliases.keys())
@@ -82,12 +90,13 @@ def write_tflite(
         write_saved_model(model, scratch / "model", variables_over=None)
         files = None if ranged else _save(samples, scratch)
         output, refused = str(scratch / "model.tflite"), str(scratch / "refusal.txt")
-        task = Task(str(scratch / "model"), tuple(keys), precision, files, output, refused, sparse, edges)
+        task = Task(str(scratch / "model"), tuple(keys), precision, files, output, refused, sparse)
         converted, finished = _convert(model, task, scratch, timeout)
     held = "" if finished.peak_bytes is None else f" with {finished.peak_bytes / 1e9:.1f} GB of memory at the peak"
     tell(f"converted to TFLite {precision}{held}")
-    content = with_aliases(converted, aliases)
-    check_names(content, model, edges)
+    edged = with_integer_edges(converted, input_type=inference_input_type, output_type=inference_output_type)
+    content = with_aliases(edged, aliases)
+    check_names(content, model, input_type=inference_input_type, output_type=inference_output_type)
     with writing(path), path.open("xb") as file:
         file.write(content)
     return Artifact("tflite", path, notes=float_ops_note(content, decided=ranged) if precision in CALIBRATED else ())
@@ -115,6 +124,16 @@ def _check_floats(model: Model) -> None:
                 where=f"{node.op} {node.name}",
                 hint="convert the float model that it was made of",
             )
+
+
+def _check_edges(model: Model, input_type: str, output_type: str) -> None:
+    inputs = [entry.type for signature in model.signatures.values() for entry in signature.inputs.values()]
+    outputs = [entry.type for signature in model.signatures.values() for entry in signature.outputs.values()]
+    for side, chosen, types in (("input", input_type, inputs), ("output", output_type, outputs)):
+        if chosen != "float32" and not any(type_.dtype is DType.FLOAT32 for type_ in types):
+            found = ", ".join(sorted({type_.dtype.value for type_ in types})) or "there is none"
+            what = f"inference_{side}_type is {chosen}, and no {side} is float32 ({found})"
+            raise ConversionError(what, hint=f"leave inference_{side}_type out")
 
 
 def _samples(

@@ -11,18 +11,17 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tfopt.data import Samples
 from tfopt.ir.types import DType, dtype_of
+from tfopt.passes.tflite import Precision
 
-Precision: TypeAlias = Literal["float32", "float16", "dynamic", "int8", "int16"]
 #: Those that take ranges of activations from samples.
 CALIBRATED: Final = frozenset({"int8", "int16"})
-Edges: TypeAlias = Literal["float32", "int8"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Task:
     """`source` is a SavedModel, `keys` the signatures to convert, `calibration` the files of examples (`save_calls`)
     for each of them that has inputs (`CALIBRATED` alone; None where the model itself has ranges, in FakeQuant ops);
     `output` is written when all goes well, `refusal` when it does not. `sparse` leaves zeros of weights out of the
-    file, `edges` is what float inputs and outputs become (int8 only)."""
+    file."""
 
     source: str
     keys: tuple[str, ...]
@@ -39,7 +38,6 @@ class Task:
     output: str
     refusal: str
     sparse: bool = False
-    edges: Edges = "float32"
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -103,8 +101,6 @@ def convert(task: Task) -> None:
             calibration = task.calibration
             if calibration is not None:
                 converter.representative_dataset = lambda: _calls(calibration)
-            if task.edges == "int8":
-                converter.inference_input_type = converter.inference_output_type = tf.int8
         content: bytes = converter.convert()
     except (ConverterError, ValueError, RuntimeError, tf.errors.OpError) as error:
         Path(task.refusal).write_text(str(error), encoding="utf-8")

@@ -10,7 +10,7 @@ from typing import Any
 
 from tensorflow.lite.python import schema_py_generated as schema
 
-_NAMES: Mapping[int, str] = {
+OP_NAMES: Mapping[int, str] = {
     number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)
 }
 _FLOATS = (schema.TensorType.FLOAT32, schema.TensorType.FLOAT16)
@@ -54,7 +54,7 @@ def _code(code: Any) -> str:
     # Numbers up to 127 stand in the old field of one byte.
     if custom:
         return custom.decode()
-    return _NAMES[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+    return OP_NAMES[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
 
 
 def _macs(name: str, graph: Any, operator: Any) -> int:

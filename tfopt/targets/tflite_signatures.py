@@ -59,27 +59,27 @@ def _packed(entries: list[Any]) -> tuple[bytes, int]:
     return packed, struct.unpack_from("<I", packed)[0]
 
 
-def check_names(content: bytes, model: Model, edges: str = "float32") -> None:
+def check_names(content: bytes, model: Model, *, input_type: str = "float32", output_type: str = "float32") -> None:
     """Raise ConversionError for a signature, input or output that is missing, added or of another dtype than the
-    model's; those of float32 are to be of `edges`."""
+    model's; inputs and outputs of float32 are to be of these."""
     found = _signatures(content)
     if found.keys() != model.signatures.keys():
         names = _difference(dict.fromkeys(model.signatures), dict.fromkeys(found))
         raise ConversionError(f"the conversion changed the signatures: {names}")
     for key, signature in model.signatures.items():
-        for ends, expected in _expected(signature, edges).items():
+        for ends, expected in _expected(signature, input_type, output_type).items():
             if found[key][ends] != expected:
                 raise ConversionError(
                     f"the conversion changed the {ends} of signature {key}: {_difference(expected, found[key][ends])}"
                 )
 
 
-def _expected(signature: Signature, edges: str) -> dict[str, dict[str, str]]:
-    def dtypes(ends: Mapping[str, SignatureInput] | Mapping[str, SignatureOutput]) -> dict[str, str]:
+def _expected(signature: Signature, input_type: str, output_type: str) -> dict[str, dict[str, str]]:
+    def dtypes(ends: Mapping[str, SignatureInput] | Mapping[str, SignatureOutput], made: str) -> dict[str, str]:
         found = {name: entry.type.dtype for name, entry in ends.items()}
-        return {name: edges if dtype is DType.FLOAT32 else dtype.value for name, dtype in found.items()}
+        return {name: made if dtype is DType.FLOAT32 else dtype.value for name, dtype in found.items()}
 
-    return {"inputs": dtypes(signature.inputs), "outputs": dtypes(signature.outputs)}
+    return {"inputs": dtypes(signature.inputs, input_type), "outputs": dtypes(signature.outputs, output_type)}
 
 
 def _signatures(content: bytes) -> dict[str, dict[str, dict[str, str]]]:

@@ -18,7 +18,7 @@ LEVELS = [
     {"passes", "formats", "store", "data", "client"},
     {"recipe", "targets", "runtimes"},
     {"keras", "learn", "evidence", "ledger", "fidelity"},
-    {"pipeline", "advice", "trial", "calibration_trials", "ledger_notes"},
+    {"pipeline", "advice", "trial", "calibration_trials", "ledger_notes", "preflight"},
     {"proof", "race", "standing"},
     {"compression", "inspection", "measure", "publisher", "serve", "training"},
     {"report"},

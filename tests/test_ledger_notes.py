@@ -36,4 +36,14 @@ def test_what_pruning_gains_is_said_once_it_pruned() -> None:
     assert ["faster" in note for note in ledger_notes(ledger("prune_magnitude", Finding("w", True, "pruned")))] == [
         True
     ]
-    assert not list(ledger_notes(ledger("prune_magnitude", Finding("w", False, "no layer"))))
+    (left,) = ledger_notes(ledger("prune_magnitude", Finding("w", False, "no layer")))
+    assert "faster" not in left
+
+
+def test_what_was_asked_for_and_found_nothing_is_said_with_the_reasons() -> None:
+    left = [Finding(f"h{number}", False, "keeps its channels") for number in range(2)]
+    (note,) = ledger_notes(ledger("prune_channels", *left))
+    assert note == "prune_channels found nothing that could go: 2 layers: keeps its channels"
+    (note,) = ledger_notes(ledger("cut_branches"))
+    assert note.endswith("there are no layers of the kind that it looks for")
+    assert not list(ledger_notes(ledger("fold_constants", *left)))

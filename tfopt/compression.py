@@ -29,6 +29,7 @@ from tfopt.passes.statistics import SecondMoments, Statistics
 from tfopt.passes.teaching import Teaching
 from tfopt.passes.trials import Trials
 from tfopt.pipeline import Outputs, PipelineResult, Race, Requested, Speed, run_pipeline
+from tfopt.preflight import check_classifier, check_samples, check_trainings
 from tfopt.proof import DROPPING, Prover, WrittenArtifact, promised, run_artifact
 from tfopt.recipe import Recipe, dump_recipe, load_recipe
 from tfopt.runtimes.base import SignatureInfo, signatures_of
@@ -120,6 +121,8 @@ def compress(
     _check_arguments(source, target, seed)
     check_evidence(given, classes)
     _check_packages(steps)
+    _check_students(steps)
+    check_trainings(steps)
     with as_saved_model(source, tell) as saved:
         tell(f"reading {source}")
         from tfopt.formats.saved_model import read_saved_model
@@ -127,7 +130,10 @@ def compress(
         read = read_saved_model(saved)
         check_machine(steps, read)
         evidence = gather_evidence(saved, read, data=given, labels=classes, signature=signature, seed=seed)
-        evidence = evidence.of_signatures(promised(signatures_of(read), steps))
+        promise = promised(signatures_of(read), steps)
+        evidence = evidence.of_signatures(promise)
+        check_samples(steps, evidence)
+        check_classifier(read, promise[evidence.main].outputs, evidence, gate, classes)
         supply = _supply(evidence, read, gate, tell)
         result = run_pipeline(read, steps, probe=_probe(evidence), tell=tell, supply=supply, race=_race(evidence))
         return _Writer(source, saved, target, steps, gate, evidence, result, tell).write()
@@ -162,6 +168,13 @@ def _check_packages(recipe: Recipe) -> None:
         for module, package, extra, purpose in _NEEDED.get(step.step.name, ()):
             if find_spec(module) is None:
                 raise MissingExtra.of(package, extra, purpose)
+
+
+def _check_students(recipe: Recipe) -> None:
+    """Models of the user's own are to be there before the work that they are needed behind."""
+    for step in recipe:
+        if step.options.get("student"):
+            _check_model(Path(step.options["student"]))
 
 
 def _sources(

@@ -10,6 +10,19 @@ from tfopt.words import counted
 
 #: Steps that train.
 _TEACHING = frozenset({"distill", "fine_tune"})
+#: Steps that take something away.
+_TAKING = frozenset(
+    {
+        "cluster_weights",
+        "cut_branches",
+        "fine_tune",
+        "low_rank",
+        "merge_neurons",
+        "prune_channels",
+        "prune_magnitude",
+        "prune_second_order",
+    }
+)
 #: Layers and reasons that a note names.
 _NAMED = 5
 
@@ -17,6 +30,7 @@ _NAMED = 5
 def ledger_notes(ledger: Sequence[LedgerRow]) -> Iterator[str]:
     yield from _dropped(ledger)
     yield from _gained(ledger)
+    yield from _took_nothing(ledger)
     yield from _gained_nothing(ledger)
     yield from _spared(ledger)
     yield from _taught_nothing(ledger)
@@ -29,6 +43,29 @@ def _gained(ledger: Sequence[LedgerRow]) -> Iterator[str]:
             "zeros make downloads smaller, once compressed, and nothing faster: "
             "TensorFlow, LiteRT and ONNX Runtime multiply by them on a CPU as by any other number"
         )
+
+
+def _took_nothing(ledger: Sequence[LedgerRow]) -> Iterator[str]:
+    """Steps that were asked for, and found nothing: the result is no smaller, whatever was hoped for."""
+    for row in ledger:
+        if row.step not in _TAKING or row.dropped or any(finding.done for finding in row.findings):
+            continue
+        if row.findings and row.findings[0].message.startswith(NOT_RUN):
+            continue
+        yield f"{row.step} found nothing that could go: {_reasons(row)}"
+
+
+def _reasons(row: LedgerRow) -> str:
+    reasons = Counter(finding.message for finding in row.findings)
+    if not reasons:
+        return "there are no layers of the kind that it looks for"
+    return _most_common(reasons)
+
+
+def _most_common(reasons: Counter[str]) -> str:
+    said = [f"{counted(count, 'layer')}: {reason}" for reason, count in reasons.most_common(_NAMED)]
+    more = [f"and {len(reasons) - _NAMED} more reasons (--explain)"] if len(reasons) > _NAMED else []
+    return "; ".join([*said, *more])
 
 
 def _gained_nothing(ledger: Sequence[LedgerRow]) -> Iterator[str]:
@@ -87,6 +124,4 @@ def why_nothing_is_int8(ledger: Sequence[LedgerRow]) -> str | None:
         return f"nothing became int8: {already}"
     if not reasons:
         return "nothing became int8: there is no convolution or matrix product with constant weights"
-    said = [f"{counted(count, 'layer')}: {reason}" for reason, count in reasons.most_common(_NAMED)]
-    more = [f"and {len(reasons) - _NAMED} more reasons (--explain)"] if len(reasons) > _NAMED else []
-    return f"nothing became int8; {'; '.join([*said, *more])}"
+    return f"nothing became int8; {_most_common(reasons)}"

@@ -152,7 +152,11 @@ def _step(run: _Run, item: RecipeStep) -> None:
         run.requested.append(Requested(step.request(item.options), run.model, run.exact))
         return
     start = time.perf_counter()
-    outcome = step.run_model(run.model, item.options, {**run.supply, Reference: run.before_loss})
+    try:
+        outcome = step.run_model(run.model, item.options, {**run.supply, Reference: run.before_loss})
+    except TfoptError as error:
+        error.where = error.where or step.name
+        raise
     seconds = time.perf_counter() - start
     changed = outcome.model
     if changed is run.model and any(row.step == step.name for row in run.ledger):

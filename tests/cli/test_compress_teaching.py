@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -79,6 +81,52 @@ def test_a_loss_that_is_no_number_ends_the_training_and_keeps_the_best(
 def start(arguments: Sequence[object], **options: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tfopt", "compress", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload,no-any-return] # keyword options differ by overload
+
+
+def test_a_killed_run_goes_on_to_the_very_result(
+    run: Run, tmp_path: Path, built: Callable[..., Path], images: Path
+) -> None:
+    saved = tmp_path / "saved"
+    options = f"steps: 3000, patience: null, checkpoint: {saved}"
+    mine = recipe(tmp_path, f"distill: {{{options}}}")
+    arguments = [built(models.classifier), tmp_path / "out", "--recipe", mine, "--data", images, "--max-drop", "100"]
+    process = start(arguments)
+    written: set[int] = set()
+    while len(written) < 2 and process.poll() is None:  # the first is from before the first step
+        written |= {path.stat().st_mtime_ns for path in saved.glob("training.npz")}
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    process.communicate()
+    assert not (tmp_path / "out").exists()
+
+    code, _, err = run("compress", *arguments)
+    assert code == 0, err
+    behind = re.search(r"going on behind step (\d+)", err)
+    assert behind is not None and 0 < int(behind[1]) < 3000, err
+
+    mine.write_text(mine.read_text().replace(str(saved), str(tmp_path / "other")))
+    code, _, err = run("compress", arguments[0], tmp_path / "whole", *arguments[2:])
+    assert code == 0, err
+    assert "going on" not in err
+    assert (tmp_path / "out" / "saved_model.pb").read_bytes() == (tmp_path / "whole" / "saved_model.pb").read_bytes()
+    weights = sorted((tmp_path / "out" / "variables").glob("*"))
+    assert all(one.read_bytes() == (tmp_path / "whole" / "variables" / one.name).read_bytes() for one in weights)
+
+
+def test_ctrl_c_while_it_is_taught_leaves_nothing_but_the_checkpoint(
+    tmp_path: Path, built: Callable[..., Path], images: Path
+) -> None:
+    mine = recipe(tmp_path, f"distill: {{seconds: 300, patience: null, checkpoint: {tmp_path / 'saved'}}}")
+    process = start([built(models.classifier), tmp_path / "out", "--recipe", mine, "--data", images])
+    assert process.stderr is not None
+    next(line for line in process.stderr if "] step " in line)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert last_line(err) == "tfopt: interrupted"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.yaml", "saved"]
+    assert [path.name for path in (tmp_path / "saved").iterdir()] == ["training.npz"]
 
 
 def test_a_full_disk_at_a_checkpoint_is_told(tmp_path: Path, built: Callable[..., Path], images: Path) -> None:

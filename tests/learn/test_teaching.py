@@ -210,6 +210,14 @@ def test_a_loss_that_is_no_number_ends_it_and_keeps_the_best(teacher: Model) -> 
     assert all(np.isfinite(array).all() for array in arrays(taught.model).values())
 
 
+def test_answers_that_are_no_numbers_end_it_before_the_first_step(teacher: Model, tmp_path: Path) -> None:
+    student, plan = changed(teacher, share=np.nan), replace(QUICK, checkpoint=tmp_path)
+    taught = teach(student, teacher, samples(teacher, image=images()), plan)
+    assert taught.model is student and taught.steps == 0
+    assert taught.findings[0].message.startswith("the loss was nan before the first step, so there was none: ")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_model_without_weights_is_refused(built: Built) -> None:
     original = one_signature(read_saved_model(built(models.loop)))
     given = samples(original, x=np.ones(64, np.float32))

@@ -191,7 +191,7 @@ def test_norms_of_layers_are_not_compared_unless_asked_for() -> None:
 def test_a_model_without_channels_that_can_go_meets_no_target() -> None:
     model = dense(drawn(6, 3, seed=1))
     assert run(model, {"ratio": 0.5}).model is model
-    with pytest.raises(InvalidRecipe, match="multiply-adds cannot come down to 50%: at least 100% stay"):
+    with pytest.raises(InvalidRecipe, match="cannot come down to 50%: there are no channels that may go"):
         run(model, {"target_macs": 0.5})
 
 
@@ -274,6 +274,13 @@ def test_a_ratio_that_leaves_nothing_is_refused() -> None:
     assert width(run(model, {"ratio": 0.95, "least": 2}).model, "h0") == 2
 
 
+def test_the_narrowest_layer_says_how_much_may_go() -> None:
+    model = dense(drawn(6, 64, seed=1), drawn(64, 4, seed=2), drawn(4, 3, seed=3))
+    with pytest.raises(InvalidRecipe, match=r"leaves none of the 4 channels of h1; give 0.75 at most"):
+        run(model, {"ratio": 0.995})
+    assert width(run(model, {"ratio": 0.75}).model, "h1") == 1
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -285,7 +292,7 @@ def test_a_ratio_that_leaves_nothing_is_refused() -> None:
         ({"ratio": 0.5, "target_macs": 0.5}, "ratio and target_macs say two things"),
         ({"multiple": 0}, "multiple is 0"),
         ({"least": 0}, "least is 0"),
-        ({"target_macs": 0.01}, "multiply-adds cannot come down to 1%"),
+        ({"target_macs": 0.0123}, r"multiply-adds cannot come down to 1.23%: at least 5.5% stay; give 0.055 or more"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any], told: str) -> None:

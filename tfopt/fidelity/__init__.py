@@ -2,7 +2,7 @@
 
 from tfopt.fidelity.contract import check_contract
 from tfopt.fidelity.gate import Check, Gate, Judgement, judge
-from tfopt.fidelity.measurement import Fidelity, classifier_output, measure
+from tfopt.fidelity.measurement import Fidelity, check_classes, classifier_output, measure
 from tfopt.fidelity.metrics import OutputFidelity, compare
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Gate",
     "Judgement",
     "OutputFidelity",
+    "check_classes",
     "check_contract",
     "classifier_output",
     "compare",

@@ -103,16 +103,17 @@ def measure(
     if samples is None:
         rows = reference.values() if name is None else (reference[name],)
         samples = next((len(array) for array in rows if array.ndim), 0)
+    if labels is not None:
+        check_classes(labels, reference, method_name)
     if name is None:
-        if labels is not None:
-            raise UsageError("labels were given, but the model is no classifier", hint=WHAT_IS_A_CLASSIFIER)
         return Fidelity(samples, outputs)
     before, after = predicted(reference[name]), predicted(candidate[name])
     same, count = int((before == after).sum()), len(before)
     found = Fidelity(samples, outputs, name, len(np.unique(before)), same / count, share_at_least(same, count))
     if labels is None:
         return found
-    _check_labels(labels, reference[name])
+    if len(labels) != len(before):
+        raise InvalidSamples(f"{counted(len(labels), 'label')} for {counted(len(before), 'sample')}")
     right_before, right_after = before == labels, after == labels
     return replace(
         found,
@@ -152,10 +153,14 @@ def predicted(array: NDArray[Any]) -> NDArray[np.int64]:
     return array.reshape(-1).astype(np.int64)
 
 
-def _check_labels(labels: NDArray[np.int64], output: NDArray[Any]) -> None:
-    if len(labels) != len(output):
-        raise InvalidSamples(f"{counted(len(labels), 'label')} for {counted(len(output), 'sample')}")
-    if is_scores(output) and labels.size and np.max(labels) >= output.shape[1]:
-        raise InvalidSamples(
-            f"label {np.max(labels)}, but the model has {output.shape[1]} classes", hint="classes count from 0"
-        )
+def check_classes(
+    labels: NDArray[np.int64], outputs: Arrays, method_name: str = "", *, where: str | None = None
+) -> None:
+    """Raises InvalidSamples for labels of classes that these outputs do not have, UsageError where there are no classes
+    at all."""
+    name = classifier_output(outputs, method_name)
+    if name is None:
+        raise UsageError("labels were given, but the model is no classifier", where=where, hint=WHAT_IS_A_CLASSIFIER)
+    if is_scores(outputs[name]) and labels.size and np.max(labels) >= outputs[name].shape[1]:
+        what = f"label {np.max(labels)}, but the model has {outputs[name].shape[1]} classes"
+        raise InvalidSamples(what, where=where, hint="classes count from 0")

@@ -38,12 +38,12 @@ class SampleRefits:
 
     def follow(self, reference: Model, refits: Sequence[Refit]) -> Followed:
         if not self._samples:
-            what = "repair fits layers to real samples, and none were given"
+            what = "layers are fitted to real samples, and none were given"
             hint = f"give some hundred, without labels (--data), {FEWEST} at least, or leave the repair out"
             raise InvalidSamples(what, hint=hint)
         most = max(samples.count for samples in self._samples.values())
         if most < FEWEST:
-            what = f"repair has {most} samples to fit layers to, and needs {FEWEST} at least"
+            what = f"{most} samples to fit layers to, and {FEWEST} are needed"
             held = "a part of --data is held out to judge the result"
             raise InvalidSamples(what, hint=f"give some hundred ({held}), or leave the repair out (--no-repair)")
         return SideBySide(reference, self._samples, refits)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfopt.data import Samples
-from tfopt.errors import InvalidSamples, UnmetRequirement, UsageError
+from tfopt.errors import InvalidSamples, UsageError
 from tfopt.ir.bodies import innermost_first
 from tfopt.ir.frames import unmasked
 from tfopt.ir.graph import Graph, Model
@@ -23,8 +23,7 @@ from tfopt.learn.objective import hints, targets
 from tfopt.learn.students import matched
 from tfopt.learn.training import train
 from tfopt.passes.base import Finding
-from tfopt.passes.teaching import Aim, Plan, Schedule, Taught
-from tfopt.requirements import computes_bfloat16
+from tfopt.passes.teaching import FEWEST, Aim, Plan, Schedule, Taught, check_plan
 from tfopt.targets.fake_quant import with_fake_quant
 from tfopt.words import counted
 
@@ -32,8 +31,6 @@ Tell = Callable[[str], None]
 
 #: One of so many samples is kept to see how far the training has come, up to this number.
 _KEPT, _MOST_KEPT = 8, 500
-#: Fewer samples than this, and what is learned of them says nothing about others.
-_FEWEST: Final = 32
 #: Weights left alone that findings name.
 _NAMED: Final = 20
 
@@ -51,7 +48,7 @@ class SampleTeaching:
 
     def teach(self, student: Model, teacher: Model, plan: Plan, aim: Aim, schedule: Schedule | None = None) -> Taught:
         """As `Teaching.teach` says."""
-        _check(plan, aim)
+        check_plan(plan, aim)
         found = trainable(unmasked(student.graph))
         if not found.weights:
             reasons = "; ".join(sorted({finding.message for finding in found.left}))
@@ -79,9 +76,9 @@ class SampleTeaching:
     def _parts(self, student: Model, teacher: Model, plan: Plan, aim: Aim) -> Iterator[Part]:
         for key in _distinct(student, self.samples):
             samples = self.samples[key]
-            if samples.count < _FEWEST:
+            if samples.count < FEWEST:
                 what = f"the signature {key} has {counted(samples.count, 'sample')} to teach with"
-                raise InvalidSamples(what, hint=f"give {_FEWEST} or more, better some thousand; none needs a label")
+                raise InvalidSamples(what, hint=f"give {FEWEST} or more, better some thousand; none needs a label")
             if plan.replicas > 1 and (samples.batching.size or samples.batching.whole):
                 raise UsageError(f"replicas share a batch, and that of the signature {key} is of a fixed size")
             within = hints(student, teacher, key, aim.hints) if aim.hints_weight else ()
@@ -95,29 +92,6 @@ class SampleTeaching:
                 samples.take(kept),
                 None if labels is None else labels[taught],
             )
-
-
-def _check(plan: Plan, aim: Aim) -> None:
-    problems = {
-        "steps is 1 or more": plan.steps is not None and plan.steps < 1,
-        "epochs is more than 0": plan.epochs is not None and not plan.epochs > 0,
-        "seconds is more than 0": plan.seconds is not None and not plan.seconds > 0,
-        "batch_size is 1 or more": plan.batch_size < 1,
-        "learning_rate is more than 0": not plan.learning_rate > 0,
-        "temperature is more than 0": not aim.temperature > 0,
-        "labels_weight is 0 to 1": not 0 <= aim.labels_weight <= 1,
-        "hints_weight is 0 or more": not aim.hints_weight >= 0,
-        "replicas is 1 or more, and divides batch_size": plan.replicas < 1 or bool(plan.batch_size % plan.replicas),
-        "seed is 0 or more": plan.seed < 0,
-        "labels belong to samples as they are: augment is not mixup or all where labels_weight is more than 0": (
-            aim.labels_weight > 0 and plan.augment in ("mixup", "all")
-        ),
-    }
-    for rule, is_broken in problems.items():
-        if is_broken:
-            raise UsageError(rule)
-    if plan.mixed_precision and not computes_bfloat16():
-        raise UnmetRequirement("this processor does not multiply in bfloat16", hint="leave mixed_precision out")
 
 
 def _parted(samples: Samples, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -161,6 +135,9 @@ def _told(trained: Trained, kept: int, plan: Plan) -> Finding:
         f"{counted(kept, 'sample')} kept from training; {counted(trained.steps, 'step')} of {plan.batch_size} in "
         f"{trained.seconds:.0f} s, best behind step {trained.best}; {trained.ended}"
     )
+    if trained.failed and not trained.steps:
+        why = "one of the two models answers some samples with what is no number: leave these out"
+        return Finding("training", False, f"{trained.ended}, so there was none: {why}")
     if trained.failed:
         return Finding("training", False, f"{went}: it was stopped there, try a lower learning_rate")
     if trained.best == 0:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from math import isfinite
+from math import isfinite, isnan
 from typing import Any, Final
 
 import numpy as np
@@ -32,6 +32,8 @@ _REMEMBERED: Final = 1 << 29
 _STEPS_APART: Final = 100
 _MOST_APART: Final = 1000
 _JUDGED_AT_ONCE: Final = 64
+#: Between two checkpoints lies this many times what writing one takes.
+_WRITTEN_APART: Final = 50
 
 
 def train(lesson: Lesson, plan: Plan, *, schedule: Schedule | None = None, tell: Tell = lambda _: None) -> Trained:
@@ -60,10 +62,11 @@ class _Training:
         self._apart = min(max(1, (self._total or _STEPS_APART * plan.evaluations) // plan.evaluations), _MOST_APART)
         self._state = State(Progress())
         self._fingerprint = checkpoints.fingerprint(lesson, plan, schedule) if plan.checkpoint else ""
-        self._written = time.monotonic()
+        self._next_save = 0.0
 
     def run(self) -> Trained:
-        self._begin()
+        if not self._goes_on():
+            self._begin()
         progress = self._state.progress
         begun, begun_at = time.monotonic() - progress.seconds, progress.step
         with ExitStack() as feeding:
@@ -79,20 +82,29 @@ class _Training:
             self._save()
         return self._trained()
 
-    def _begin(self) -> None:
-        """From the checkpoint, or from before the first step."""
+    def _goes_on(self) -> bool:
+        """From the checkpoint, if there is one."""
         found = checkpoints.load(self._plan.checkpoint, self._fingerprint) if self._plan.checkpoint else None
-        if found is not None:
-            self._state = found
-            for group in ("trained", "first", "second", "masks"):
-                self._bench.write(group, found.arrays.get(group, {}))
-            self._tell(f"going on behind step {found.progress.step}")
-            return
-        score = self._judged()
-        self._state.progress.before = self._state.progress.after = score
+        if found is None:
+            return False
+        self._state = found
+        for group in ("trained", "first", "second", "masks"):
+            self._bench.write(group, found.arrays.get(group, {}))
+        self._tell(f"going on behind step {found.progress.step}")
+        return True
+
+    def _begin(self) -> None:
+        """Before the first step. A place that cannot be written to is found here, and not after the work."""
+        progress, score = self._state.progress, self._judged()
+        progress.before = progress.after = score
         self._state.arrays["best"] = self._bench.read("trained")
         if self._schedule is None:
-            self._state.progress.best_loss = score[0]
+            progress.best_loss = score[0]
+        if isnan(score[0]):
+            progress.failed = True
+            progress.ended = "the loss was nan before the first step"
+        else:
+            self._save()
 
     def _step(self, progress: Progress, batches: Sequence[Any]) -> None:
         if self._schedule is not None and self._schedule.is_due(progress.step, self._steps):
@@ -126,7 +138,7 @@ class _Training:
                 progress.ended = "all steps were done" if done else f"{self._plan.seconds:g} seconds had passed"
             if progress.ended is not None or progress.step % self._apart == 0:
                 self._evaluate(progress)
-        if self._plan.checkpoint and time.monotonic() - self._written >= self._plan.checkpoint_seconds:
+        if self._plan.checkpoint and time.monotonic() >= self._next_save:
             self._save()
 
     def _evaluate(self, progress: Progress) -> None:
@@ -153,10 +165,12 @@ class _Training:
     def _save(self) -> None:
         if self._plan.checkpoint is None:
             return
+        begun = time.monotonic()
         for group in ("trained", "first", "second", "masks"):
             self._state.arrays[group] = self._bench.read(group)
         checkpoints.save(self._plan.checkpoint, self._fingerprint, self._state)
-        self._written = time.monotonic()
+        now = time.monotonic()
+        self._next_save = now + max(self._plan.checkpoint_seconds, _WRITTEN_APART * (now - begun))
 
     def _trained(self) -> Trained:
         progress, arrays = self._state.progress, self._state.arrays

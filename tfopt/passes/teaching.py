@@ -11,11 +11,15 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from numpy.typing import NDArray
 
+from tfopt.errors import UnmetRequirement, UsageError
 from tfopt.ir.graph import Model
 from tfopt.passes.base import Finding
+from tfopt.requirements import computes_bfloat16
 
 #: Steps when nothing says how many.
 STEPS: Final = 2000
+#: Samples without which nothing is taught: what is learned of fewer says nothing about others.
+FEWEST: Final = 32
 #: Share of the steps in which the learning rate rises, and their largest number.
 _WARMUP, _LONGEST_WARMUP = 0.05, 200
 #: What is left of the learning rate at the end.
@@ -32,8 +36,8 @@ class Plan:
     """Training ends with the first of `steps`, `epochs` and `seconds` that is said, or after `STEPS` steps.
 
     `seconds` of training alone; with it the result depends on how fast the machine is. `patience` is how many
-    evaluations in a row may bring nothing better, None for no early end. `checkpoint` is a directory. `threads` None
-    leaves their number to TensorFlow.
+    evaluations in a row may bring nothing better, None for no early end. `checkpoint` is a directory, written to every
+    `checkpoint_seconds`, or less often where writing takes long. `threads` None leaves their number to TensorFlow.
     """
 
     steps: int | None = None
@@ -46,7 +50,7 @@ class Plan:
     patience: int | None = 6
     evaluations: int = 20
     checkpoint: Path | None = None
-    checkpoint_seconds: float = 30.0
+    checkpoint_seconds: float = 1.0
     mixed_precision: bool = False
     replicas: int = 1
     threads: int | None = None
@@ -80,6 +84,31 @@ class Aim:
     hints: tuple[str, ...] = ()
     hints_weight: float = 0.0
     labels_weight: float = 0.0
+
+
+def check_plan(plan: Plan, aim: Aim) -> None:
+    """Raises UsageError for numbers out of range and options that do not go together, UnmetRequirement for what this
+    processor cannot do."""
+    problems = {
+        "steps is 1 or more": plan.steps is not None and plan.steps < 1,
+        "epochs is more than 0": plan.epochs is not None and not plan.epochs > 0,
+        "seconds is more than 0": plan.seconds is not None and not plan.seconds > 0,
+        "batch_size is 1 or more": plan.batch_size < 1,
+        "learning_rate is more than 0": not plan.learning_rate > 0,
+        "temperature is more than 0": not aim.temperature > 0,
+        "labels_weight is 0 to 1": not 0 <= aim.labels_weight <= 1,
+        "hints_weight is 0 or more": not aim.hints_weight >= 0,
+        "replicas is 1 or more, and divides batch_size": plan.replicas < 1 or bool(plan.batch_size % plan.replicas),
+        "seed is 0 or more": plan.seed < 0,
+        "labels belong to samples as they are: augment is not mixup or all where labels_weight is more than 0": (
+            aim.labels_weight > 0 and plan.augment in ("mixup", "all")
+        ),
+    }
+    for rule, is_broken in problems.items():
+        if is_broken:
+            raise UsageError(rule)
+    if plan.mixed_precision and not computes_bfloat16():
+        raise UnmetRequirement("this processor does not multiply in bfloat16", hint="leave mixed_precision out")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 from tfopt.errors import InvalidRecipe
@@ -52,23 +53,30 @@ class Aim:
     def _gone(self, order: Sequence[Ranked], costs: Costs, most: float) -> list[int]:
         counts = self.counts(order)
         if self.alike and self.what == "channels":
-            return [self._of_group(each, may) for each, may in zip(order, counts, strict=True)]
+            self._check_some_stay(order)
+            return [nearest(may, (1 - self.share) * len(each.order)) for each, may in zip(order, counts, strict=True)]
         choices = [Choice(each.lost, may) for each, may in zip(order, counts, strict=True)]
         gone = allocated_alike(choices, costs, most) if self.alike else allocated(choices, costs, most)
         if costs.total(gone) > most:
-            share = costs.total(gone) / costs.total([0] * len(order))
-            what = f"{self.what} cannot come down to {self.share:.0%}: at least {share:.0%} stay"
-            raise InvalidRecipe(
-                what, where=self.where, hint="ask for less, or let more go: least, multiple, only, skip"
-            )
+            raise self._too_much(costs.total(gone) / costs.total([0] * len(order)))
         return gone
 
-    def _of_group(self, ranked: Ranked, counts: Sequence[int]) -> int:
-        width = len(ranked.order)
-        if self.least is None and round(self.share * width) < 1:
-            raise InvalidRecipe(
-                f"a ratio of {1 - self.share:g} leaves none of the {width} channels of {ranked.group.name}",
-                where=self.where,
-                hint=f"give {int(100 * (1 - 1 / width)) / 100:g} at most, `least: 1`, or skip this layer",
-            )
-        return nearest(counts, (1 - self.share) * width)
+    def _too_much(self, left: float) -> InvalidRecipe:
+        """`left` is the least share that can be come down to."""
+        what = f"{self.what} cannot come down to {100 * self.share:.3g}%: "
+        if left == 1:
+            hint = "`tfopt compress --prune-channels 0.5 --explain` says why of each layer"
+            return InvalidRecipe(f"{what}there are no channels that may go", where=self.where, hint=hint)
+        hint = f"give {ceil(1000 * left) / 1000:g} or more, or let more go (`least`, `multiple`, `only`, `skip`)"
+        return InvalidRecipe(f"{what}at least {100 * left:.3g}% stay", where=self.where, hint=hint)
+
+    def _check_some_stay(self, order: Sequence[Ranked]) -> None:
+        narrowest = min(order, key=lambda each: len(each.order), default=None)
+        if self.least is not None or narrowest is None or round(self.share * len(narrowest.order)) >= 1:
+            return
+        width = len(narrowest.order)
+        raise InvalidRecipe(
+            f"a ratio of {1 - self.share:g} leaves none of the {width} channels of {narrowest.group.name}",
+            where=self.where,
+            hint=f"give {int(100 * (1 - 1 / width)) / 100:g} at most, `least: 1`, or skip this layer",
+        )

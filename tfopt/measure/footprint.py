@@ -145,14 +145,14 @@ def _measure_here(folder: Path) -> dict[str, Any]:
     begin = perf_counter()
     import_module(_RUNTIMES[request["kind"]])
     open_artifact = import_module("tfopt.runtimes.load").open_artifact
-    on_edges = import_module("tfopt.runtimes.edges").on_edges
+    ready = import_module("tfopt.runtimes.edges").ready
     imported = perf_counter()
     gc.collect()
     before, read_before = resident_bytes(), read_bytes()
     start = perf_counter()
     runtime = open_artifact(Path(request["path"]), threads=request["threads"])
     loaded = perf_counter()
-    inputs = on_edges(runtime.signatures[sample.signature], sample.inputs)
+    inputs = ready(runtime, sample.signature, sample.inputs)
     runtime.run(sample.signature, inputs)
     answered = perf_counter()
     for _ in range(RUNS - 1):

@@ -15,7 +15,7 @@ from tfopt.errors import InvalidSamples, NotFound, UsageError, nearest
 from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.ir.types import Shape, TensorType
 from tfopt.runtimes.base import Runtime, SignatureInfo
-from tfopt.runtimes.edges import in_reals, off_edges, on_edges
+from tfopt.runtimes.edges import in_reals, off_edges, ready
 from tfopt.words import counted
 
 #: Other inputs each round, since the time of some models depends on them; few, so that all stay in memory.
@@ -35,8 +35,8 @@ class Opened:
     runtime: Runtime
 
     def ready(self, signature: str, batch: Batch) -> Batch:
-        """The batch as the artifact takes it: on the grids of integer edges, which is the caller's work."""
-        return on_edges(self.runtime.signatures[signature], batch)
+        """The batch as the artifact takes it, on the grids of integer edges."""
+        return ready(self.runtime, signature, batch)
 
     def answer(self, signature: str, batch: Batch) -> Batch:
         """The outputs, in real numbers."""

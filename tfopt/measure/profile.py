@@ -12,7 +12,7 @@ from tfopt.measure.artifacts import Found
 from tfopt.measure.inputs import Batch
 from tfopt.measure.layers import original_layers
 from tfopt.measure.peaks import Peaks, measure_peaks
-from tfopt.runtimes.edges import on_edges
+from tfopt.runtimes.edges import ready
 from tfopt.runtimes.trace import OpTime, Trace, Tracer, seconds_of
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _profiled(
     tracer: Tracer, name: str, kind: str, original: Graph | None, signature: str, inputs: Batch
 ) -> ArtifactProfile:
     with tracer.runtime as runtime:
-        inputs = on_edges(runtime.signatures[signature], inputs)
+        inputs = ready(runtime, signature, inputs)
         quickest = min(seconds_of(lambda: runtime.run(signature, inputs)) for _ in range(_WARM_UP))
         trace = _calmest(tracer, signature, inputs, max(_FEWEST, min(CALLS, int(_SECONDS / quickest / 2))))
     ops = tuple(_profiled_op(op, original) for op in trace.ops)

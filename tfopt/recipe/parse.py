@@ -183,7 +183,17 @@ class _Reader:
             )
         ((key, value),) = node.value
         step = self._known(key)
-        return RecipeStep(step, self._options(step, value))
+        options = self._options(step, value)
+        if step.kind == "target":
+            self._check_target(node, step, options)
+        return RecipeStep(step, options)
+
+    def _check_target(self, node: Node, step: Step, options: Mapping[str, Any]) -> None:
+        """Options that are right each by itself may not go together."""
+        try:
+            step.request(options)
+        except InvalidRecipe as error:
+            raise self._error(node, f"{step.name}: {error.what}", error.hint) from error
 
     def _known(self, node: Node) -> Step:
         name = self._key(node)

@@ -48,6 +48,11 @@ def on_edges(info: SignatureInfo, inputs: Arrays) -> dict[str, NDArray[Any]]:
     return {name: _levels(name, array, info.inputs.get(name)) for name, array in inputs.items()}
 
 
+def ready(runtime: Runtime, signature: str, inputs: Arrays) -> dict[str, NDArray[Any]]:
+    """The inputs as a runtime takes them, which is its caller's work. Raises NotFound, and as `on_edges`."""
+    return on_edges(find_signature(runtime.signatures, signature), inputs)
+
+
 def off_edges(info: SignatureInfo, outputs: Arrays) -> dict[str, NDArray[Any]]:
     """The outputs with the real numbers, as float32, that levels stand for."""
     grids = {name: info.outputs[name].grid for name in outputs}

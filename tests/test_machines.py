@@ -185,6 +185,29 @@ def test_inspect_tells_what_runs_here(built: Built, tmp_path: Path) -> None:
     assert "not compared" in row and "oneDNN, VNNI" in row and "no: it requires VNNI" in row
 
 
+@pytest.mark.parametrize(
+    ("builder", "requires"), [(int8_versions.eight_bits, ("oneDNN", "VNNI")), (int8_versions.seven_bits, ("oneDNN",))]
+)
+def test_publishing_what_has_no_manifest_finds_out_what_its_ops_require(
+    built: Built, tmp_path: Path, builder: Builder, requires: tuple[str, ...]
+) -> None:
+    """So that a server without that knows why before it loads it."""
+    for name in ("saved_model.pb", "variables"):
+        part = built(builder) / name
+        if part.is_dir():
+            shutil.copytree(part, tmp_path / "plain" / name)
+        elif part.exists():
+            (tmp_path / "plain").mkdir(exist_ok=True)
+            shutil.copy(part, tmp_path / "plain")
+    done = tfopt.publish(tmp_path / "plain", tmp_path / "m")
+    manifest = read_manifest(done.path)
+    assert manifest is not None and manifest.requires("saved_model") == requires
+    if "VNNI" in requires:
+        refused = tfopt_on(NO_VNNI[0], "serve", tmp_path / "m" / "1", "--port", "0")
+        assert refused.returncode == UnmetRequirement.exit_code
+        assert f"the SavedModel: it requires VNNI, and {ISA}=AVX2 keeps oneDNN from using that" in refused.stderr
+
+
 def test_bench_refuses_what_would_be_wrong(built: Built) -> None:
     done = tfopt_on(NO_VNNI[0], "bench", built(int8_versions.eight_bits), "--seconds", "0.1")
     assert done.returncode == UnmetRequirement.exit_code

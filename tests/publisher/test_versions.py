@@ -46,6 +46,7 @@ def test_a_saved_model_becomes_a_version_with_warmup_requests_from_the_data(
     assert WARMUP_PATH in manifest.files
     assert manifest.source["name"] == source.name
     artifact = manifest.artifacts["saved_model"]
+    assert artifact["requires"] == []
     names = [name for name in manifest.files if name.startswith(("saved_model.pb", "variables/"))]
     assert artifact["digest"] == joint_digest({name: manifest.files[name] for name in names})
     with open_artifact(done.path) as runtime:

@@ -22,11 +22,12 @@ from tfopt.store import Manifest, read_manifest
 @dataclass(frozen=True)
 class Opened:
     """`runtimes` by kind; `signatures` are the first artifact's, whether it can be run here or not; `unmet` says why of
-    those that cannot."""
+    those that cannot, `requires` what those that can require of the machine."""
 
     runtimes: Mapping[str, Runtime]
     signatures: Mapping[str, SignatureInfo]
     unmet: Mapping[str, str]
+    requires: Mapping[str, tuple[str, ...]]
 
     def first(self, signature: str) -> Runtime | None:
         """What runs a signature here, the artifact that comes first; None when it is one that cannot be run here.
@@ -63,7 +64,8 @@ def open_version(version: Path) -> Iterator[Opened]:
                     raise
                 unmet[kind] = error.what
         signatures = _signatures(version, runtimes, manifest, unmet)
-        yield Opened({kind: under(signatures, each) for kind, each in runtimes.items()}, signatures, unmet)
+        requires = {kind: _requires(kind, each) for kind, each in runtimes.items()}
+        yield Opened({kind: under(signatures, each) for kind, each in runtimes.items()}, signatures, unmet, requires)
 
 
 def _open(kind: str, path: Path, manifest: Manifest) -> Runtime:
@@ -71,6 +73,16 @@ def _open(kind: str, path: Path, manifest: Manifest) -> Runtime:
     if reason is not None:
         raise UnmetRequirement(reason, where=str(path))
     return open_artifact(path)
+
+
+def _requires(kind: str, runtime: Runtime) -> tuple[str, ...]:
+    """As the artifact's ops tell, whatever its manifest says or leaves out."""
+    if kind != "saved_model":
+        return ()
+    from tfopt.runtimes.tensorflow import TensorFlowRuntime
+
+    assert isinstance(runtime, TensorFlowRuntime), "it is what runs a SavedModel"
+    return runtime.requires
 
 
 def _signatures(

@@ -79,10 +79,13 @@ def publish(
     with store.stage() as staged:
         tell(f"copying {source}")
         copy_model(source, staged)
-        manifest = verify_files(staged) or _describe(source, staged)
+        own = verify_files(staged)
+        manifest = own or _describe(source, staged)
         tell("loading and running it in a process of its own")
         task = Task(str(staged.resolve()), target.resolve().name, samples, str(Path.cwd()), warmup)
         outcome = run_rehearsal(task, source, timeout)
+        if own is None:
+            manifest = _with_requirements(manifest, outcome.requires)
         write_manifest(staged, manifest.with_entries(**_record(task, outcome)))
         tell("putting it in place")
         number = store.commit(staged, hold=hold)
@@ -141,10 +144,15 @@ def _describe(source: Path, staged: Path) -> Manifest:
         "path": path.relative_to(staged).as_posix(),
         "digest": joint_digest(files),
         "bytes": sum((staged / name).stat().st_size for name in files),
-        "requires": [],
     }
     source_entry = {"name": source.resolve().name, "digest": tree_digest(staged)}
     return Manifest({"source": source_entry, "artifacts": {kind: artifact}})
+
+
+def _with_requirements(manifest: Manifest, requires: Mapping[str, Sequence[str]]) -> Manifest:
+    found = {kind: list(requires.get(kind, ())) for kind in manifest.artifacts}
+    artifacts = {kind: {**entry, "requires": found[kind]} for kind, entry in manifest.artifacts.items()}
+    return manifest.with_entries(artifacts=artifacts)
 
 
 def _record(task: Task, outcome: Outcome) -> dict[str, Any]:

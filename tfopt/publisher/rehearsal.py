@@ -47,7 +47,8 @@ def rehearse(task: Task) -> Outcome:
         expected = [_expected(opened, request, number) for number, request in enumerate(requests, 1)]
         ran = {kind: _replay(runtime, requests, expected) for kind, runtime in opened.runtimes.items()}
         signatures = {key: info.as_dict() for key, info in opened.signatures.items()}
-    return Outcome(signatures, ran, chosen.samples, (*map(_not_run, opened.unmet.items()), *chosen.notes))
+    notes = (*map(_not_run, opened.unmet.items()), *chosen.notes)
+    return Outcome(signatures, ran, chosen.samples, notes, opened.requires)
 
 
 def _not_run(unmet: tuple[str, str]) -> str:

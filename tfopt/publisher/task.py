@@ -22,9 +22,11 @@ class Task:
 @dataclass(frozen=True)
 class Outcome:
     """`signatures` as the manifest keeps them; `ran` counts the requests that each kind of artifact has answered;
-    `samples` says what these were made of: "data", "warmup" or "synthetic"; `notes` say what was not tried and why."""
+    `samples` says what these were made of: "data", "warmup" or "synthetic"; `notes` say what was not tried and why;
+    `requires` by kind what an artifact requires of the machine, as its ops tell."""
 
     signatures: Mapping[str, Any]
     ran: Mapping[str, int]
     samples: str
     notes: tuple[str, ...]
+    requires: Mapping[str, Sequence[str]]

@@ -35,7 +35,7 @@ from tfopt.runtimes.base import (
     find_signature,
     signatures_of,
 )
-from tfopt.runtimes.tensorflow_integers import check_integer_kernels
+from tfopt.runtimes.tensorflow_integers import check_integer_kernels, integer_requirements
 from tfopt.runtimes.weights_aside import import_graph
 
 # oneDNN's kernels of these ops end the whole process ("Check failed: index >= 0") when their input has too few
@@ -165,7 +165,9 @@ class TensorFlowRuntime(SessionRuntime):
         with _closing_on_failure(self), _load_errors(directory), self._graph.as_default(), deprecation.silence():
             meta_graph = tf.compat.v1.saved_model.load(self._session, list(tags), str(directory))
             self.signatures = _signatures(meta_graph)
-            check_integer_kernels(meta_graph.graph_def.node, str(directory))
+            #: What the model requires of the machine that runs it.
+            self.requires = integer_requirements(meta_graph.graph_def.node)
+            check_integer_kernels(self.requires, str(directory))
         self._session._extend_graph()
         self._needs_rank = any(op in _ABORT_ON_RANK for op in _ops(meta_graph.graph_def))
 

@@ -6,7 +6,7 @@ They are oneDNN's. A TensorFlow without it has none, and a processor without VNN
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from typing import Any, Final, Literal, TypeAlias
 
@@ -17,6 +17,7 @@ from tensorflow.core.framework.attr_value_pb2 import AttrValue
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 from tfopt.errors import UnmetRequirement
+from tfopt.requirements import ONEDNN, VNNI
 
 Products: TypeAlias = Literal["exact", "saturating", "missing"]
 
@@ -26,10 +27,17 @@ _SAFE: Final = 63
 _INNER: Final = 64
 
 
-def check_integer_kernels(nodes: Iterable[Any], where: str) -> None:
-    """`nodes` are a GraphDef's. Raises UnmetRequirement when they compute on integers and this machine cannot."""
+def integer_requirements(nodes: Iterable[Any]) -> tuple[str, ...]:
+    """What nodes of a GraphDef require of the machine; nothing when none of them computes on integers."""
     held = list(nodes)
     if not any(node.op in _OPS for node in held):
+        return ()
+    return (ONEDNN, VNNI) if any(map(_is_wide_filter, held)) else (ONEDNN,)
+
+
+def check_integer_kernels(requires: Collection[str], where: str) -> None:
+    """Raises UnmetRequirement when this machine has not what a graph requires (`integer_requirements`)."""
+    if not requires:
         return
     found = integer_products()
     if found == "missing":
@@ -38,7 +46,7 @@ def check_integer_kernels(nodes: Iterable[Any], where: str) -> None:
             where=where,
             hint="they are oneDNN's, in builds for x86: run its model.tflite here, or the float model",
         )
-    if found == "saturating" and any(map(_is_wide_filter, held)):
+    if found == "saturating" and VNNI in requires:
         raise UnmetRequirement(
             "the model has 8-bit weights, and this processor's 8-bit products saturate: answers would be wrong",
             where=where,

@@ -114,3 +114,16 @@ def test_a_model_of_another_dtype_stays_as_it_is_and_says_so(dtype: str, tmp_pat
     (note,) = artifact.notes
     assert note.startswith(f"nothing became int8; 2 layers: its weight is {dtype}; only float32 is quantized")
     assert result.manifest["artifacts"]["saved_model"]["notes"] == [note]
+
+
+def test_bench_shows_where_its_time_goes(version: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Rows of integer ops under the names of the layers, beside what the machine does in that arithmetic at most."""
+    quick = ["--seconds", "0.02", "--processes", "1", "--threads", "1", "--no-footprint"]
+    assert main(["bench", str(version), "--profile", *quick]) == 0
+    told = capfd.readouterr().out
+    assert "int8" in next(line for line in told.splitlines() if line.startswith("peak of this machine"))
+    _, table = told.split("on TensorFlow layers")
+    rows = [line.split() for line in table.splitlines() if line.startswith(("_FusedQuantized", "_QuantizedMatMul"))]
+    assert len(rows) == 7
+    assert all(row[-1].endswith("%") for row in rows), "of the peak"
+    assert all(float(row[2]) >= 0 for row in rows)

@@ -110,6 +110,7 @@ def test_what_was_taken_away_can_be_repaired_and_taught() -> None:
     taught = with_steps("[prune_channels, repair, distill]")
     assert "teach it longer (in a recipe `distill: {steps: 10000}`)" in taught
     assert "--distill" not in with_steps("[prune_channels]", synthetic=True)
+    assert "teach the student longer (in a recipe `distill: {student: " in with_steps("[distill: {student: a.keras}]")
 
 
 def test_what_was_good_enough_on_other_samples_can_be_taught_in_any_case() -> None:

@@ -45,5 +45,8 @@ def test_what_was_asked_for_and_found_nothing_is_said_with_the_reasons() -> None
     (note,) = ledger_notes(ledger("prune_channels", *left))
     assert note == "prune_channels found nothing that could go: 2 layers: keeps its channels"
     (note,) = ledger_notes(ledger("cut_branches"))
-    assert note.endswith("there are no layers of the kind that it looks for")
+    assert note.endswith("there is nothing of the kind that it looks for")
     assert not list(ledger_notes(ledger("fold_constants", *left)))
+    many = [Finding(str(number), False, f"costs {number}%") for number in range(4)]
+    (note,) = ledger_notes(ledger("low_rank", *many))
+    assert note.endswith("1 layer: costs 0%; 1 layer: costs 1%; and 2 more reasons (--explain)")

@@ -75,7 +75,12 @@ def _tries(kind: str, recipe: Recipe, ledger: Sequence[LedgerRow], samples: Spli
 def _made_up_for(recipe: Recipe, ledger: Sequence[LedgerRow], samples: Split) -> Iterator[str]:
     """What was taken away can be repaired, and what was repaired can be taught."""
     names = [step.step.name for step in recipe]
-    if _LOSSES.isdisjoint(names) or samples.held_out.source == "synthetic":
+    if samples.held_out.source == "synthetic":
+        return
+    if any(step.options.get("student") for step in recipe):
+        yield "teach the student longer (in a recipe `distill: {student: ..., steps: 10000}`), on more samples"
+        return
+    if _LOSSES.isdisjoint(names):
         return
     if "repair" not in names:
         yield "fit the weights that are left anew (leave out --no-repair; in a recipe `repair` behind the step)"

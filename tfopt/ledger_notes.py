@@ -25,14 +25,16 @@ _TAKING = frozenset(
 )
 #: Layers and reasons that a note names.
 _NAMED = 5
+#: Reasons that a note names which says no more than that nothing was done.
+_FEW = 2
 
 
 def ledger_notes(ledger: Sequence[LedgerRow]) -> Iterator[str]:
     yield from _dropped(ledger)
     yield from _gained(ledger)
-    yield from _took_nothing(ledger)
+    yield from dict.fromkeys(_took_nothing(ledger))
     yield from _gained_nothing(ledger)
-    yield from _spared(ledger)
+    yield from dict.fromkeys(_spared(ledger))
     yield from _taught_nothing(ledger)
     yield from _given_back(ledger)
 
@@ -58,13 +60,13 @@ def _took_nothing(ledger: Sequence[LedgerRow]) -> Iterator[str]:
 def _reasons(row: LedgerRow) -> str:
     reasons = Counter(finding.message for finding in row.findings)
     if not reasons:
-        return "there are no layers of the kind that it looks for"
-    return _most_common(reasons)
+        return "there is nothing of the kind that it looks for"
+    return _most_common(reasons, _FEW)
 
 
-def _most_common(reasons: Counter[str]) -> str:
-    said = [f"{counted(count, 'layer')}: {reason}" for reason, count in reasons.most_common(_NAMED)]
-    more = [f"and {len(reasons) - _NAMED} more reasons (--explain)"] if len(reasons) > _NAMED else []
+def _most_common(reasons: Counter[str], most: int = _NAMED) -> str:
+    said = [f"{counted(count, 'layer')}: {reason}" for reason, count in reasons.most_common(most)]
+    more = [f"and {len(reasons) - most} more reasons (--explain)"] if len(reasons) > most else []
     return "; ".join([*said, *more])
 
 

@@ -180,7 +180,8 @@ def _bare(name: str) -> str:
 def _check_equal(old: Any, new: Any) -> None:
     feeds = [_drawn(one, seed) for seed, one in enumerate(_flat(old.inputs))]
     named = dict(zip(new.input_names, feeds, strict=True))
-    theirs = old(named if isinstance(old.input, Mapping) else feeds if len(feeds) > 1 else feeds[0], training=False)
+    by_name = type(old).__name__ != "Sequential" and isinstance(old.input, Mapping)
+    theirs = old(named if by_name else feeds if len(feeds) > 1 else feeds[0], training=False)
     ours = new(feeds if len(feeds) > 1 else feeds[0], training=False)
     for one, other in zip(_answers(theirs), _answers(ours), strict=True):
         wanted, made = np.asarray(one, np.float64), np.asarray(other, np.float64)

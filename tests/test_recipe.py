@@ -367,6 +367,15 @@ def test_two_tflite_files_do_not_fit_into_a_version() -> None:
         recipe_from_flags(quantize="int8", tflite=True)
 
 
+def test_integers_that_a_tflite_file_takes_and_gives() -> None:
+    (last,) = (step for step in recipe_from_flags(quantize="int8", tflite_edges="uint8") if step.step.name == "tflite")
+    both = {"inference_input_type": "uint8", "inference_output_type": "uint8"}
+    assert last.options == {"precision": "int8", **both}
+    for quantize, edges, needed in (("int8", "int16", "int16"), ("dynamic", "int8", "int8"), (None, "uint8", "int8")):
+        with pytest.raises(UsageError, match=f"--tflite-edges {edges} needs --quantize {needed}"):
+            recipe_from_flags(quantize=quantize, tflite_edges=edges)  # type: ignore[arg-type]  # the cases mix types
+
+
 @pytest.mark.parametrize(
     ("flags", "name"),
     [

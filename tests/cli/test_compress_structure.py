@@ -91,6 +91,7 @@ def test_without_samples_nothing_is_repaired_and_that_is_said(run: Run, tmp_path
         (["--distill"], 2, "--distill has nothing to make up for"),
         (["--checkpoint", "train"], 2, "--checkpoint needs --distill or --student"),
         (["--no-repair"], 2, "--no-repair needs a step that a repair stands behind"),
+        (["--tflite-edges", "int8"], 2, "--tflite-edges int8 needs --quantize int8"),
         (["--rounding", "adaptive"], 2, "--rounding needs --quantize int8"),
         (["--reduce-range-auto"], 2, "--reduce-range-auto needs --quantize int8"),
         (["--quantize", "int8", "--reduce-range-auto", "--reduce-range"], 2, "two answers to one question"),

@@ -49,6 +49,7 @@ def compress(
     rounding: flags.RoundingOption = None,
     sensitivity: flags.Sensitivity = False,
     tflite: flags.Tflite = False,
+    tflite_edges: flags.TfliteEdges = None,
     onnx: flags.Onnx = False,
     strict: flags.Strict = False,
     data: Annotated[
@@ -127,6 +128,7 @@ def compress(
         rounding=rounding,
         sensitivity=sensitivity,
         tflite=tflite,
+        tflite_edges=tflite_edges,
         onnx=onnx,
     )
     if save_recipe is not None:

@@ -33,6 +33,12 @@ class Rounding(str, Enum):
     adaptive = "adaptive"
 
 
+class Edges(str, Enum):
+    int8 = "int8"
+    uint8 = "uint8"
+    int16 = "int16"
+
+
 Format: TypeAlias = Annotated[
     Quantize | None,
     typer.Option(
@@ -65,6 +71,13 @@ Sensitivity: TypeAlias = Annotated[
     typer.Option("--sensitivity", help="Print how far each layer in int8, all others in float, moves the outputs."),
 ]
 Tflite: TypeAlias = Annotated[bool, typer.Option("--tflite", help="Also write a float model.tflite.")]
+TfliteEdges: TypeAlias = Annotated[
+    Edges | None,
+    typer.Option(
+        help="What the model.tflite takes and gives instead of float32: int8 or uint8 with --quantize int8, int16 with "
+        "int16."
+    ),
+]
 Onnx: TypeAlias = Annotated[bool, typer.Option("--onnx", help="Also write a model.onnx, for ONNX Runtime.")]
 MergeNeurons: TypeAlias = Annotated[
     float | None,

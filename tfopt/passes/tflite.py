@@ -11,8 +11,8 @@ from tfopt.passes.base import target_step
 Precision: TypeAlias = Literal["float32", "float16", "dynamic", "int8", "int16"]
 InferenceType: TypeAlias = Literal["float32", "int8", "uint8", "int16"]
 
-#: What inputs and outputs of float32 may become beside that.
-_INTEGERS: Final[Mapping[str, tuple[str, ...]]] = {"int8": ("int8", "uint8"), "int16": ("int16",)}
+#: What inputs and outputs of float32 may become, by the precision.
+INTEGERS: Final[Mapping[str, tuple[str, ...]]] = {"int8": ("int8", "uint8"), "int16": ("int16",)}
 
 
 @target_step
@@ -41,7 +41,7 @@ def tflite(
         ("inference_input_type", inference_input_type),
         ("inference_output_type", inference_output_type),
     ):
-        fitting = ("float32", *_INTEGERS.get(precision, ()))
+        fitting = ("float32", *INTEGERS.get(precision, ()))
         if chosen not in fitting:
             what = f"{option} is {chosen}, which does not go with the precision {precision}"
             raise InvalidRecipe(what, where="tflite", hint=f"it can be {' or '.join(fitting)}")

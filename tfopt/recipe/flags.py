@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from tfopt.errors import UsageError
 from tfopt.passes.registry import steps as known_steps
+from tfopt.passes.tflite import INTEGERS
 from tfopt.recipe.shipped import load_recipe
 from tfopt.recipe.steps import Recipe, RecipeStep, Repeat, UntilMet
 
@@ -59,6 +60,7 @@ def recipe_from_flags(
     rounding: Literal["nearest", "adaptive"] | None = None,
     sensitivity: bool = False,
     tflite: bool = False,
+    tflite_edges: Literal["int8", "uint8", "int16"] | None = None,
     onnx: bool = False,
     strict: bool = False,
 ) -> Recipe:
@@ -74,9 +76,10 @@ def recipe_from_flags(
     `quantize` says which numbers the SavedModel holds and computes with, and a model.tflite beside it where there is
     one of this precision; int8 spares the layers that `skip` and `only` leave out, has weights of 7 bits when
     `reduce_range` says so, rounds them as `rounding` says, and has the damage measured that each layer does when
-    `sensitivity` does. `tflite` asks for a model.tflite in float32, `onnx` for a model.onnx. `strict` drops steps that
-    gain nothing. Raises UsageError when two model.tflite are asked for, because a version has one, for two aims of
-    pruning channels, and for a distillation of the very model.
+    `sensitivity` does. `tflite` asks for a model.tflite in float32, `onnx` for a model.onnx; `tflite_edges` are what
+    a quantized model.tflite takes and gives in the place of float32. `strict` drops steps that gain nothing. Raises
+    UsageError when two model.tflite are asked for, because a version has one, for edges that do not go with what is
+    inside, for two aims of pruning channels, and for a distillation of the very model.
     """
     if quantize in _WITH_TFLITE and tflite:
         raise UsageError(f"a version has one model.tflite: either {quantize} or float", hint="give one of the two")
@@ -101,7 +104,7 @@ def recipe_from_flags(
         steps.append(_step("cluster_weights", clusters=cluster))
     if quantize == "int8":
         steps += _int8(reduce_range=reduce_range, rounding=rounding, only=only, skip=skip, sensitivity=sensitivity)
-    steps += _files(quantize, tflite, onnx)
+    steps += _files(quantize, tflite, tflite_edges, onnx)
     # What other files are made of is the model before that, of float32.
     if quantize in _SAVED_MODELS:
         steps.append(_step(_SAVED_MODELS[quantize]))
@@ -152,9 +155,13 @@ def _int8(**chosen: Any) -> Iterator[RecipeStep]:
     yield _step("quantize", round_results=True, **{name: value for name, value in chosen.items() if value})
 
 
-def _files(quantize: Quantize | None, tflite: bool, onnx: bool) -> Iterator[RecipeStep]:
+def _files(quantize: Quantize | None, tflite: bool, edges: str | None, onnx: bool) -> Iterator[RecipeStep]:
+    if edges is not None and edges not in INTEGERS.get(quantize or "", ()):
+        needed = " or ".join(name for name, fitting in INTEGERS.items() if edges in fitting)
+        raise UsageError(f"--tflite-edges {edges} needs --quantize {needed}", hint="else they stay float32")
     if quantize in _WITH_TFLITE or tflite:
-        yield _step("tflite", precision=quantize if quantize in _WITH_TFLITE else "float32")
+        given = {} if edges is None else {"inference_input_type": edges, "inference_output_type": edges}
+        yield _step("tflite", precision=quantize if quantize in _WITH_TFLITE else "float32", **given)
     if onnx:
         yield _step("onnx")
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfopt.data import Samples
+from tfopt.data.aside import parted
 from tfopt.errors import FidelityError
 from tfopt.fidelity import Gate, Judgement, classifier_output, compare, judge
 from tfopt.fidelity.measurement import Arrays
@@ -43,6 +44,7 @@ class CalibrationTrials:
     ) -> None:
         some = {id(one): _some(one, MOST) for one in samples.values()}
         self._original = original
+        self._whole = dict(samples)
         self._samples = {key: some[id(one)] for key, one in samples.items()}
         self._gate = gate
         self._main = main
@@ -64,9 +66,10 @@ class CalibrationTrials:
         holds = all(judgement.passed for judgement in judgements)
         return Verdict(holds, "; ".join(texts or [judgement.summary for judgement in judgements]))
 
-    def damages(self, model: Model, candidates: Iterable[Model]) -> Iterator[float]:
+    def damages(self, model: Model, candidates: Iterable[Model], *, aside: bool = False) -> Iterator[float]:
         keys = _distinct(model, self._samples)
-        few = {key: _some(self._samples[key], FEW) for key in keys}
+        chosen = {key: parted(self._whole[key])[1] if aside else self._samples[key] for key in keys}
+        few = {key: _some(one, FEW) for key, one in chosen.items()}
         expected = _outputs(model, few, keys)
         for candidate in candidates:
             made = _outputs(candidate, few, keys)

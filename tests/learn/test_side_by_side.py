@@ -57,7 +57,7 @@ def test_rows_times_weight_and_what_is_added_are_what_the_reference_makes(data: 
             np.testing.assert_allclose(np.maximum(made, 0) if fused.activation else made, wanted, atol=1e-4)
     assert pairs[1].places == 64
     (made,) = run_graph(model.graph, {"x": data})
-    np.testing.assert_allclose(pairs[1].held_out.wanted, made[4::5].reshape(-1, 4), atol=1e-4)
+    np.testing.assert_allclose(pairs[1].held_out.wanted, made[[4, 5, 14, 15]].reshape(-1, 4), atol=1e-4)
 
 
 def test_places_do_not_hang_on_how_many_examples_a_call_has(

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from tests.running import feeds_for, run_graph
 from tests.targets.ir_models import model_of
+from tfopt.calibration_trials import CalibrationTrials
 from tfopt.data.samples import Batching, Samples
 from tfopt.errors import InvalidRecipe, UsageError
+from tfopt.fidelity import Gate
 from tfopt.ir.facts import macs
 from tfopt.ir.graph import Graph, Model
 from tfopt.ir.text import parse
@@ -27,6 +29,7 @@ from tfopt.passes.statistics import SecondMoments
 from tfopt.passes.structure.coupling import couple
 from tfopt.passes.structure.elimination import eliminated
 from tfopt.passes.structure.systems import systems_of
+from tfopt.passes.trials import Trials
 
 Array = NDArray[np.float32]
 
@@ -144,6 +147,53 @@ def test_few_samples_are_not_believed_to_show_everything() -> None:
     units = coupling.groups[0].units
     assert eliminated(units, [few])[1][8] > 0.3 * eliminated(units, [many])[1][8]
     assert eliminated(units, [replace(few, rows=np.inf)])[1][8] < 0.03 * eliminated(units, [many])[1][8]
+
+
+def test_readers_make_up_for_what_other_channels_tell() -> None:
+    """With the bias that they have, and nothing behind this step."""
+    weights = drawn(6, 16, seed=1), drawn(16, 4, seed=2)
+    weights[0][:, 12:] = weights[0][:, :4] @ drawn(4, 4, seed=3)
+    model = linear(*weights)
+    outcome = run(model, {"ratio": 0.25, "multiple": 4}, moments(model, count=8192))
+    assert width(outcome.model, "h0") == 12
+    (expected,), (made,) = (run_graph(graph, feeds_for(model.graph)) for graph in (model.graph, outcome.model.graph))
+    assert np.square(made - expected).mean() < 1e-3 * np.square(expected).mean()
+
+
+def linear(first: Array, second: Array) -> Model:
+    rows, inner = first.shape
+    text = f"  %x = Placeholder() {{dtype: float32, shape: [?,{rows}]}} -> float32[?,{rows}]\n"
+    text += const("w0", first) + const("w1", second) + const("b0", drawn(inner, seed=8)) + const("b1", drawn(4, seed=9))
+    text += f"  %h0 = MatMul(%x, %w0) {{T: float32}} -> float32[?,{inner}]\n"
+    text += f"  %a0 = AddV2(%h0, %b0) {{T: float32}} -> float32[?,{inner}]\n"
+    text += "  %h1 = MatMul(%a0, %w1) {T: float32} -> float32[?,4]\n"
+    text += "  %y = AddV2(%h1, %b1) {T: float32} -> float32[?,4]\n"
+    return model_of(parse(f"graph {{\n{text}  inputs %x\n  outputs %y\n}}"), {"serve": ({"x": "x"}, {"y": 0})})
+
+
+def branches(*scales: float) -> Model:
+    """Two layers each, of which one sum with the scale of each is the score of a class."""
+    text = "  %x = Placeholder() {dtype: float32, shape: [?,8]} -> float32[?,8]\n"
+    for at, scale in enumerate(scales):
+        text += const(f"v{at}", drawn(8, 32, seed=at)) + const(f"w{at}", scale * drawn(32, 4, seed=10 + at))
+        text += f"  %h{at} = MatMul(%x, %v{at}) {{T: float32}} -> float32[?,32]\n"
+        text += f"  %a{at} = Relu(%h{at}) {{T: float32}} -> float32[?,32]\n"
+        text += f"  %y{at} = MatMul(%a{at}, %w{at}) {{T: float32}} -> float32[?,4]\n"
+    text += "  %s = AddV2(%y0, %y1) {T: float32} -> float32[?,4]\n  %p = Softmax(%s) {T: float32} -> float32[?,4]\n"
+    return model_of(parse(f"graph {{\n{text}  inputs %x\n  outputs %p\n}}"), {"serve": ({"x": "x"}, {"p": 0})})
+
+
+def test_what_matters_little_to_the_outputs_gives_most() -> None:
+    """As a share of what its own reader makes the small branch would lose as much as the large one."""
+    model = branches(1.0, 0.1)
+    samples = {"serve": Samples(feeds_for(model.graph, 5, 512), "file", "drawn", Batching())}
+    given = {SecondMoments: SampleMoments(samples)}
+    trials = {Trials: CalibrationTrials(model, samples, Gate.of(), main="serve")}
+    blind, seeing = (
+        prune_channels.run_model(model, {"target_macs": 0.6}, each).model for each in (given, given | trials)
+    )
+    assert abs(width(blind, "h0") - width(blind, "h1")) <= 8
+    assert width(seeing, "h1") + 16 <= width(seeing, "h0")
 
 
 def test_channels_that_are_tied_go_together() -> None:

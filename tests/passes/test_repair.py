@@ -167,7 +167,7 @@ def test_fewer_rows_than_elements_fit_scales_and_biases_alone() -> None:
     assert "need about" in said(outcome)["one"]
 
 
-@pytest.mark.parametrize(("count", "source", "told"), [(7, "file", "needs 16"), (64, "synthetic", "real samples")])
+@pytest.mark.parametrize(("count", "source", "told"), [(7, "file", "16 are needed"), (64, "synthetic", "real samples")])
 def test_it_says_what_it_needs(count: int, source: str, told: str) -> None:
     original = model_of(CHAIN, "%y")
     pruned = prune_magnitude.run_model(original, {"sparsity": 0.5}).model

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfopt.data import Samples
+from tfopt.data.aside import parted
 from tfopt.ir.frames import unmasked
 from tfopt.ir.graph import Model, Value
 from tfopt.ir.linear import Linear
@@ -30,14 +31,17 @@ class SampleMoments:
     def synthetic(self) -> bool:
         return all(each.source == "synthetic" for each in self._samples.values())
 
-    def moments(self, model: Model, layers: Sequence[Linear]) -> Iterator[tuple[Linear, Moments]]:
+    def moments(
+        self, model: Model, layers: Sequence[Linear], *, aside: bool = False
+    ) -> Iterator[tuple[Linear, Moments]]:
+        samples = {key: parted(each)[0] for key, each in self._samples.items()} if aside else self._samples
         shown = model.with_graph(unmasked(model.graph))
         for portion in _portions(layers):
             sums = {layer.node.name: _Sums(layer) for layer in portion}
             readers: dict[Value, list[_Sums]] = {}
             for layer in portion:
                 readers.setdefault(layer.data_value, []).append(sums[layer.node.name])
-            runs = runs_of(shown, self._samples, list(readers))
+            runs = runs_of(shown, samples, list(readers))
             for value, array, examples in fetched(shown, runs):
                 for one in readers[value]:
                     one.add(array, examples, _examples(runs, value))

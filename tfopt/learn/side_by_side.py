@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfopt.data import Samples
+from tfopt.data.aside import is_aside
 from tfopt.errors import InvalidSamples
 from tfopt.ir.frames import unmasked
 from tfopt.ir.graph import Model, Value
@@ -18,8 +19,6 @@ from tfopt.learn.patches import count_places, rows_at
 from tfopt.learn.runs import fetched, runs_of
 from tfopt.passes.refits import FEWEST, Followed, Pairs, Places, Refit
 
-#: Of so many examples one is held out.
-_HELD_OUT = 5
 #: Places that are drawn for a layer, and more for each element of a row, where the samples have that many.
 _PLACES, _PER_ELEMENT = 16_384, 8
 #: Bytes of the rows of one layer; the places are fewer where they would be more.
@@ -76,7 +75,7 @@ class SideBySide:
                 taker.add(array, examples, counts[value])
         if rows.is_odd or added.is_odd or rows.drawn != wanted.drawn:
             return None
-        held_out = wanted.examples() % _HELD_OUT == _HELD_OUT - 1
+        held_out = is_aside(wanted.examples(), wanted.seen)
         data, made = rows.joined(axis=1), wanted.joined(axis=0)
         shortcut = added.joined(axis=0) if residual is not None else None
         fitted, held = (

@@ -37,7 +37,9 @@ class AssumedMoments:
 
     synthetic = True
 
-    def moments(self, model: Model, layers: Sequence[Linear]) -> Iterator[tuple[Linear, Moments]]:
+    def moments(
+        self, model: Model, layers: Sequence[Linear], *, aside: bool = False
+    ) -> Iterator[tuple[Linear, Moments]]:
         rows = _Propagation(model.graph)
         for layer in layers:
             if layer.node.name in rows.elements:

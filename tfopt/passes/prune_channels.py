@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -17,10 +17,12 @@ from tfopt.passes.statistics import SecondMoments
 from tfopt.passes.structure.aims import Aim, Taken
 from tfopt.passes.structure.costs import Part, bytes_parts, macs_parts, units_parts
 from tfopt.passes.structure.coupling import Coupling, Group, couple
-from tfopt.passes.structure.removal import without_units
+from tfopt.passes.structure.made_up import made_up_for
+from tfopt.passes.structure.measured import measured
 from tfopt.passes.structure.scores import Ranked, Score, ranked
 from tfopt.passes.structure.systems import System, by_unit, systems_of
 from tfopt.passes.structure.times import times_parts
+from tfopt.passes.trials import Trials
 
 _WHERE = "prune_channels"
 #: The share of channels that goes when neither a share nor a target is given.
@@ -39,6 +41,7 @@ def prune_channels(
     model: Model,
     moments: SecondMoments | None = None,
     times: OpTimes | None = None,
+    trials: Trials | None = None,
     *,
     ratio: float | None = None,
     target_macs: float | None = None,
@@ -74,7 +77,9 @@ def prune_channels(
     `score` says what a channel is worth: `norm` of the weights that make it; `similarity` to a multiple of another
     one; `activation`, the power of what its readers make of it alone; `second_order`, what the readers lose though
     their weights are fitted anew, told one channel after the other: the default, where there are real samples. Without
-    any it is the norm, and so it is for channels that are read within loops and branches alone.
+    any it is the norm, and so it is for channels that are read within loops and branches alone. By `second_order`
+    readers get these weights, and how many channels each group loses for a global target goes by what the outputs of
+    the model lose, which is measured: with a quarter and a half of one group gone, on samples that are set aside.
 
     Raises InvalidRecipe for options out of range or that do not go together, UsageError for a pattern that no layer
     matches, and for a quantized model.
@@ -99,14 +104,21 @@ def prune_channels(
     told = {group: _reason_to_leave(group, only, skip) for group in coupling.groups}
     findings = [Finding(name, False, f"keeps its channels: {why}") for name, why in coupling.reasons.items()]
     findings += [Finding(group.name, False, f"keeps its channels: {why}") for group, why in told.items() if why]
-    order = list(_ranked(model, coupling, [group for group, why in told.items() if not why], moments, chosen))
+    is_measured = chosen == "second_order" and not aim.alike and trials is not None
+    systems: Mapping[int, Sequence[System]] = {}
+    if moments is not None and chosen in _SEEN:
+        systems = by_unit(systems_of(coupling, model, moments, aside=is_measured))
+    order = [ranked(group, systems.get(int(group.units[0]), ()), chosen) for group, why in told.items() if not why]
+    if is_measured and trials is not None:
+        order = measured(model, coupling, order, aim.counts(order), systems, trials)
     taken = aim.taken(coupling, order, _parts(aim, model, coupling, order, times, batch_size))
     if not any(taken.counts):
         return ModelOutcome(model, tuple(findings))
     gone = np.concatenate([each.order[:count] for each, count in zip(order, taken.counts, strict=True)])
     findings += [_told(each, count) for each, count in zip(order, taken.counts, strict=True)]
     findings.append(_total(coupling, gone, taken if aim.what == "seconds" else None))
-    return ModelOutcome(model.with_graph(without_units(coupling, gone)), tuple(findings))
+    told_by = {id(system): system for each in systems.values() for system in each} if chosen == "second_order" else {}
+    return ModelOutcome(model.with_graph(made_up_for(coupling, gone, list(told_by.values()))), tuple(findings))
 
 
 def _parts(
@@ -147,16 +159,6 @@ def _reason_to_leave(group: Group, only: Sequence[str], skip: Sequence[str]) -> 
     if only and all(left_out(layer.name, only, ()) for layer in group.makers):
         return "not named by `only`"
     return next((why for why in skipped if why is not None), None)
-
-
-def _ranked(
-    model: Model, coupling: Coupling, groups: Sequence[Group], moments: SecondMoments | None, score: Score
-) -> Iterator[Ranked]:
-    readers: Mapping[int, Sequence[System]] = {}
-    if moments is not None and score in _SEEN:
-        readers = by_unit(systems_of(coupling, model, moments))
-    for group in groups:
-        yield ranked(group, readers.get(int(group.units[0]), ()), score)
 
 
 def _told(each: Ranked, count: int) -> Finding:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tfopt.errors import UsageError
 from tfopt.ir.equal import attr_key
@@ -15,16 +14,13 @@ from tfopt.ir.graph import Graph, Model, Node
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import DType
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
-from tfopt.passes.channelwise import broadcasting
-from tfopt.passes.folding import NewWeights, output_channels
 from tfopt.passes.least_squares import Affine, Fit, fit
+from tfopt.passes.put_affine import put_affine
 from tfopt.passes.reference import Reference
 from tfopt.passes.refits import FITTED, Pairs, Refit, Refits
 
 #: An error as small as that, as a share of the power of what is wanted, is rounding.
 _ROUNDING = 1e-9
-#: A bias of less than this share of the power of what is wanted is not worth an op.
-_NO_BIAS = 1e-4
 
 
 @graph_pass(exact=False, gains=False)
@@ -177,35 +173,6 @@ def _share(power: float) -> str:
 
 
 def _with(graph: Graph, refit: Refit, made: Fit, pairs: Pairs) -> Graph:
-    layer = refit.fused.layer
     editor = Editor(graph)
-    dtype = layer.weight.array.dtype
-    weight = layer.from_matrices(made.found.weight).astype(dtype)
-    value = editor.constant(f"{layer.node.name}/repaired", weight, layer.weight.dtype)
-    at = list(layer.node.inputs).index(layer.weight_value)
-    editor.update(layer.node.with_inputs(*layer.node.inputs[:at], value, *layer.node.inputs[at + 1 :]))
-    _put_bias(editor, refit.fused, made.found.bias.reshape(-1), float(np.square(pairs.fitted.wanted).mean()))
+    put_affine(editor, refit.fused, *made.found, float(np.square(pairs.fitted.wanted).mean()))
     return editor.finish()
-
-
-def _put_bias(editor: Editor, fused: Fused, bias: NDArray[np.float64], power: float) -> None:
-    layer, graph = fused.layer, editor.graph
-    if fused.bias is None:
-        if np.square(bias).mean() > _NO_BIAS * power:
-            weights = NewWeights(graph, editor)
-            editor.redirect(fused.summed, weights.add_bias(layer, bias))
-        return
-    adds = graph[fused.nodes[1]]
-    at = 1 if adds.inputs[0] == layer.node.value() else 0
-    before = graph.constant(adds.inputs[at])
-    assert before is not None
-    array = bias.astype(before.array.dtype)
-    if adds.op != "BiasAdd":
-        array = (
-            array.reshape(before.array.shape)
-            if before.array.size == array.size
-            else broadcasting(array, output_channels(layer))
-        )
-    inputs = list(adds.inputs)
-    inputs[at] = editor.constant(f"{adds.name}/repaired", array, before.dtype)
-    editor.update(adds.with_inputs(*inputs))

@@ -66,9 +66,12 @@ class SecondMoments(Protocol):
     def synthetic(self) -> bool:
         """Are all of them random, for want of others?"""
 
-    def moments(self, model: Model, layers: Sequence[Linear]) -> Iterator[tuple[Linear, Moments]]:
+    def moments(
+        self, model: Model, layers: Sequence[Linear], *, aside: bool = False
+    ) -> Iterator[tuple[Linear, Moments]]:
         """Of float layers that `quantize` could round, in their order, those that a sample reaches; of about
-        `rows_wanted` rows each, drawn evenly over examples and positions, reproducibly."""
+        `rows_wanted` rows each, drawn evenly over examples and positions, reproducibly. With `aside` some examples are
+        left out, on which `Trials.damages` can then see what follows for others."""
 
 
 def rows_wanted(elements: int) -> int:

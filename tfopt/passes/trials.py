@@ -27,7 +27,8 @@ class Trials(Protocol):
         """All calibration samples, against the outputs of the model as it was read and the limits of this run, of
         which a reserve is kept for other samples."""
 
-    def damages(self, model: Model, candidates: Iterable[Model]) -> Iterator[float]:
+    def damages(self, model: Model, candidates: Iterable[Model], *, aside: bool = False) -> Iterator[float]:
         """How far each candidate's outputs are from those of `model`, on a few samples and without labels: the root of
         the difference's power over the output's, of the output that differs most; infinite where a number is no longer
-        finite. Of outputs that are no floats, the share of examples that differ."""
+        finite. Of outputs that are no floats, the share of examples that differ. With `aside` these are samples that
+        `SecondMoments` leaves out with the same word."""

@@ -79,9 +79,7 @@ class _Part:
 
     @classmethod
     def of(cls, system: System, units: Axis) -> _Part:
-        second = _shrunk(system.second, system.rows)
-        damping = max(_DAMPING * float(np.diag(second).mean()), 1e-12)
-        inverse = np.asarray(np.linalg.inv(second + damping * np.eye(len(second))), np.float64)
+        inverse = np.asarray(np.linalg.inv(held(system)), np.float64)
         places = {at: np.flatnonzero(system.units == unit) for at, unit in enumerate(units.tolist())}
         return cls(system.weight.copy(), inverse, places, system.power or 1.0)
 
@@ -113,6 +111,13 @@ class _Part:
         inverse = columns[places]
         self.weight -= columns @ np.linalg.solve(inverse, self.weight[places])
         self.inverse -= columns @ np.linalg.solve(inverse, columns.T)
+
+
+def held(system: System) -> _Matrix:
+    """Second moments of a system as weights are solved with: what few rows tell is not believed."""
+    second = _shrunk(system.second, system.rows)
+    damping = max(_DAMPING * float(np.diag(second).mean()), 1e-12)
+    return np.asarray(second + damping * np.eye(len(second)))
 
 
 def _shrunk(second: _Matrix, rows: float) -> _Matrix:

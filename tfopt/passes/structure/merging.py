@@ -161,7 +161,9 @@ class _Remembering:
         self.synthetic = moments.synthetic
         self.means: dict[str, _Matrix] = {}
 
-    def moments(self, model: Model, layers: Sequence[Linear]) -> Iterator[tuple[Linear, Moments]]:
-        for layer, seen in self._moments.moments(model, layers):
+    def moments(
+        self, model: Model, layers: Sequence[Linear], *, aside: bool = False
+    ) -> Iterator[tuple[Linear, Moments]]:
+        for layer, seen in self._moments.moments(model, layers, aside=aside):
             self.means[layer.node.name] = seen.first
             yield layer, seen

@@ -25,13 +25,14 @@ class System:
     """Rows that a layer, or one group of a grouped convolution, multiplies its weight with.
 
     `units` says of each element of a row which unit it is of, -1 for none. `weight` is [elements, channels], `second`
-    [elements, elements] are the rows' second moments around their means: a bias makes up for the means. `rows` is how
-    many rows that do not depend on each other tell as much.
+    [elements, elements] are the rows' second moments around their means `first`: a bias makes up for the means. `rows`
+    is how many rows that do not depend on each other tell as much.
     """
 
     layer: str
     units: Axis
     weight: NDArray[np.float64]
+    first: NDArray[np.float64]
     second: NDArray[np.float64]
     rows: float = np.inf
 
@@ -41,15 +42,18 @@ class System:
         return float(np.einsum("ec,ef,fc->", self.weight, self.second, self.weight, optimize=True))
 
 
-def systems_of(coupling: Coupling, model: Model, moments: SecondMoments) -> Iterator[System]:
+def systems_of(coupling: Coupling, model: Model, moments: SecondMoments, *, aside: bool = False) -> Iterator[System]:
     """Of all layers that read removable units and that a sample reaches; layers that share a weight are one system.
+    With `aside` some samples are left for trials.
 
     What a product in a loop or a branch reads, no sample shows. It is taken to be what a product outside reads of the
     same units, as that of a recurrent layer's last state, where there is one.
     """
     readers = [layer for layer in coupling.layers if _is_reader(layer)]
     outside = [layer for layer in readers if layer.graph is coupling.graph]
-    seen = {layer.node.name: each for layer, each in moments.moments(model, [one.layer for one in outside])}
+    seen = {
+        layer.node.name: each for layer, each in moments.moments(model, [one.layer for one in outside], aside=aside)
+    }
     found: list[System] = []
     for layers in _sharing(layer for layer in outside if layer.name in seen):
         found += _systems(layers[0], [seen[layer.name] for layer in layers])
@@ -79,7 +83,7 @@ def _systems(layer: Coupled, seen: Sequence[Moments]) -> Iterator[System]:
     for at in range(groups):
         around = second[at] - np.outer(first[at], first[at])
         of_elements = np.tile(units[at], elements // units.shape[1])
-        yield System(layer.name, of_elements, matrices[at], around, _independent(seen))
+        yield System(layer.name, of_elements, matrices[at], first[at], around, _independent(seen))
 
 
 def _independent(seen: Sequence[Moments]) -> float:
@@ -97,7 +101,8 @@ def _like_those_outside(layer: Coupled, outside: Sequence[System]) -> Iterator[S
         places = {unit: at for at, unit in enumerate(system.units.tolist())}
         if len(places) == len(system.units) and set(layer.read.tolist()) <= places.keys():
             chosen = [places[unit] for unit in layer.read.tolist()]
-            yield System(layer.name, layer.read, matrices[0], system.second[np.ix_(chosen, chosen)], system.rows)
+            second = system.second[np.ix_(chosen, chosen)]
+            yield System(layer.name, layer.read, matrices[0], system.first[chosen], second, system.rows)
             return
 
 

@@ -40,6 +40,12 @@ def test_what_pruning_gains_is_said_once_it_pruned() -> None:
     assert "faster" not in left
 
 
+def test_layers_with_more_weights_than_samples_say_how_many_it_takes() -> None:
+    left = [Finding(f"h{n}", False, f"off by 3 %; 9 weights a channel need about {n} samples: only") for n in (20, 70)]
+    (note,) = ledger_notes(ledger("repair", *left, Finding("out", True, "off by 1 %")))
+    assert note.startswith("repair: 2 layers got new scales and biases at most") and "about 140 in --data" in note
+
+
 def test_what_was_asked_for_and_found_nothing_is_said_with_the_reasons() -> None:
     left = [Finding(f"h{number}", False, "keeps its channels") for number in range(2)]
     (note,) = ledger_notes(ledger("prune_channels", *left))
@@ -47,6 +53,8 @@ def test_what_was_asked_for_and_found_nothing_is_said_with_the_reasons() -> None
     (note,) = ledger_notes(ledger("cut_branches"))
     assert note.endswith("there is nothing of the kind that it looks for")
     assert not list(ledger_notes(ledger("fold_constants", *left)))
+    untaught = Finding("training", False, "the loss of step 2 was nan")
+    assert list(ledger_notes(ledger("fine_tune", untaught))) == ["fine_tune: the loss of step 2 was nan"]
     many = [Finding(str(number), False, f"costs {number}%") for number in range(4)]
     (note,) = ledger_notes(ledger("low_rank", *many))
     assert note.endswith("1 layer: costs 0%; 1 layer: costs 1%; and 2 more reasons (--explain)")

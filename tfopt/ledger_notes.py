@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -23,6 +24,8 @@ _TAKING = frozenset(
         "prune_second_order",
     }
 )
+#: How a repair says how many samples a layer would need.
+_WANTS = re.compile(r"need about (\d+) samples")
 #: Layers and reasons that a note names.
 _NAMED = 5
 #: Reasons that a note names which says no more than that nothing was done.
@@ -33,6 +36,7 @@ def ledger_notes(ledger: Sequence[LedgerRow]) -> Iterator[str]:
     yield from _dropped(ledger)
     yield from _gained(ledger)
     yield from dict.fromkeys(_took_nothing(ledger))
+    yield from _fitted_to_few(ledger)
     yield from _gained_nothing(ledger)
     yield from dict.fromkeys(_spared(ledger))
     yield from _taught_nothing(ledger)
@@ -52,8 +56,8 @@ def _took_nothing(ledger: Sequence[LedgerRow]) -> Iterator[str]:
     for row in ledger:
         if row.step not in _TAKING or row.dropped or any(finding.done for finding in row.findings):
             continue
-        if row.findings and row.findings[0].message.startswith(NOT_RUN):
-            continue
+        if any(one.message.startswith(NOT_RUN) or one.node == "training" for one in row.findings):
+            continue  # told elsewhere
         yield f"{row.step} found nothing that could go: {_reasons(row)}"
 
 
@@ -68,6 +72,17 @@ def _most_common(reasons: Counter[str], most: int = _NAMED) -> str:
     said = [f"{counted(count, 'layer')}: {reason}" for reason, count in reasons.most_common(most)]
     more = [f"and {len(reasons) - most} more reasons (--explain)"] if len(reasons) > most else []
     return "; ".join([*said, *more])
+
+
+def _fitted_to_few(ledger: Sequence[LedgerRow]) -> Iterator[str]:
+    """Layers with more weights than there were samples to fit them to."""
+    told = [(one.node, _WANTS.search(one.message)) for row in ledger if row.step == "repair" for one in row.findings]
+    needed = {node: int(found[1]) for node, found in told if found is not None}
+    if needed:
+        which = (
+            f"{counted(len(needed), 'layer')} got new scales and biases at most, for want of samples to fit weights to"
+        )
+        yield f"repair: {which}: it takes about {2 * max(needed.values())} in --data, as half of them are held out"
 
 
 def _gained_nothing(ledger: Sequence[LedgerRow]) -> Iterator[str]:

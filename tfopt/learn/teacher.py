@@ -57,7 +57,7 @@ class SampleTeaching:
         trained = train(lesson, plan, schedule=schedule, tell=self.tell)
         model = student if trained.best == 0 else student.with_graph(_with(student.graph, found.weights, trained))
         kept = sum(part.kept.count for part in lesson.parts)
-        findings = (_told(trained, kept, plan), *found.left[:_NAMED])
+        findings = (_told(trained, kept, plan, schedule), *found.left[:_NAMED])
         return Taught(model, trained.before, trained.after, trained.steps, findings)
 
     def student(self, path: str, like: Model) -> tuple[Model, tuple[Finding, ...]]:
@@ -128,7 +128,7 @@ def _with(graph: Graph, weights: tuple[Weight, ...], trained: Trained) -> Graph:
     return innermost_first(graph, change)
 
 
-def _told(trained: Trained, kept: int, plan: Plan) -> Finding:
+def _told(trained: Trained, kept: int, plan: Plan, schedule: Schedule | None) -> Finding:
     before, after = trained.before, trained.after
     went = (
         f"loss {before.loss:.3g} -> {after.loss:.3g}, agreement {before.agreement:.2%} -> {after.agreement:.2%} on "
@@ -140,6 +140,9 @@ def _told(trained: Trained, kept: int, plan: Plan) -> Finding:
         return Finding("training", False, f"{trained.ended}, so there was none: {why}")
     if trained.failed:
         return Finding("training", False, f"{went}: it was stopped there, try a lower learning_rate")
+    if trained.best == 0 and schedule is not None:
+        reason = "the weights stay as they were, since no zeros were in place for good when it ended: give it more time"
+        return Finding("training", False, f"{reason}; {went}")
     if trained.best == 0:
         return Finding("training", False, f"nothing was better than before, so the weights stay as they were; {went}")
     return Finding("training", True, went)

@@ -67,6 +67,23 @@ def test_a_student_that_does_not_fit_is_told(
     assert not list(tmp_path.iterdir())
 
 
+def test_what_cannot_end_well_is_told_before_the_first_step(
+    run: Run, tmp_path: Path, built: Callable[..., Path], images: Path
+) -> None:
+    np.save(tmp_path / "labels.npy", np.full(256, 9))
+    mine = recipe(tmp_path, "distill: {labels_weight: 0.5}")
+    common = ["compress", built(models.classifier), tmp_path / "out", "--recipe", mine]
+    for more, exit_code, told in [
+        ([], 6, "distill: it learns from real samples, and none were given"),
+        (["--data", images, "--labels", tmp_path / "labels.npy"], 6, "label 9, but the model has 4 classes"),
+    ]:
+        code, _, err = run(*common, *more)
+        assert code == exit_code, err
+        assert told in error_line(err)
+        assert "prune_magnitude" not in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.npy", "mine.yaml"]
+
+
 def test_a_loss_that_is_no_number_ends_the_training_and_keeps_the_best(
     run: Run, tmp_path: Path, built: Callable[..., Path], images: Path
 ) -> None:

@@ -68,11 +68,11 @@ def values(model: Model, name: str) -> NDArray[np.float32]:
 
 
 def test_a_stream_of_few_directions_can_then_be_narrow() -> None:
-    """Eight channels, all different, of which three would do."""
+    """Eight channels, all different, of which three would do, with nothing to make up for the others."""
     weight = drawn(6, 3, seed=1) @ drawn(3, 8, seed=2)
     model = dense_without_relu(weight, drawn(8, 5, seed=3))
     given: dict[type, Any] = {SecondMoments: moments(model)}
-    options = {"ratio": 0.6, "multiple": 1}
+    options = {"ratio": 0.6, "multiple": 1, "score": "norm"}
     turned = run(model, moments(model)).model
     assert_same(model.graph, prune_channels.run_model(turned, options, given).model.graph)
     feeds = feeds_for(model.graph)

@@ -89,6 +89,7 @@ def test_without_samples_nothing_is_repaired_and_that_is_said(run: Run, tmp_path
         (["--prune-channels", "0.5", "--target-macs", "0.5"], 2, "--prune-channels and --target-macs are two aims"),
         (["--prune-channels", "half"], 2, "should be a valid number"),
         (["--distill"], 2, "--distill has nothing to make up for"),
+        (["--prune-channels", "0.5", "--student", "a.keras"], 2, "--student takes the place of the model"),
         (["--checkpoint", "train"], 2, "--checkpoint needs --distill or --student"),
         (["--no-repair"], 2, "--no-repair needs a step that a repair stands behind"),
         (["--tflite-edges", "int8"], 2, "--tflite-edges int8 needs --quantize int8"),

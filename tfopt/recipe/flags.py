@@ -79,7 +79,8 @@ def recipe_from_flags(
     `sensitivity` does. `tflite` asks for a model.tflite in float32, `onnx` for a model.onnx; `tflite_edges` are what
     a quantized model.tflite takes and gives in the place of float32. `strict` drops steps that gain nothing. Raises
     UsageError when two model.tflite are asked for, because a version has one, for edges that do not go with what is
-    inside, for two aims of pruning channels, and for a distillation of the very model.
+    inside, for two aims of pruning channels, for a distillation of the very model, and of a student behind what is taken
+    away.
     """
     if quantize in _WITH_TFLITE and tflite:
         raise UsageError(f"a version has one model.tflite: either {quantize} or float", hint="give one of the two")
@@ -142,6 +143,9 @@ def _teaching(
 ) -> Iterator[RecipeStep | UntilMet]:
     if student is None and not distill:
         return
+    if student is not None and lost:
+        hint = "leave the one or the other out"
+        raise UsageError("--student takes the place of the model, with all that was taken out of that", hint=hint)
     if student is None and not lost:
         hint = "say what is to be taken away (--prune-channels 0.5), or name a --student"
         raise UsageError("--distill has nothing to make up for", hint=hint)

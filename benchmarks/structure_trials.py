@@ -146,5 +146,11 @@ TRIALS: Final[tuple[Trial, ...]] = (
     Trial(6, "efficientnet_lite0", "30 % fewer MACs, plain norm", (NORM,)),
     Trial(6, "efficientnet_lite0", "30 % fewer MACs, plain norm, repaired", (NORM, "repair")),
     Trial(6, "efficientnet_lite0", "30 % fewer MACs, cut alone", narrower(0.7)),
+    Trial(
+        6,
+        "efficientnet_lite0",
+        "30 % fewer MACs, streams as they are, repaired",
+        ("prune_channels: {target_macs: 0.7}", "repair"),
+    ),
     Trial(6, "efficientnet_lite0", "30 % fewer MACs, repaired", (*narrower(0.7), "repair")),
 )

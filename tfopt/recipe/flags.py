@@ -79,8 +79,8 @@ def recipe_from_flags(
     `sensitivity` does. `tflite` asks for a model.tflite in float32, `onnx` for a model.onnx; `tflite_edges` are what
     a quantized model.tflite takes and gives in the place of float32. `strict` drops steps that gain nothing. Raises
     UsageError when two model.tflite are asked for, because a version has one, for edges that do not go with what is
-    inside, for two aims of pruning channels, for a distillation of the very model, and of a student behind what is taken
-    away.
+    inside, for two aims of pruning channels, for a distillation of the very model, and of a student behind what takes
+    something away.
     """
     if quantize in _WITH_TFLITE and tflite:
         raise UsageError(f"a version has one model.tflite: either {quantize} or float", hint="give one of the two")

@@ -79,11 +79,21 @@ def test_what_became_larger_comes_back() -> None:
     assert schedule.masks(50, STEPS, held)["a_w"][place]
 
 
-def test_blocks_go_whole_and_layers_compete_where_asked() -> None:
+def test_blocks_go_whole() -> None:
+    mask = growing(sparsity=0.5, scope="global", block="1x4").masks(60, STEPS, weights())["a_w"]
+    blocks = mask.reshape(-1, 4).sum(axis=1)
+    assert set(blocks) == {0, 4}
+
+
+def test_layers_compete_by_what_stays_of_them() -> None:
+    """One of other scale does as before; one whose weights are few large ones and nothing loses the nothing first."""
     held = weights()
     held["bb_w"] *= 100
-    masks = growing(sparsity=0.5, scope="global", block="1x4").masks(60, STEPS, held)
-    assert not masks["a_w"].any() and masks["bb_w"].all()
+    schedule = growing(sparsity=0.5, scope="global")
+    assert np.mean(schedule.masks(60, STEPS, held)["a_w"]) == pytest.approx(0.5, abs=0.06)
+    held["bb_w"][:, :, 1:] *= 1e-3
+    masks = schedule.masks(60, STEPS, held)
+    assert not masks["bb_w"][:, :, 1:].any() and masks["a_w"].mean() > 0.7
 
 
 def test_options_out_of_range_name_the_pass() -> None:

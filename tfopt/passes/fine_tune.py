@@ -59,17 +59,18 @@ def fine_tune(
         %w = Const() {[1, -2, 3, -4]}    ->    %w = Const() {[0, 0, 3.1, -4.2]}
 
     `sparsity` (0.5 unless given), `pattern`, `block`, `scope`, `exclude` and `depthwise` say which weights go, as in
-    prune_magnitude, but that weights of all layers are ranked together unless `scope` says otherwise, and by their
-    magnitude as trained so far, so that one that was set to zero may come back. With the `polynomial` schedule the
-    share of zeros grows from none, or from those of a model that was pruned before, first fast and then slowly; `until`
-    is the share of the steps after which it stays. With `constant` all go at once. What is pruned for a pattern goes in
-    the same way, the smallest first.
+    prune_magnitude, but by their magnitude as trained so far, so that one that was set to zero may come back, and over
+    all layers together unless `scope` says otherwise: each weight counts as a share of those of its layer that are as
+    large or larger. With the `polynomial` schedule the share of zeros grows from none, or from those of a model that
+    was pruned before, first fast and then slowly; `until` is the share of the steps after which it stays. With
+    `constant` all go at once. What is pruned for a pattern goes in the same way, the smallest first.
 
     The rest is as in `distill`: training ends with the first of `steps`, `epochs` and `seconds`, or when `patience`
     evaluations with all zeros in place brought nothing better; the best weights since then are taken. Where the clock
     ended it before the zeros were in place, nothing is changed. Raises InvalidRecipe for options out of range.
     Source: Zhu & Gupta, To prune, or not to prune, 2017 (arXiv:1710.01878); N:M as in Mishra et al., 2021
-    (arXiv:2104.08378); taught as in Hinton et al., 2015 (arXiv:1503.02531).
+    (arXiv:2104.08378); layers beside each other as in Lee et al., 2021 (arXiv:2010.07611); taught as in Hinton et al.,
+    2015 (arXiv:1503.02531).
     """
     if not 0 <= until < 1:
         raise InvalidRecipe(f"until is {until}", where=_NAME, hint="give at least 0 and less than 1")

@@ -1,13 +1,14 @@
 """Masks that grow while a model is trained, so that it gets used to each few zeros before more come.
 
 Source: Zhu & Gupta, To prune, or not to prune, 2017 (arXiv:1710.01878), section 3; the constant schedule as in
-tensorflow-model-optimization.
+tensorflow-model-optimization; how weights of several layers are ranked from Lee et al., Layer-adaptive sparsity for the
+magnitude-based pruning, ICLR 2021 (arXiv:2010.07611).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -41,6 +42,8 @@ class GradualPruning:
 
     def masks(self, step: int, steps: int, weights: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[np.bool_]]:
         matrices = [layout.holding(weights[name]) for name, layout in self.layouts.items()]
+        if self.selection.together:
+            matrices = [replace(matrix, values=_of_what_stays(matrix.values)) for matrix in matrices]
         gone = self.selection.masks(matrices, self.reached(step, steps))
         return {name: ~mask for name, mask in zip(self.layouts, gone, strict=True)}
 
@@ -57,3 +60,16 @@ class GradualPruning:
         if self.growth == "constant" or step >= last:
             return 1.0
         return float(1 - (1 - self.begun) * (1 - step / last) ** _POWER)
+
+
+def _of_what_stays(values: NDArray[Any]) -> NDArray[np.float64]:
+    """The magnitude of each weight as a share of all that are as large or larger: what its layer would lose with it.
+
+    How large the weights of a layer are says nothing beside another layer, since a scale may stand behind it.
+    """
+    magnitude = np.abs(values, dtype=np.float64).reshape(-1)
+    order = np.argsort(-magnitude, kind="stable")
+    larger = np.sqrt(np.cumsum(np.square(magnitude[order])))
+    shares = np.zeros(magnitude.size)
+    shares[order] = magnitude[order] / np.maximum(larger, np.finfo(np.float64).tiny)
+    return shares.reshape(values.shape)

@@ -75,7 +75,10 @@ def test_the_file_is_proven_in_real_numbers_and_the_manifest_says_what_goes_in(v
     assert measured["agreement"] >= 0.98
 
 
-def test_inspect_tells_what_the_integers_stand_for(version: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_inspect_tells_what_the_integers_stand_for(
+    version: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     assert main(["inspect", str(version / "model.tflite")]) == 0
     told = capfd.readouterr().out
     assert "int8[?,28,28,1] for 0.003921569 * (number + 128)" in told

@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def test_what_is_killed_goes_on_to_the_same_weights(built: Built, teacher: Model, tmp_path: Path) -> None:
-    steps = 300
+    steps = 1500
     arguments = [str(built(models.classifier)), str(tmp_path), str(steps)]
     with subprocess.Popen(
         [sys.executable, "-m", "tests.learn.test_checkpoints", *arguments],

@@ -114,6 +114,8 @@ def test_a_student_by_path_serves_as_its_teacher_did(built: Built, tmp_path: Pat
 
 def test_the_original_itself_has_nothing_to_learn(built: Built, tmp_path: Path) -> None:
     recipe = Recipe("idle", (*load_recipe("exact").steps, RecipeStep(step("distill"), {})))
-    result = compress(built(models.linear), tmp_path / "out", recipe=recipe)
+    data = tmp_path / "data.npz"
+    np.savez(data, x=models.weights(64, 3))
+    result = compress(built(models.linear), tmp_path / "out", recipe=recipe, data=data)
     row = next(row for row in result.ledger if row.step == "distill")
     assert "it is the original" in row.findings[0].message

@@ -138,7 +138,7 @@ def gather_samples(
     And notes on what had to be assumed.
     """
     if data is not None:
-        return _load(data, types, in_reals(opened[0].runtime.signatures[signature])), []
+        return _load(data, types, opened[0].runtime.signatures[signature] if opened else None), []
     for each in opened:
         if each.path.is_dir() and (found := warmup_samples(each.path, signature, types)) is not None:
             return found, []
@@ -147,11 +147,15 @@ def gather_samples(
     return synthetic_samples(settled, count=count), notes
 
 
-def _load(data: Path, types: Mapping[str, TensorType], real: SignatureInfo) -> Samples:
-    """Samples of these types, or of the real numbers that integers of these types stand for."""
+def _load(data: Path, types: Mapping[str, TensorType], info: SignatureInfo | None) -> Samples:
+    """Samples of these types, or of the real numbers that integers of these types stand for. A server says of none that
+    they do."""
     try:
         return load_samples(data, types)
     except InvalidSamples:
+        if info is None:
+            raise
+        real = in_reals(info)
         meant = {name: TensorType(real.inputs[name].type.dtype, type_.shape) for name, type_ in types.items()}
         if meant == types:
             raise

@@ -104,6 +104,12 @@ def test_a_clock_that_ends_it_too_early_leaves_the_model(model: Model, teaching:
     assert "ended before all zeros were in place" in outcome.findings[0].message
 
 
+def test_all_zeros_are_in_place_in_time_where_a_clock_ends_it(model: Model, teaching: SampleTeaching) -> None:
+    outcome = tuned(model, teaching, sparsity=0.5, steps=1_000_000, seconds=3.0, patience=None)
+    assert np.mean([(array == 0).mean() * array.size for array in weights(outcome.model)]) == (512 + 128) / 4
+    assert "3 seconds had passed" in outcome.findings[-1].message
+
+
 def test_options_out_of_range_are_refused(model: Model, teaching: SampleTeaching) -> None:
     with pytest.raises(InvalidRecipe, match="fine_tune: until is 1"):
         tuned(model, teaching, until=1.0)

@@ -63,6 +63,7 @@ class _Training:
         self._state = State(Progress())
         self._fingerprint = checkpoints.fingerprint(lesson, plan, schedule) if plan.checkpoint else ""
         self._next_save = 0.0
+        self._placed = -1
 
     def run(self) -> Trained:
         if not self._goes_on():
@@ -90,6 +91,8 @@ class _Training:
         self._state = found
         for group in ("trained", "first", "second", "masks"):
             self._bench.write(group, found.arrays.get(group, {}))
+        if self._plan.seconds is None:
+            self._placed = found.progress.step - 1
         self._tell(f"going on behind step {found.progress.step}")
         return True
 
@@ -107,8 +110,8 @@ class _Training:
             self._save()
 
     def _step(self, progress: Progress, batches: Sequence[Any]) -> None:
-        if self._schedule is not None and self._schedule.is_due(progress.step, self._steps):
-            self._bench.write("masks", _numbers(self._schedule, progress.step, self._steps, self._bench))
+        if self._schedule is not None:
+            self._mask(self._schedule, self._place(progress))
         turn = progress.step % len(self._pupils)
         batch: Batch = next(batches[turn])
         loss = self._pupils[turn].step(batch, self._rate(progress), progress.step + 1)
@@ -116,10 +119,24 @@ class _Training:
         if not isfinite(loss):
             self._fail(progress, loss)
 
+    def _mask(self, schedule: Schedule, place: int) -> None:
+        """What the schedule decides on the way from the last step's place to this one's."""
+        passed = range(self._placed + 1, place + 1)
+        if any(schedule.is_due(each, self._steps) for each in passed):
+            self._bench.write("masks", _numbers(schedule, place, self._steps, self._bench))
+        self._placed = max(self._placed, place)
+
+    def _place(self, progress: Progress) -> int:
+        """How far training is, in steps of all that there are: by the clock where that ends it sooner."""
+        by_steps = progress.step if self._total else 0
+        return max(by_steps, int(self._by_time(progress) * self._steps))
+
+    def _by_time(self, progress: Progress) -> float:
+        return progress.seconds / self._plan.seconds if self._plan.seconds else 0.0
+
     def _rate(self, progress: Progress) -> float:
         by_steps = progress.step / self._total if self._total else 0.0
-        by_time = progress.seconds / self._plan.seconds if self._plan.seconds else 0.0
-        return replace(self._plan, steps=self._steps).rate(max(by_steps, by_time))
+        return replace(self._plan, steps=self._steps).rate(max(by_steps, self._by_time(progress)))
 
     @property
     def _steps(self) -> int:
@@ -147,7 +164,7 @@ class _Training:
         if not isfinite(score[0]):
             self._fail(progress, score[0])
             return
-        if self._schedule is not None and not self._schedule.is_settled(progress.step, self._steps):
+        if self._schedule is not None and not self._schedule.is_settled(self._placed + 1, self._steps):
             return
         if score[0] < progress.best_loss:
             progress.best_loss, progress.best, progress.stale, progress.after = score[0], progress.step, 0, score

@@ -62,7 +62,7 @@ def fine_tune(
     prune_magnitude, but by their magnitude as trained so far, so that one that was set to zero may come back, and over
     all layers together unless `scope` says otherwise: each weight counts as a share of those of its layer that are as
     large or larger. With the `polynomial` schedule the share of zeros grows from none, or from those of a model that
-    was pruned before, first fast and then slowly; `until` is the share of the steps after which it stays. With
+    was pruned before, first fast and then slowly; `until` is the share of the training after which it stays. With
     `constant` all go at once. What is pruned for a pattern goes in the same way, the smallest first.
 
     The rest is as in `distill`: training ends with the first of `steps`, `epochs` and `seconds`, or when `patience`

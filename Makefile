@@ -26,7 +26,7 @@ test: $(STAMP)  ## run all tests
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-unit: $(STAMP)  ## run the quick tests: IR, recipes, samples, fidelity, store
-	@$(BIN)/python -m pytest -q tests/ir tests/test_recipe.py tests/data tests/fidelity tests/store
+	@$(BIN)/python -m pytest -q tests/ir tests/recipe tests/data tests/fidelity tests/store
 
 check: $(STAMP)  ## lint, format, types, generated docs
 	@$(BIN)/ruff check .

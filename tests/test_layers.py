@@ -20,6 +20,7 @@ LEVELS = [
     {"keras", "learn", "evidence", "ledger", "fidelity"},
     {"pipeline", "advice", "trial", "calibration_trials", "ledger_notes", "preflight"},
     {"proof", "race", "standing"},
+    {"supply"},
     {"compression", "inspection", "measure", "publisher", "serve", "training"},
     {"report"},
     {"demo"},

@@ -7,44 +7,42 @@ has been proven.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tfopt.errors import FidelityError, MissingExtra, UsageError
+from tfopt.errors import FidelityError
 from tfopt.evidence import Evidence, check_evidence, gather_evidence
 from tfopt.fidelity import Gate
-from tfopt.formats.model_path import saved_model_file
-from tfopt.ir.graph import Graph, Model
-from tfopt.keras.file import is_keras_file, read_keras_file
-from tfopt.keras.opened import as_saved_model, check_installed
+from tfopt.ir.graph import Graph
+from tfopt.keras.file import is_keras_file
+from tfopt.keras.opened import as_saved_model
 from tfopt.ledger import LedgerRow
 from tfopt.ledger_notes import ledger_notes, why_nothing_is_int8
-from tfopt.passes.op_times import OpTimes
-from tfopt.passes.refits import Refits
-from tfopt.passes.statistics import SecondMoments, Statistics
-from tfopt.passes.teaching import Teaching
-from tfopt.passes.trials import Trials
-from tfopt.pipeline import Outputs, PipelineResult, Race, Requested, Speed, run_pipeline
-from tfopt.preflight import check_classifier, check_samples, check_trainings
+from tfopt.pipeline import PipelineResult, Requested, run_pipeline
+from tfopt.preflight import (
+    check_arguments,
+    check_classifier,
+    check_model,
+    check_packages,
+    check_samples,
+    check_students,
+    check_trainings,
+)
 from tfopt.proof import DROPPING, Prover, WrittenArtifact, promised, run_artifact
 from tfopt.recipe import Recipe, dump_recipe, load_recipe
 from tfopt.runtimes.base import SignatureInfo, signatures_of
 from tfopt.store.digest import tree_digest
 from tfopt.store.disk import copy_file, writing
 from tfopt.store.manifest import Manifest, write_manifest
-from tfopt.store.output import check_absent, check_parents, new_directory
+from tfopt.store.output import new_directory
 from tfopt.store.size import Size, measure_size
+from tfopt.supply import observed, probe_of, race_of, supply_of
 from tfopt.targets.base import Artifact
 from tfopt.trial import check_machine, try_artifact
 
 Tell = Callable[[str], None]
 
-#: Examples that the ledger's `change` is measured on: enough to see a step go wrong, few enough to run after each.
-PROBE_EXAMPLES = 8
 #: Callables of the original that a note names.
 _NAMED = 5
 #: Said of int8 where no data was given.
@@ -54,14 +52,6 @@ _GUESSED = (
     "be far worse, and nothing here would show it. Give some hundred real samples (--data), or hold its answers "
     "against the original's before it serves anybody"
 )
-#: What a step's artifact is written and proven with: module, package, extra, what for.
-_NEEDED = {
-    "onnx": (
-        ("onnx", "onnx", "onnx", "writing a model.onnx"),
-        ("onnxruntime", "onnxruntime", "onnx", "proving a model.onnx"),
-    ),
-    "tflite": (("ai_edge_litert", "ai-edge-litert", "litert", "proving a model.tflite"),),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,14 +104,14 @@ def compress(
     source = Path(model)
     steps = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     # All that can be told before TensorFlow is imported, which takes seconds, is told first.
-    _check_model(source)
+    check_model(source)
     target = Path(out) if out is not None else default_output(source, steps)
     given, classes = _sources(data), _path(labels)
     gate = Gate.of(max_drop=max_drop, min_cosine=min_cosine)
-    _check_arguments(source, target, seed)
+    check_arguments(source, target, seed)
     check_evidence(given, classes)
-    _check_packages(steps)
-    _check_students(steps)
+    check_packages(steps)
+    check_students(steps)
     check_trainings(steps)
     with as_saved_model(source, tell) as saved:
         tell(f"reading {source}")
@@ -134,8 +124,8 @@ def compress(
         evidence = evidence.of_signatures(promise)
         check_samples(steps, evidence)
         check_classifier(read, promise[evidence.main].outputs, evidence, gate, classes)
-        supply = _supply(evidence, read, gate, tell)
-        result = run_pipeline(read, steps, probe=_probe(evidence), tell=tell, supply=supply, race=_race(evidence))
+        supply = supply_of(evidence, read, gate, tell)
+        result = run_pipeline(read, steps, probe=probe_of(evidence), tell=tell, supply=supply, race=race_of(evidence))
         return _Writer(source, saved, target, steps, gate, evidence, result, tell).write()
 
 
@@ -143,38 +133,6 @@ def default_output(model: Path, recipe: Recipe) -> Path:
     """Beside the model, named after it and the recipe."""
     whole = model.resolve()
     return whole.with_name(f"{whole.stem if is_keras_file(whole) else whole.name}-{recipe.name}")
-
-
-def _check_model(source: Path) -> None:
-    if is_keras_file(source):
-        check_installed(read_keras_file(source))
-    else:
-        saved_model_file(source)
-
-
-def _check_arguments(source: Path, target: Path, seed: int) -> None:
-    check_absent(target)
-    check_parents(target)
-    if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
-        hint = "name a place outside of it: the input is never changed"
-        raise UsageError("the output lies in the model", where=str(target), hint=hint)
-    if seed < 0:
-        raise UsageError(f"a seed is 0 or more, not {seed}")
-
-
-def _check_packages(recipe: Recipe) -> None:
-    """Raises MissingExtra before the work, not at its end, for what the artifacts will need."""
-    for step in recipe:
-        for module, package, extra, purpose in _NEEDED.get(step.step.name, ()):
-            if find_spec(module) is None:
-                raise MissingExtra.of(package, extra, purpose)
-
-
-def _check_students(recipe: Recipe) -> None:
-    """Models of the user's own are to be there before the work that they are needed behind."""
-    for step in recipe:
-        if step.options.get("student"):
-            _check_model(Path(step.options["student"]))
 
 
 def _sources(
@@ -187,79 +145,6 @@ def _sources(
 
 def _path(value: str | Path | None) -> Path | None:
     return None if value is None else Path(value)
-
-
-def _probe(evidence: Evidence) -> Callable[[Model], Outputs]:
-    """Runs a model in memory on a few held-out examples of every signature."""
-    few = {
-        key: split.held_out.take(range(min(PROBE_EXAMPLES, split.held_out.count)))
-        for key, split in evidence.splits.items()
-    }
-
-    def probe(model: Model) -> Outputs:
-        from tfopt.runtimes.tensorflow import ModelRunner
-
-        with closing(ModelRunner(model)) as runner:
-            return {key: samples.map(partial(runner.run, key)) for key, samples in few.items()}
-
-    return probe
-
-
-def _race(evidence: Evidence) -> Race:
-    """Times two models against each other, which is needed of few recipes."""
-
-    def race(before: Model, after: Model) -> Speed:
-        from tfopt.race import TensorFlowRace
-
-        return TensorFlowRace(evidence.main, evidence.calibration[evidence.main])(before, after)
-
-    return race
-
-
-def _supply(evidence: Evidence, original: Model, gate: Gate, tell: Tell) -> Mapping[type, Any]:
-    """What steps may need. Nothing is run before one of them asks, and nothing that the result is judged on ever."""
-    from tfopt.calibration_trials import CalibrationTrials
-    from tfopt.learn.moments import SampleMoments
-    from tfopt.learn.op_times import TracedOpTimes
-    from tfopt.learn.side_by_side import SampleRefits
-    from tfopt.learn.teacher import SampleTeaching
-
-    main, labels = evidence.main, evidence.calibration_labels
-    trials = CalibrationTrials(original, evidence.calibration, gate, main=main, labels=labels)
-    moments = SampleMoments(evidence.calibration)
-    refits = SampleRefits(evidence.calibration)
-    teaching = SampleTeaching(evidence.calibration, main, partial(_student, tell=tell), labels, tell)
-    return {
-        Statistics: _recalled(evidence, original),
-        Trials: trials,
-        SecondMoments: moments,
-        OpTimes: TracedOpTimes(evidence.calibration[main], main),
-        Refits: refits,
-        Teaching: teaching,
-    }
-
-
-def _student(path: Path, tell: Tell) -> Model:
-    """A model of the user's own, with what the exact steps make of it."""
-    from tfopt.formats.saved_model import read_saved_model
-
-    _check_model(path)
-    with as_saved_model(path, tell) as saved:
-        return run_pipeline(read_saved_model(saved), load_recipe("exact")).model
-
-
-def _statistics(evidence: Evidence) -> Statistics:
-    from tfopt.learn.observe import SampleStatistics
-
-    return SampleStatistics(evidence.calibration)
-
-
-def _recalled(evidence: Evidence, original: Model) -> Statistics:
-    """Without any data, what batch normalisations remember of it."""
-    from tfopt.learn.recalled import RecalledStatistics
-
-    statistics = _statistics(evidence)
-    return RecalledStatistics(statistics, original) if evidence.is_synthetic else statistics
 
 
 @dataclass(frozen=True)
@@ -370,7 +255,7 @@ class _Writer:
             requested.model,
             directory / "model.tflite",
             calibration=self.evidence.calibration,
-            statistics=_statistics(self.evidence),
+            statistics=observed(self.evidence),
             tell=self.tell,
             **requested.request.options,
         )

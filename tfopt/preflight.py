@@ -4,25 +4,73 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tfopt.errors import InvalidRecipe, InvalidSamples, TfoptError, UsageError
+from tfopt.errors import InvalidRecipe, InvalidSamples, MissingExtra, TfoptError, UsageError
 from tfopt.evidence import Evidence
 from tfopt.fidelity import Gate, check_classes
+from tfopt.formats.model_path import saved_model_file
 from tfopt.ir.graph import Model
 from tfopt.ir.types import numpy_dtype
+from tfopt.keras.file import is_keras_file, read_keras_file
+from tfopt.keras.opened import check_installed
 from tfopt.passes import refits, teaching
 from tfopt.recipe import Recipe, RecipeStep, UntilMet
-from tfopt.store.output import check_parents
+from tfopt.store.output import check_absent, check_parents
 from tfopt.words import counted
 
 #: Fewest samples for what a step may ask for.
 _FEWEST: Final[Mapping[type, int]] = {refits.Refits: refits.FEWEST, teaching.Teaching: teaching.FEWEST}
+#: What a step's artifact is written and proven with: module, package, extra, what for.
+_NEEDED = {
+    "onnx": (
+        ("onnx", "onnx", "onnx", "writing a model.onnx"),
+        ("onnxruntime", "onnxruntime", "onnx", "proving a model.onnx"),
+    ),
+    "tflite": (("ai_edge_litert", "ai-edge-litert", "litert", "proving a model.tflite"),),
+}
 _HELD_OUT = "half of --data is held out to judge the result"
+
+
+def check_model(source: Path) -> None:
+    """Raises NotFound, and the errors of what reads its files, for what is neither a SavedModel nor a Keras file, and
+    MissingExtra for a file of a Keras that is not installed."""
+    if is_keras_file(source):
+        check_installed(read_keras_file(source))
+    else:
+        saved_model_file(source)
+
+
+def check_arguments(source: Path, target: Path, seed: int) -> None:
+    """Raises OutputExists and OutputError for a place where nothing can be written, and UsageError for one in the model
+    and for a seed below 0."""
+    check_absent(target)
+    check_parents(target)
+    if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
+        hint = "name a place outside of it: the input is never changed"
+        raise UsageError("the output lies in the model", where=str(target), hint=hint)
+    if seed < 0:
+        raise UsageError(f"a seed is 0 or more, not {seed}")
+
+
+def check_packages(recipe: Recipe) -> None:
+    """Raises MissingExtra before the work, not at its end, for what the artifacts will need."""
+    for step in recipe:
+        for module, package, extra, purpose in _NEEDED.get(step.step.name, ()):
+            if find_spec(module) is None:
+                raise MissingExtra.of(package, extra, purpose)
+
+
+def check_students(recipe: Recipe) -> None:
+    """Models of the user's own are to be there before the work that they are needed behind."""
+    for step in recipe:
+        if step.options.get("student"):
+            check_model(Path(step.options["student"]))
 
 
 def check_trainings(recipe: Recipe) -> None:

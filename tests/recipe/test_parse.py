@@ -1,29 +1,17 @@
-"""Recipes: what is read, what is written, and that every error names file, line, key and the nearest right name."""
+"""Recipes in YAML, read and written; every error names file, line, key and the nearest right name."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfopt.errors import InvalidRecipe, UsageError
+from tfopt.errors import InvalidRecipe
 from tfopt.ir.graph import Graph
 from tfopt.passes.base import Step, graph_pass, target_step
-from tfopt.passes.registry import BUILTIN, steps
-from tfopt.recipe import (
-    Recipe,
-    RecipeStep,
-    Repeat,
-    UntilMet,
-    dump_recipe,
-    load_recipe,
-    parse_recipe,
-    recipe_from_flags,
-)
-from tfopt.recipe import shipped_recipes as shipped
+from tfopt.recipe import Recipe, RecipeStep, Repeat, UntilMet, dump_recipe, parse_recipe
 
 
 @graph_pass(exact=False)
@@ -208,89 +196,6 @@ def test_aliases_do_not_multiply_steps_without_end() -> None:
     assert "the recipe has more than 1000 steps" in message
 
 
-def test_the_shipped_recipes_say_what_they_are_for() -> None:
-    assert {"exact", "int8", "prune-int8"} <= shipped().keys()
-    for name, path in shipped().items():
-        recipe = load_recipe(name)
-        assert recipe.name == name
-        assert recipe.description
-        header = path.read_text().partition("\nname:")[0]
-        assert all(line.startswith("#") for line in header.splitlines())
-        assert "Use it" in header
-
-
-#: Exact, and of no use but to a quantization or a pruning that comes behind, or to who names what nobody reads.
-PREPARING = {"equalize", "smooth", "rotate_streams", "drop_outputs"}
-
-
-def test_the_exact_recipe_holds_every_exact_pass_of_use_by_itself_and_no_other() -> None:
-    recipe = load_recipe("exact")
-    assert all(step.step.exact for step in recipe)
-    useful = [name for name in BUILTIN if steps()[name].exact and name not in PREPARING]
-    assert [step.step.name for step in recipe] == useful
-
-
-def test_a_recipe_in_a_file(tmp_path: Path) -> None:
-    file = tmp_path / "mine.yml"
-    file.write_text("steps: [fold_constants]\n")
-    assert load_recipe(str(file)).name == "mine"
-    file.write_text("steps:\n- fold_constant\n")
-    with pytest.raises(InvalidRecipe, match=r"mine\.yml:2: .*did you mean fold_constants"):
-        load_recipe(str(file))
-    file.write_bytes(b"name: \xff")
-    with pytest.raises(InvalidRecipe, match="UTF-8"):
-        load_recipe(str(file))
-    with pytest.raises(InvalidRecipe, match=r"none\.yaml: .*No such file"):
-        load_recipe(str(tmp_path / "none.yaml"))
-    with pytest.raises(InvalidRecipe, match="cannot be read"):
-        load_recipe(str(tmp_path))
-
-
-def write(directory: Path, **recipes: str) -> Path:
-    """Recipe files of these names; the path of the first."""
-    directory.mkdir(exist_ok=True)
-    for name, text in recipes.items():
-        (directory / f"{name}.yaml").write_text(text)
-    return directory / f"{next(iter(recipes))}.yaml"
-
-
-def test_an_included_recipe_stands_in_the_place_of_its_name(tmp_path: Path) -> None:
-    (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "tail.yaml").write_text("steps: [{repeat: [remove_dead]}, {include: ../last.yml}]")
-    (tmp_path / "last.yml").write_text("steps: [{prune_magnitude: {sparsity: 0.25}}]")
-    head = write(tmp_path, head="name: mine\nsteps: [fold_constants, include: deep/tail.yaml, tflite]")
-    recipe = load_recipe(str(head))
-    assert [step.step.name for step in recipe] == ["fold_constants", "remove_dead", "prune_magnitude", "tflite"]
-    assert recipe.name == "mine"
-    assert "include" not in dump_recipe(recipe)
-    assert parse_recipe(dump_recipe(recipe), "again.yaml") == recipe
-
-
-def test_a_shipped_recipe_comes_before_a_file_of_its_name(tmp_path: Path) -> None:
-    (tmp_path / "exact").write_text("steps: [remove_dead]")
-    mine = write(tmp_path, mine="steps: [include: exact]")
-    assert load_recipe(str(mine)).steps == load_recipe("exact").steps
-    nearby = write(tmp_path, nearby="steps: [include: ./exact]")
-    assert [step.step.name for step in load_recipe(str(nearby))] == ["remove_dead"]
-
-
-def test_a_mistake_in_an_included_recipe_is_told_with_its_own_file_and_line(tmp_path: Path) -> None:
-    mine = write(tmp_path, mine="steps: [include: wrong.yaml]", wrong="steps:\n  - fold_constant\n")
-    with pytest.raises(InvalidRecipe, match=r"wrong\.yaml:2: .*did you mean fold_constants"):
-        load_recipe(str(mine))
-
-
-def test_recipes_that_include_each_other_are_refused(tmp_path: Path) -> None:
-    one = write(tmp_path, one="steps: [include: two.yaml]", two="steps:\n  - remove_dead\n  - include: ./one.yaml")
-    with pytest.raises(
-        InvalidRecipe, match=r"two\.yaml:3: include: a circle: \S*one\.yaml includes \S*two\.yaml includes \S*one\.yaml"
-    ):
-        load_recipe(str(one))
-    alone = write(tmp_path, alone="steps: [include: alone.yaml]")
-    with pytest.raises(InvalidRecipe, match=r"alone\.yaml:1: include: a circle"):
-        load_recipe(str(alone))
-
-
 @pytest.mark.parametrize(
     ("steps", "name"),
     [
@@ -313,86 +218,6 @@ def test_quantize_is_not_repeated_and_a_second_one_does_no_harm() -> None:
 
 def test_what_is_rounded_can_be_taught() -> None:
     assert len(parse_recipe("steps: [quantize, distill, until_met: [distill], tflite]", "my.yaml").steps) == 4
-
-
-def test_targets_and_steps_of_included_recipes_are_counted(tmp_path: Path) -> None:
-    mine = write(tmp_path, mine="steps:\n  - tflite\n  - include: int8\n")
-    with pytest.raises(InvalidRecipe, match=r"mine\.yaml:3: tflite is there twice"):
-        load_recipe(str(mine))
-    doubling = {f"r{n}": f"steps: [include: r{n + 1}.yaml, include: r{n + 1}.yaml]" for n in range(12)}
-    first = write(tmp_path, **doubling, r12="steps: [remove_dead]")
-    with pytest.raises(InvalidRecipe, match="more than 1000 steps"):
-        load_recipe(str(first))
-
-
-def test_a_name_that_does_not_exist_gets_the_nearest() -> None:
-    with pytest.raises(InvalidRecipe, match="no recipe is called 'exat'; did you mean exact"):
-        load_recipe("exat")
-
-
-@pytest.mark.parametrize("name", sorted(shipped()))
-def test_shipped_recipes_survive_a_round(name: str) -> None:
-    recipe = load_recipe(name)
-    assert parse_recipe(dump_recipe(recipe), "again.yaml") == recipe
-
-
-def test_no_flags_are_the_exact_recipe() -> None:
-    assert recipe_from_flags() == load_recipe("exact")
-
-
-def test_flags_are_short_for_a_recipe() -> None:
-    for precision in ("bfloat16", "float16", "dynamic", "int8", "weights"):
-        assert recipe_from_flags(quantize=precision).steps == load_recipe(precision).steps
-    assert recipe_from_flags(onnx=True).steps == load_recipe("onnx").steps
-    pruned_int8 = recipe_from_flags(quantize="int8", prune=0.15, prune_scope="global", repair=False)
-    assert pruned_int8.steps == load_recipe("prune-int8").steps
-    pruned = recipe_from_flags(prune=0.3, prune_scope="global", prune_exclude=("*head*",), repair=False)
-    assert pruned.name == "prune"
-    last = pruned.steps[-1]
-    assert isinstance(last, RecipeStep)
-    assert last.options == {"sparsity": 0.3, "scope": "global", "exclude": ("*head*",)}
-
-
-def test_patterns_and_blocks_from_flags() -> None:
-    pattern = recipe_from_flags(prune="2:4", repair=False).steps[-1]
-    block = recipe_from_flags(prune=0.5, prune_block="4x1", repair=False).steps[-1]
-    assert isinstance(pattern, RecipeStep)
-    assert isinstance(block, RecipeStep)
-    assert pattern.options == {"pattern": "2:4"}
-    assert block.options == {"sparsity": 0.5, "block": "4x1"}
-
-
-def test_two_tflite_files_do_not_fit_into_a_version() -> None:
-    with pytest.raises(UsageError, match=r"one model\.tflite"):
-        recipe_from_flags(quantize="int8", tflite=True)
-
-
-def test_integers_that_a_tflite_file_takes_and_gives() -> None:
-    (last,) = (step for step in recipe_from_flags(quantize="int8", tflite_edges="uint8") if step.step.name == "tflite")
-    both = {"inference_input_type": "uint8", "inference_output_type": "uint8"}
-    assert last.options == {"precision": "int8", **both}
-    for quantize, edges, needed in (("int8", "int16", "int16"), ("dynamic", "int8", "int8"), (None, "uint8", "int8")):
-        with pytest.raises(UsageError, match=f"--tflite-edges {edges} needs --quantize {needed}"):
-            recipe_from_flags(quantize=quantize, tflite_edges=edges)  # type: ignore[arg-type]  # the cases mix types
-
-
-@pytest.mark.parametrize(
-    ("flags", "name"),
-    [
-        ({"quantize": "int8"}, "int8"),
-        ({"prune": 0.5}, "prune"),
-        ({"prune": 0.5, "quantize": "int8"}, "prune-int8"),
-        ({"tflite": True}, "tflite"),
-        ({"prune": 0.5, "tflite": True}, "prune-tflite"),
-        ({"quantize": "float16", "onnx": True}, "float16-onnx"),
-        ({"quantize": "bfloat16", "tflite": True}, "bfloat16-tflite"),
-        ({"quantize": "int16"}, "int16"),
-    ],
-)
-def test_names_of_recipes_from_flags(flags: dict[str, object], name: str) -> None:
-    recipe = recipe_from_flags(**flags)  # type: ignore[arg-type]  # the cases mix types
-    assert recipe.name == name
-    assert parse_recipe(dump_recipe(recipe), "again.yaml") == recipe
 
 
 def test_two_of_four_is_text_though_yaml_reads_a_number() -> None:
@@ -429,46 +254,3 @@ def test_steps_until_the_limits_hold_and_strictness() -> None:
 def test_what_is_wrong_about_groups_is_told(text: str, said: str) -> None:
     with pytest.raises(InvalidRecipe, match=said):
         parse_recipe(text, "my.yaml")
-
-
-def names(recipe: Recipe) -> list[str]:
-    """Without the exact steps, and with the steps of a group in brackets."""
-    made = []
-    for item in recipe.steps:
-        if isinstance(item, UntilMet):
-            made.append(f"[{', '.join(step.step.name for step in item.steps)}]")
-        elif isinstance(item, RecipeStep) and not (item.step.exact and item.step.name != "smooth"):
-            made.append(item.step.name)
-    return made
-
-
-def test_the_order_of_what_is_taken_away_repaired_taught_and_rounded() -> None:
-    recipe = recipe_from_flags(
-        quantize="int8", merge_neurons=0.2, cut_branches=0.05, prune_channels=0.5, low_rank=True, prune=0.5,
-        distill=True, cluster=32, onnx=True, strict=True,
-    )  # fmt: skip
-    assert names(recipe) == [
-        *("merge_neurons", "repair", "cut_branches", "repair", "prune_channels", "repair", "low_rank", "repair"),
-        *("prune_magnitude", "repair", "[distill]", "cluster_weights", "smooth", "quantize", "tflite", "onnx"),
-    ]
-    assert recipe.strict
-    assert recipe.name == "merged-cut-narrow-lowrank-prune-distill-cluster-int8-onnx"
-    assert parse_recipe(dump_recipe(recipe), "again.yaml") == recipe
-
-
-def test_aims_and_students() -> None:
-    assert names(recipe_from_flags(target_macs=0.5)) == ["prune_channels", "repair"]
-    assert names(recipe_from_flags(target_bytes=0.25, repair=False)) == ["prune_channels"]
-    taught = recipe_from_flags(student="student.keras", checkpoint="train/").steps[-1]
-    assert isinstance(taught, RecipeStep)
-    assert taught.options == {"student": "student.keras", "checkpoint": "train/"}
-    with pytest.raises(UsageError, match="--prune-channels and --target-macs are two aims"):
-        recipe_from_flags(prune_channels=0.5, target_macs=0.5)
-    with pytest.raises(UsageError, match="--distill has nothing to make up for; say what is to be taken away"):
-        recipe_from_flags(distill=True)
-
-
-def test_rounding_from_flags() -> None:
-    decided = recipe_from_flags(quantize="int8", reduce_range="auto", rounding="adaptive")
-    options = next(step.options for step in decided if step.step.name == "quantize")
-    assert options == {"round_results": True, "reduce_range": "auto", "rounding": "adaptive"}

@@ -26,7 +26,7 @@ from tfopt.formats.graph_def import from_graph_def, to_graph_def
 from tfopt.formats.tensorflow import tf
 from tfopt.ir.graph import Graph, Model, Signature, SignatureInput, SignatureOutput, Value
 from tfopt.learn.observe import SampleStatistics
-from tfopt.passes.statistics import Statistics
+from tfopt.passes.needs.statistics import Statistics
 from tfopt.pipeline import run_pipeline
 from tfopt.recipe import parse_recipe
 from tfopt.targets.native_lowering.costs import MICROSECONDS, chains

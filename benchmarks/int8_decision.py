@@ -30,7 +30,7 @@ from tfopt.formats.saved_model import read_saved_model
 from tfopt.ir import Model
 from tfopt.learn.moments import SampleMoments
 from tfopt.learn.observe import SampleStatistics
-from tfopt.passes.statistics import SecondMoments, Statistics
+from tfopt.passes.needs.statistics import SecondMoments, Statistics
 from tfopt.pipeline import run_pipeline
 from tfopt.recipe import load_recipe, parse_recipe
 from tfopt.runtimes.tensorflow import ModelRunner

@@ -24,8 +24,8 @@ from tfopt.evidence import input_types
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.learn.observe import SampleStatistics
 from tfopt.learn.recalled import RecalledStatistics
+from tfopt.passes.needs.statistics import Statistics
 from tfopt.passes.quantization.input_likeness import input_likeness
-from tfopt.passes.statistics import Statistics
 from tfopt.pipeline import run_pipeline
 from tfopt.recipe import load_recipe, parse_recipe
 from tfopt.targets.fake_quant import with_fake_quant

@@ -27,12 +27,12 @@ from tfopt.ir.graph import DEFAULT_SIGNATURE, Model
 from tfopt.learn.moments import SampleMoments
 from tfopt.learn.side_by_side import SampleRefits
 from tfopt.passes.merge_neurons import merge_neurons
+from tfopt.passes.needs.reference import Reference
+from tfopt.passes.needs.refits import Refits
+from tfopt.passes.needs.statistics import SecondMoments
 from tfopt.passes.prune_channels import prune_channels
-from tfopt.passes.reference import Reference
 from tfopt.passes.refit_neurons import refit_neurons
-from tfopt.passes.refits import Refits
 from tfopt.passes.repair import repair
-from tfopt.passes.statistics import SecondMoments
 from tfopt.pipeline import run_pipeline
 from tfopt.recipe import load_recipe
 from tfopt.runtimes.tensorflow import ModelRunner

@@ -31,9 +31,9 @@ from tfopt.formats.saved_model import read_saved_model
 from tfopt.ir import Model
 from tfopt.learn.observe import SampleStatistics
 from tfopt.passes.base import Finding
+from tfopt.passes.needs.statistics import Statistics
+from tfopt.passes.needs.trials import Trials
 from tfopt.passes.registry import steps
-from tfopt.passes.statistics import Statistics
-from tfopt.passes.trials import Trials
 from tfopt.pipeline import run_pipeline
 from tfopt.recipe import load_recipe
 from tfopt.runtimes.tensorflow import ModelRunner

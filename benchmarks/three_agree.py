@@ -32,7 +32,7 @@ from tfopt.formats.saved_model import read_saved_model
 from tfopt.ir import DType, Graph, Model, Node, Shape, TensorType, Value
 from tfopt.ir.rewrite import Editor
 from tfopt.learn.observe import SampleStatistics
-from tfopt.passes.statistics import Statistics
+from tfopt.passes.needs.statistics import Statistics
 from tfopt.pipeline import run_pipeline
 from tfopt.recipe import parse_recipe
 from tfopt.runtimes.load import open_artifact

@@ -12,7 +12,7 @@ from tfopt.evidence import gather_evidence
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.ir.graph import Model, Value
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
-from tfopt.passes.statistics import Statistics
+from tfopt.passes.needs.statistics import Statistics
 from tfopt.recipe import Recipe, RecipeStep
 
 

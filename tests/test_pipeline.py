@@ -16,7 +16,7 @@ from tfopt.ir.text import parse
 from tfopt.ir.types import DType, Shape, Tensor, TensorType
 from tfopt.ledger_notes import ledger_notes
 from tfopt.passes.base import Finding, Outcome, Step, graph_pass
-from tfopt.passes.trials import Trials, Verdict
+from tfopt.passes.needs.trials import Trials, Verdict
 from tfopt.pipeline import Speed, largest_change, run_pipeline
 from tfopt.recipe import Recipe, RecipeStep, Repeat, UntilMet
 

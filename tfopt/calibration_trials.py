@@ -18,7 +18,7 @@ from tfopt.fidelity import Gate, Judgement, classifier_output, compare, judge
 from tfopt.fidelity.measurement import Arrays
 from tfopt.fidelity.metrics import OutputFidelity
 from tfopt.ir.graph import Model
-from tfopt.passes.trials import Verdict
+from tfopt.passes.needs.trials import Verdict
 from tfopt.runtimes.tensorflow import ModelRunner
 from tfopt.targets.fake_quant import with_fake_quant
 

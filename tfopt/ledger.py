@@ -15,7 +15,7 @@ from tfopt.ir.bodies import graphs
 from tfopt.ir.graph import Graph, Model, Signature
 from tfopt.ir.types import DType, Tensor
 from tfopt.passes.base import Finding
-from tfopt.passes.counted_macs import counted_macs, uncounted_loops
+from tfopt.passes.structure.counted_macs import counted_macs, uncounted_loops
 
 #: How the one finding begins of a step that there was no need to run.
 NOT_RUN = "not run"

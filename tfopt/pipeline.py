@@ -15,8 +15,8 @@ from tfopt.ir.graph import Model
 from tfopt.ir.verify import verify_model
 from tfopt.ledger import NOT_RUN, LedgerRow, Scales
 from tfopt.passes.base import Finding, TargetRequest
-from tfopt.passes.reference import Reference
-from tfopt.passes.trials import Trials
+from tfopt.passes.needs.reference import Reference
+from tfopt.passes.needs.trials import Trials
 from tfopt.recipe import Recipe, RecipeStep, Repeat, UntilMet
 
 #: Outputs by signature, then by output name.

@@ -19,7 +19,7 @@ from tfopt.ir.graph import Model
 from tfopt.ir.types import numpy_dtype
 from tfopt.keras.file import is_keras_file, read_keras_file
 from tfopt.keras.opened import check_installed
-from tfopt.passes import refits, teaching
+from tfopt.passes.needs import refits, teaching
 from tfopt.recipe import Recipe, RecipeStep, UntilMet
 from tfopt.store.output import check_absent, check_parents
 from tfopt.words import counted

@@ -12,11 +12,11 @@ from tfopt.evidence import Evidence
 from tfopt.fidelity import Gate
 from tfopt.ir.graph import Model
 from tfopt.keras.opened import as_saved_model
-from tfopt.passes.op_times import OpTimes
-from tfopt.passes.refits import Refits
-from tfopt.passes.statistics import SecondMoments, Statistics
-from tfopt.passes.teaching import Teaching
-from tfopt.passes.trials import Trials
+from tfopt.passes.needs.op_times import OpTimes
+from tfopt.passes.needs.refits import Refits
+from tfopt.passes.needs.statistics import SecondMoments, Statistics
+from tfopt.passes.needs.teaching import Teaching
+from tfopt.passes.needs.trials import Trials
 from tfopt.pipeline import Outputs, Race, Speed, run_pipeline
 from tfopt.preflight import check_model
 from tfopt.recipe import load_recipe

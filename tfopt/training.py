@@ -24,7 +24,7 @@ from tfopt.keras.methods import Methods
 from tfopt.keras.opened import exported
 from tfopt.keras.tfmot import check_installed
 from tfopt.keras.training import Course, Task
-from tfopt.passes.sparsity import parse_pattern
+from tfopt.passes.weights.sparsity import parse_pattern
 from tfopt.proof import run_artifact
 from tfopt.store.disk import copy_tree
 from tfopt.store.output import check_absent, check_parents, new_directory

@@ -15,7 +15,7 @@ from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import Tensor
 from tfopt.learn.lifting import trainable
 from tfopt.learn.teacher import SampleTeaching
-from tfopt.passes.teaching import Aim, Plan, Schedule, Taught
+from tfopt.passes.needs.teaching import Aim, Plan, Schedule, Taught
 
 KEY = "serving_default"
 

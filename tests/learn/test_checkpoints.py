@@ -21,7 +21,7 @@ from tests.learn.pupils import QUICK, arrays, changed, images, one_signature, sa
 from tfopt.errors import InvalidSamples, OutputError, UsageError
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.ir.graph import Model
-from tfopt.passes.teaching import Plan, Taught
+from tfopt.passes.needs.teaching import Plan, Taught
 from tfopt.processes import import_path
 
 Built = Callable[[Callable[[Path], Path]], Path]

@@ -16,7 +16,7 @@ from tfopt.ir.graph import Model
 from tfopt.learn import moments, runs
 from tfopt.learn.moments import SampleMoments
 from tfopt.learn.patches import patches
-from tfopt.passes.statistics import rows_wanted
+from tfopt.passes.needs.statistics import rows_wanted
 
 CONVS = [
     ("Conv2D", (3, 3, 4, 6), "padding: 'SAME', strides: (1, 1, 1, 1)"),

@@ -23,7 +23,7 @@ from tfopt.ir.graph import Graph, Model, SignatureOutput, Value
 from tfopt.ir.text import parse
 from tfopt.learn import runs
 from tfopt.learn.observe import SampleStatistics
-from tfopt.passes.statistics import Observed
+from tfopt.passes.needs.statistics import Observed
 from tfopt.runtimes.tensorflow import ModelRunner
 
 Built = Callable[[Callable[[Path], Path]], Path]

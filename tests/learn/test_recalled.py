@@ -21,10 +21,10 @@ from tfopt.ir.fused import fused_layers
 from tfopt.ir.graph import Model
 from tfopt.learn.observe import SampleStatistics
 from tfopt.learn.recalled import RecalledStatistics
+from tfopt.passes.needs.statistics import Statistics
 from tfopt.passes.quantization.batch_norms import remembered
 from tfopt.passes.quantization.input_likeness import Likeness, input_likeness
 from tfopt.passes.registry import steps
-from tfopt.passes.statistics import Statistics
 from tfopt.pipeline import run_pipeline
 from tfopt.recipe import load_recipe
 from tfopt.runtimes.tensorflow import ModelRunner

@@ -16,7 +16,7 @@ from tfopt.ir.fused import fused_layers
 from tfopt.ir.graph import Model
 from tfopt.learn import runs, side_by_side
 from tfopt.learn.side_by_side import SampleRefits
-from tfopt.passes.refits import Pairs, Refit
+from tfopt.passes.needs.refits import Pairs, Refit
 
 MODEL = IMAGE + conv("a", "x") + op("ar", "Relu", "a") + conv("b", "ar", 1) + op("s", "AddV2", "x", "b")
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.models import weights
 from tfopt.learn.spread import SAMPLE, Spread
-from tfopt.passes.statistics import Observed
+from tfopt.passes.needs.statistics import Observed
 
 NAN, INF = float("nan"), float("inf")
 

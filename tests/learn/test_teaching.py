@@ -21,7 +21,7 @@ from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import Tensor
 from tfopt.ir.verify import verify_model
 from tfopt.learn.lifting import trainable
-from tfopt.passes.teaching import Aim
+from tfopt.passes.needs.teaching import Aim
 from tfopt.pipeline import run_pipeline
 from tfopt.recipe import load_recipe
 

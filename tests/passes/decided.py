@@ -13,8 +13,8 @@ from tfopt.ir.graph import Graph, Model, Signature, SignatureInput, SignatureOut
 from tfopt.ir.text import parse
 from tfopt.ir.verify import verify_model
 from tfopt.passes.base import ModelOutcome
+from tfopt.passes.needs.statistics import Observed
 from tfopt.passes.quantize import quantize
-from tfopt.passes.statistics import Observed
 
 Range = tuple[float, float]
 

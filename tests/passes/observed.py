@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tests.running import run_graph
 from tfopt.ir.graph import Model, Value
-from tfopt.passes.statistics import Observed
+from tfopt.passes.needs.statistics import Observed
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from tfopt.errors import InvalidRecipe
 from tfopt.ir.verify import verify_model
 from tfopt.learn.moments import SampleMoments
 from tfopt.passes.cluster_weights import cluster_weights
-from tfopt.passes.codebooks import codebook, nearest
 from tfopt.passes.prune_magnitude import prune_magnitude
+from tfopt.passes.weights.codebooks import codebook, nearest
 
 NETWORK = IMAGE + conv("a", "x") + op("ar", "Relu", "a") + conv("d", "ar", op="DepthwiseConv2dNative") + conv("y", "d")
 

@@ -20,8 +20,8 @@ from tfopt.ir.verify import verify_model
 from tfopt.passes.base import ModelOutcome
 from tfopt.passes.branches import Branches
 from tfopt.passes.cut_branches import cut_branches
-from tfopt.passes.statistics import Statistics
-from tfopt.passes.trials import Trials, Verdict
+from tfopt.passes.needs.statistics import Statistics
+from tfopt.passes.needs.trials import Trials, Verdict
 
 
 def const(name: str, *shape: int, seed: int = 1, scale: float = 1.0) -> str:

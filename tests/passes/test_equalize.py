@@ -16,7 +16,7 @@ from tfopt.ir.linear import Linear, linear
 from tfopt.ir.rewrite import constant_node
 from tfopt.ir.types import DType, Shape, Tensor, TensorType
 from tfopt.ir.verify import verify
-from tfopt.passes.magnitudes import magnitudes, of_inputs, of_outputs
+from tfopt.passes.channelwise.magnitudes import magnitudes, of_inputs, of_outputs
 from tfopt.passes.registry import steps
 
 SIDE = 4

@@ -14,8 +14,8 @@ from tfopt.ir.graph import Model
 from tfopt.learn.teacher import SampleTeaching
 from tfopt.passes.base import ModelOutcome
 from tfopt.passes.fine_tune import fine_tune
+from tfopt.passes.needs.reference import Reference
 from tfopt.passes.prune_magnitude import prune_magnitude
-from tfopt.passes.reference import Reference
 
 LINES = """
   %x = Placeholder() {dtype: float32, shape: [?,16]} -> float32[?,16]

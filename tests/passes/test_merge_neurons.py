@@ -18,12 +18,12 @@ from tfopt.ir.types import Tensor
 from tfopt.ir.verify import verify_model
 from tfopt.learn.moments import SampleMoments
 from tfopt.learn.side_by_side import SampleRefits
-from tfopt.passes.assumed import AssumedMoments
 from tfopt.passes.merge_neurons import merge_neurons
-from tfopt.passes.reference import Reference
+from tfopt.passes.needs.assumed import AssumedMoments
+from tfopt.passes.needs.reference import Reference
+from tfopt.passes.needs.refits import Refits
+from tfopt.passes.needs.statistics import SecondMoments
 from tfopt.passes.refit_neurons import refit_neurons
-from tfopt.passes.refits import Refits
-from tfopt.passes.statistics import SecondMoments
 from tfopt.passes.structure.coupling import couple
 
 DENSE = """

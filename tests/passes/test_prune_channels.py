@@ -23,13 +23,13 @@ from tfopt.ir.verify import verify_model
 from tfopt.learn.moments import SampleMoments
 from tfopt.learn.op_times import TracedOpTimes
 from tfopt.passes.base import ModelOutcome
-from tfopt.passes.op_times import OpTime, OpTimes
+from tfopt.passes.needs.op_times import OpTime, OpTimes
+from tfopt.passes.needs.statistics import SecondMoments
+from tfopt.passes.needs.trials import Trials
 from tfopt.passes.prune_channels import prune_channels
-from tfopt.passes.statistics import SecondMoments
 from tfopt.passes.structure.coupling import couple
 from tfopt.passes.structure.elimination import eliminated
 from tfopt.passes.structure.systems import systems_of
-from tfopt.passes.trials import Trials
 
 Array = NDArray[np.float32]
 

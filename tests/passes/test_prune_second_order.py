@@ -16,9 +16,9 @@ from tfopt.ir.graph import Model
 from tfopt.ir.verify import verify_model
 from tfopt.learn.moments import SampleMoments
 from tfopt.passes.base import ModelOutcome
+from tfopt.passes.needs.statistics import SecondMoments
 from tfopt.passes.prune_magnitude import prune_magnitude
 from tfopt.passes.prune_second_order import prune_second_order
-from tfopt.passes.statistics import SecondMoments
 
 CHAIN = (
     IMAGE

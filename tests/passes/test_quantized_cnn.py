@@ -14,8 +14,8 @@ from tfopt.data import Split, load_samples, split
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.ir.graph import Model
 from tfopt.learn.observe import SampleStatistics
+from tfopt.passes.needs.statistics import Statistics
 from tfopt.passes.registry import steps
-from tfopt.passes.statistics import Statistics
 from tfopt.pipeline import run_pipeline
 from tfopt.recipe import load_recipe
 from tfopt.runtimes.tensorflow import ModelRunner

@@ -21,9 +21,9 @@ from tfopt.ir.types import Tensor
 from tfopt.ir.verify import verify_model
 from tfopt.learn.side_by_side import SampleRefits
 from tfopt.passes.base import ModelOutcome
+from tfopt.passes.needs.reference import Reference
+from tfopt.passes.needs.refits import Refits
 from tfopt.passes.prune_magnitude import prune_magnitude
-from tfopt.passes.reference import Reference
-from tfopt.passes.refits import Refits
 from tfopt.passes.repair import repair
 from tfopt.passes.structure.coupling import couple
 from tfopt.passes.structure.removal import without_units

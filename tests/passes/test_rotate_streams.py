@@ -15,10 +15,10 @@ from tfopt.ir.graph import Model
 from tfopt.ir.text import parse
 from tfopt.ir.verify import verify_model
 from tfopt.passes.base import ModelOutcome
+from tfopt.passes.needs.reference import Reference
+from tfopt.passes.needs.statistics import SecondMoments
 from tfopt.passes.prune_channels import prune_channels
-from tfopt.passes.reference import Reference
 from tfopt.passes.rotate_streams import rotate_streams
-from tfopt.passes.statistics import SecondMoments
 
 IMAGE = "float32[?,6,6,{}]"
 CONV = "{T: float32, padding: 'SAME', strides: (1, 1, 1, 1), data_format: 'NHWC'}"

@@ -29,8 +29,8 @@ from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import Tensor
 from tfopt.ir.verify import verify
 from tfopt.passes.base import ModelOutcome
+from tfopt.passes.needs.statistics import Observed, Statistics
 from tfopt.passes.registry import steps
-from tfopt.passes.statistics import Observed, Statistics
 
 WIDTH, ROWS = 16, 64
 Arrays = dict[str, NDArray[Any]]

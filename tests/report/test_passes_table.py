@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tfopt.ir.graph import Graph, Model
 from tfopt.passes.base import graph_pass
-from tfopt.passes.statistics import Statistics
+from tfopt.passes.needs.statistics import Statistics
 from tfopt.report.passes_table import step_text, to_dict
 
 

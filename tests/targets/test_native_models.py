@@ -22,7 +22,7 @@ from tfopt.errors import ExecutionError
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.ir import Model
 from tfopt.learn.observe import SampleStatistics
-from tfopt.passes.statistics import Statistics
+from tfopt.passes.needs.statistics import Statistics
 from tfopt.pipeline import run_pipeline
 from tfopt.recipe import parse_recipe
 from tfopt.runtimes.tensorflow import ModelRunner, TensorFlowRuntime

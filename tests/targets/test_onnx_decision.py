@@ -13,8 +13,8 @@ import tfopt
 from tfopt.data import load_samples, split
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.learn.observe import SampleStatistics
+from tfopt.passes.needs.statistics import Statistics
 from tfopt.passes.registry import steps
-from tfopt.passes.statistics import Statistics
 from tfopt.pipeline import run_pipeline
 from tfopt.recipe import load_recipe
 from tfopt.runtimes.onnxruntime import ONNXRuntime

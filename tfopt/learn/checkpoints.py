@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tfopt.errors import InvalidSamples, UsageError
 from tfopt.formats.graph_def import to_graph_def
 from tfopt.learn.lesson import Lesson
-from tfopt.passes.teaching import Plan
+from tfopt.passes.needs.teaching import Plan
 from tfopt.store.disk import sync_directory, writing
 
 Arrays = dict[str, NDArray[Any]]

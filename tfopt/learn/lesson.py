@@ -12,7 +12,7 @@ from tfopt.data import Samples
 from tfopt.ir.graph import Model
 from tfopt.learn.lifting import Weight
 from tfopt.learn.objective import Target
-from tfopt.passes.teaching import Aim, Score
+from tfopt.passes.needs.teaching import Aim, Score
 
 
 @dataclass(frozen=True, eq=False)

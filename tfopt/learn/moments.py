@@ -14,7 +14,7 @@ from tfopt.ir.graph import Model, Value
 from tfopt.ir.linear import Linear
 from tfopt.learn.patches import patches
 from tfopt.learn.runs import Run, fetched, runs_of
-from tfopt.passes.statistics import Moments, rows_wanted
+from tfopt.passes.needs.statistics import Moments, rows_wanted
 
 #: Bytes of products that are summed up together, but for those of one layer that has more.
 _HELD = 1 << 28

@@ -18,7 +18,7 @@ from tfopt.formats.message_size import check_message_size
 from tfopt.formats.protos import GraphDef
 from tfopt.ir.graph import Graph, Model, Node, Value
 from tfopt.ir.rewrite import reachable
-from tfopt.passes.loops import placeholder
+from tfopt.passes.loops.variables import placeholder
 
 #: Bytes from which a constant is held by a variable: the protobuf, and what TensorFlow makes of it, stay small.
 _LARGE: Final = 1 << 20

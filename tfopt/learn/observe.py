@@ -10,7 +10,7 @@ from tfopt.ir.graph import Graph, Model, Value
 from tfopt.ir.types import DType
 from tfopt.learn.runs import fetched, runs_of
 from tfopt.learn.spread import Spread
-from tfopt.passes.statistics import Observed
+from tfopt.passes.needs.statistics import Observed
 
 _NO_NUMBERS = frozenset({DType.STRING, DType.RESOURCE, DType.VARIANT, DType.COMPLEX64, DType.COMPLEX128})
 

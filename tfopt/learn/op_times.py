@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tfopt.data import Samples
 from tfopt.ir.graph import Model
-from tfopt.passes.op_times import OpTime
+from tfopt.passes.needs.op_times import OpTime
 from tfopt.runtimes.tensorflow_trace import TensorFlowTracer
 from tfopt.targets.saved_model import write_saved_model
 

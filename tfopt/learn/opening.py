@@ -17,7 +17,7 @@ from tfopt.ir.bodies import BRANCHES, WHILES, bodies, first_argument, map_bodies
 from tfopt.ir.graph import AttrScalar, AttrValue, Graph, Node, Value
 from tfopt.ir.rewrite import constant_node, topological
 from tfopt.ir.types import SCALAR, DType, Tensor, TensorType
-from tfopt.passes.loops import placeholder
+from tfopt.passes.loops.variables import placeholder
 
 #: What the counter and the limit of a loop are called.
 _COUNTER, _LIMIT = "tfopt_iteration", "tfopt_iterations"

@@ -10,8 +10,8 @@ from tfopt.ir.fused import Fused, fused_layers
 from tfopt.ir.graph import Graph, Model, Value
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import DType, Shape, TensorType
+from tfopt.passes.needs.statistics import Observed, Statistics
 from tfopt.passes.quantization.batch_norms import Remembered, remembered
-from tfopt.passes.statistics import Observed, Statistics
 
 #: A channel whose variance over random inputs is less than this is as good as constant.
 _EPSILON = 1e-8

@@ -17,7 +17,7 @@ from tfopt.ir.linear import Linear
 from tfopt.learn.frontier import Frontier
 from tfopt.learn.patches import count_places, rows_at
 from tfopt.learn.runs import fetched, runs_of
-from tfopt.passes.refits import FEWEST, Followed, Pairs, Places, Refit
+from tfopt.passes.needs.refits import FEWEST, Followed, Pairs, Places, Refit
 
 #: Places that are drawn for a layer, and more for each element of a row, where the samples have that many.
 _PLACES, _PER_ELEMENT = 16_384, 8

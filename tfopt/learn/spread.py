@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfopt.passes.statistics import Observed
+from tfopt.passes.needs.statistics import Observed
 
 #: Elements that a sample holds at most.
 SAMPLE = 65_536

@@ -23,7 +23,7 @@ from tfopt.learn.objective import hints, targets
 from tfopt.learn.students import matched
 from tfopt.learn.training import train
 from tfopt.passes.base import Finding
-from tfopt.passes.teaching import FEWEST, Aim, Plan, Schedule, Taught, check_plan
+from tfopt.passes.needs.teaching import FEWEST, Aim, Plan, Schedule, Taught, check_plan
 from tfopt.targets.fake_quant import with_fake_quant
 from tfopt.words import counted
 

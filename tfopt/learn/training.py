@@ -22,7 +22,7 @@ from tfopt.learn.checkpoints import Progress, State
 from tfopt.learn.feeding import Batch, Feed, altered, batch_size, rows
 from tfopt.learn.lesson import Lesson, Part, Trained
 from tfopt.learn.workbench import Workbench
-from tfopt.passes.teaching import STEPS, Plan, Schedule, Score
+from tfopt.passes.needs.teaching import STEPS, Plan, Schedule, Score
 
 Tell = Callable[[str], None]
 

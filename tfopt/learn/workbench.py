@@ -25,7 +25,7 @@ from tfopt.learn.lifting import Weight
 from tfopt.learn.network import Network
 from tfopt.learn.objective import Target
 from tfopt.learn.opening import opened
-from tfopt.passes.teaching import Plan
+from tfopt.passes.needs.teaching import Plan
 
 #: Adam's means of gradients and of their squares, and what keeps the divisor from being 0.
 _FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-8

@@ -11,8 +11,8 @@ from tfopt.ir.sizes import ONE, Dims
 from tfopt.ir.types import DType
 from tfopt.passes.base import Finding, Outcome, graph_pass
 from tfopt.passes.bypass import Bypass
-from tfopt.passes.layout_regions import Region, permute, regions, saved, transpose_perm, undone
-from tfopt.passes.permuting import Perm, after
+from tfopt.passes.layout.permuting import Perm, after
+from tfopt.passes.layout.regions import Region, permute, regions, saved, transpose_perm, undone
 
 _MATMULS = {
     "MatMul": ("transpose_a", "transpose_b"),

@@ -12,9 +12,9 @@ from tfopt.errors import InvalidRecipe
 from tfopt.ir.graph import Model
 from tfopt.ir.types import Tensor
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
-from tfopt.passes.codebooks import codebook, nearest
-from tfopt.passes.held_weights import HeldWeight, held_weights, with_tensors
-from tfopt.passes.statistics import SecondMoments
+from tfopt.passes.needs.statistics import SecondMoments
+from tfopt.passes.weights.codebooks import codebook, nearest
+from tfopt.passes.weights.held import HeldWeight, held_weights, with_tensors
 
 #: Layers whose rows `SecondMoments` has.
 _WEIGHED = frozenset({"MatMul", "Conv2D", "DepthwiseConv2dNative"})

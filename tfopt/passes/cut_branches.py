@@ -14,8 +14,8 @@ from tfopt.ir.facts import macs
 from tfopt.ir.graph import Graph, Model, Value
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
 from tfopt.passes.branches import Branch, Branches
-from tfopt.passes.statistics import Observed, Statistics
-from tfopt.passes.trials import Trials
+from tfopt.passes.needs.statistics import Observed, Statistics
+from tfopt.passes.needs.trials import Trials
 
 #: How far all cuts together may move the outputs, where neither this nor a count is given.
 _MAX_DAMAGE = 0.05

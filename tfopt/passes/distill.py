@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tfopt.ir.graph import Model
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
-from tfopt.passes.reference import Reference
-from tfopt.passes.teaching import Aim, Augment, Loss, Plan, Teaching
+from tfopt.passes.needs.reference import Reference
+from tfopt.passes.needs.teaching import Aim, Augment, Loss, Plan, Teaching
 
 
 @graph_pass(exact=False, gains=False)

@@ -16,11 +16,11 @@ from tfopt.ir.linear import Linear, Vector
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import Tensor
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.channel_readers import linear_readers
-from tfopt.passes.channelwise import broadcasting
-from tfopt.passes.folding import foldable, output_channels
-from tfopt.passes.magnitudes import magnitudes, of_inputs, of_outputs
-from tfopt.passes.rescaled import rescaled
+from tfopt.passes.channelwise.folding import foldable, output_channels
+from tfopt.passes.channelwise.magnitudes import magnitudes, of_inputs, of_outputs
+from tfopt.passes.channelwise.ops import broadcasting
+from tfopt.passes.channelwise.readers import linear_readers
+from tfopt.passes.channelwise.rescaled import rescaled
 
 #: The largest factor that one channel gets, and one over the least.
 _LARGEST = 2.0**16

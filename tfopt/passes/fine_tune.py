@@ -11,12 +11,12 @@ from tfopt.errors import InvalidRecipe
 from tfopt.ir.graph import Model
 from tfopt.ir.types import DType
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
-from tfopt.passes.gradual_pruning import GradualPruning, Growth
-from tfopt.passes.held_weights import HeldWeight, held_weights
-from tfopt.passes.mask_selection import MaskSelection
-from tfopt.passes.reference import Reference
-from tfopt.passes.sparsity import Matrix
-from tfopt.passes.teaching import Aim, Augment, Loss, Plan, Taught, Teaching
+from tfopt.passes.needs.reference import Reference
+from tfopt.passes.needs.teaching import Aim, Augment, Loss, Plan, Taught, Teaching
+from tfopt.passes.weights.gradual_pruning import GradualPruning, Growth
+from tfopt.passes.weights.held import HeldWeight, held_weights
+from tfopt.passes.weights.mask_selection import MaskSelection
+from tfopt.passes.weights.sparsity import Matrix
 
 _NAME = "fine_tune"
 _TOO_SHORT = Finding(

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.channelwise import BATCH_NORMS
-from tfopt.passes.fold_ahead import fold_ahead
-from tfopt.passes.fold_behind import fold_behind
-from tfopt.passes.folding import Folded
+from tfopt.passes.channelwise.fold_ahead import fold_ahead
+from tfopt.passes.channelwise.fold_behind import fold_behind
+from tfopt.passes.channelwise.folding import Folded
+from tfopt.passes.channelwise.ops import BATCH_NORMS
 
 
 @graph_pass

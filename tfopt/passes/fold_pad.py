@@ -8,7 +8,7 @@ from tfopt.ir.facts import IDENTITIES
 from tfopt.ir.graph import AttrValue, Graph, Node, Value
 from tfopt.ir.rewrite import Editor
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.window import CONVOLUTIONS, Pads, Window, explicit_pads, padding_attrs, window
+from tfopt.passes.layout.window import CONVOLUTIONS, Pads, Window, explicit_pads, padding_attrs, window
 
 _PADS = frozenset({"Pad", "PadV2"})
 _MAX_POOLS = frozenset({"MaxPool", "MaxPool3D"})

@@ -11,11 +11,11 @@ from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.linear import LINEAR
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import DType, numpy_dtype
-from tfopt.passes.activation_parts import is_part_of_activation
-from tfopt.passes.affine_arrays import ELEMENTWISE, ArrayAffine, elementwise
+from tfopt.passes.arithmetic.rounding import LARGEST_SCALE, LARGEST_SHIFT, SMALLEST_SCALE
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.rounding import LARGEST_SCALE, LARGEST_SHIFT, SMALLEST_SCALE
-from tfopt.passes.scale_products import scale_products
+from tfopt.passes.channelwise.activation_parts import is_part_of_activation
+from tfopt.passes.channelwise.affine_arrays import ELEMENTWISE, ArrayAffine, elementwise
+from tfopt.passes.channelwise.scale_products import scale_products
 
 _DIVISIONS = frozenset({"Div", "RealDiv"})
 

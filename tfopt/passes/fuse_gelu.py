@@ -11,8 +11,8 @@ import numpy as np
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import numpy_dtype
+from tfopt.passes.arithmetic.factors import close, multiplied, only_reader, plus, reads_at, scaled
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.factors import close, multiplied, only_reader, plus, reads_at, scaled
 
 _TANH_SCALE = sqrt(2 / pi)
 _CUBIC = 0.044715

@@ -9,8 +9,8 @@ import numpy as np
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import DType, numpy_dtype
+from tfopt.passes.arithmetic.factors import close, multiplied, number, plus
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.factors import close, multiplied, number, plus
 
 
 @graph_pass

@@ -9,8 +9,8 @@ import numpy as np
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import DType
+from tfopt.passes.arithmetic.factors import SUMS, only_reader, plus
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.factors import SUMS, only_reader, plus
 
 _KERNEL_EPSILON = np.float32(0.001)
 

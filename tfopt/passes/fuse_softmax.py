@@ -7,9 +7,9 @@ from dataclasses import replace
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.known_sizes import KnownSizes
 from tfopt.ir.rewrite import Editor
+from tfopt.passes.arithmetic.factors import SUMS, only_reader, plus
+from tfopt.passes.arithmetic.rounding import LARGEST_SHIFT
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.factors import SUMS, only_reader, plus
-from tfopt.passes.rounding import LARGEST_SHIFT
 
 _OPS = ("Softmax", "LogSoftmax")
 

@@ -9,9 +9,9 @@ from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import DType
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.hoist_rows import hoist_rows
-from tfopt.passes.loops import Loop, replace_loop, rewrite_loops, with_invariants
-from tfopt.passes.trips import trips
+from tfopt.passes.loops.hoist_rows import hoist_rows
+from tfopt.passes.loops.trips import trips
+from tfopt.passes.loops.variables import Loop, replace_loop, rewrite_loops, with_invariants
 
 
 @graph_pass

@@ -14,7 +14,7 @@ from tfopt.ir.rewrite import Editor
 from tfopt.ir.sizes import Dims
 from tfopt.ir.types import Shape, TensorType
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.window import padded_alike, window, window_pads
+from tfopt.passes.layout.window import padded_alike, window, window_pads
 
 Strides = tuple[int, int]
 

@@ -16,9 +16,9 @@ from tfopt.ir.linear import LINEAR, Linear, linear
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import DType, Shape, TensorType
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
-from tfopt.passes.factorings import Factoring, cheapest, factorings, shift
-from tfopt.passes.more_bias import add_to_bias
-from tfopt.passes.statistics import Moments, SecondMoments
+from tfopt.passes.channelwise.more_bias import add_to_bias
+from tfopt.passes.needs.statistics import Moments, SecondMoments
+from tfopt.passes.weights.factorings import Factoring, cheapest, factorings, shift
 
 _SPLIT = frozenset({"MatMul", "BatchMatMul", "BatchMatMulV2", "Conv2D"})
 #: Two layers in the place of one must cost at most that much of it: each starts, reads and writes for itself.

@@ -9,9 +9,9 @@ from tfopt.ir.known_sizes import KnownSizes, around_loop, sizes_in_body
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.sizes import Dims, Size, Symbol, product
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.dense_rows import Rows, carry_rows, rows_of_tensor, with_amount, zero_rows
-from tfopt.passes.list_variables import ListVariable, list_variables
-from tfopt.passes.loops import Loop, rewrite_loops
+from tfopt.passes.loops.dense_rows import Rows, carry_rows, rows_of_tensor, with_amount, zero_rows
+from tfopt.passes.loops.lists import ListVariable, list_variables
+from tfopt.passes.loops.variables import Loop, rewrite_loops
 
 
 @graph_pass

@@ -14,9 +14,9 @@ from tfopt.ir.graph import AttrValue, Graph, Node
 from tfopt.ir.linear import LINEAR, TRANSPOSED, Linear, Vector
 from tfopt.ir.rewrite import Editor
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.biased import Biased, biased
-from tfopt.passes.folding import NewWeights, fits, foldable
-from tfopt.passes.window import window, window_pads
+from tfopt.passes.channelwise.biased import Biased, biased
+from tfopt.passes.channelwise.folding import NewWeights, fits, foldable
+from tfopt.passes.layout.window import window, window_pads
 
 _MATRICES = frozenset({"MatMul", "BatchMatMul", "BatchMatMulV2"})
 _GEOMETRY = ("strides", "padding", "explicit_paddings", "dilations")

@@ -10,9 +10,9 @@ import numpy as np
 
 from tfopt.errors import InvalidRecipe, UsageError
 from tfopt.ir.graph import Model
-from tfopt.passes.assumed import AssumedMoments
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
-from tfopt.passes.statistics import SecondMoments
+from tfopt.passes.needs.assumed import AssumedMoments
+from tfopt.passes.needs.statistics import SecondMoments
 from tfopt.passes.structure.coupling import Group, couple
 from tfopt.passes.structure.merging import Readers
 from tfopt.passes.structure.removal import without_units

@@ -5,9 +5,9 @@ from __future__ import annotations
 from tfopt.ir.graph import Graph, Node
 from tfopt.ir.linear import LINEAR
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.concatenated import merge_concatenated
-from tfopt.passes.heads import merge_heads
-from tfopt.passes.summed import merge_summed
+from tfopt.passes.parallel.concatenated import merge_concatenated
+from tfopt.passes.parallel.heads import merge_heads
+from tfopt.passes.parallel.summed import merge_summed
 
 
 @graph_pass

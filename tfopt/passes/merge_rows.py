@@ -14,9 +14,9 @@ from tfopt.ir.rewrite import Editor
 from tfopt.ir.sizes import product
 from tfopt.ir.types import DType, Shape, TensorType
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.dense_rows import unless_empty
-from tfopt.passes.row_places import Place, place_of, several_places
-from tfopt.passes.row_reads import is_of_one_row
+from tfopt.passes.loops.dense_rows import unless_empty
+from tfopt.passes.loops.row_places import Place, place_of, several_places
+from tfopt.passes.loops.row_reads import is_of_one_row
 
 _MASKS = ("begin_mask", "ellipsis_mask", "end_mask", "new_axis_mask", "shrink_axis_mask")
 

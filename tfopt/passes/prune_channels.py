@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from tfopt.errors import InvalidRecipe, UsageError
 from tfopt.ir.graph import Model
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
-from tfopt.passes.op_times import OpTimes
+from tfopt.passes.needs.op_times import OpTimes
+from tfopt.passes.needs.statistics import SecondMoments
+from tfopt.passes.needs.trials import Trials
 from tfopt.passes.quantization.eligible import check_patterns, left_out
-from tfopt.passes.statistics import SecondMoments
 from tfopt.passes.structure.aims import Aim, Taken
 from tfopt.passes.structure.costs import Part, bytes_parts, macs_parts, units_parts
 from tfopt.passes.structure.coupling import Coupling, Group, couple
@@ -22,7 +23,6 @@ from tfopt.passes.structure.measured import measured
 from tfopt.passes.structure.scores import Ranked, Score, ranked
 from tfopt.passes.structure.systems import System, by_unit, systems_of
 from tfopt.passes.structure.times import times_parts
-from tfopt.passes.trials import Trials
 
 _WHERE = "prune_channels"
 #: The share of channels that goes when neither a share nor a target is given.

@@ -9,9 +9,9 @@ import numpy as np
 from tfopt.ir.graph import Model
 from tfopt.ir.types import Tensor
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
-from tfopt.passes.held_weights import HeldWeight, held_weights, with_tensors
-from tfopt.passes.mask_selection import MaskSelection
-from tfopt.passes.sparsity import Mask, Matrix
+from tfopt.passes.weights.held import HeldWeight, held_weights, with_tensors
+from tfopt.passes.weights.mask_selection import MaskSelection
+from tfopt.passes.weights.sparsity import Mask, Matrix
 
 
 @graph_pass(exact=False)

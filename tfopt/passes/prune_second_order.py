@@ -9,11 +9,11 @@ import numpy as np
 from tfopt.ir.graph import Graph, Model
 from tfopt.ir.types import DType, Tensor
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
-from tfopt.passes.held_weights import HeldWeight, held_weights, with_tensors
-from tfopt.passes.mask_selection import MaskSelection
-from tfopt.passes.second_order import pruned, reads
-from tfopt.passes.sparsity import Matrix
-from tfopt.passes.statistics import SecondMoments
+from tfopt.passes.needs.statistics import SecondMoments
+from tfopt.passes.weights.held import HeldWeight, held_weights, with_tensors
+from tfopt.passes.weights.mask_selection import MaskSelection
+from tfopt.passes.weights.second_order import pruned, reads
+from tfopt.passes.weights.sparsity import Matrix
 
 #: Layers whose rows `SecondMoments` knows.
 _SHOWN = frozenset({"Conv2D", "DepthwiseConv2dNative", "MatMul"})

@@ -11,6 +11,8 @@ from tfopt.ir.fused import Fused, fused_layers
 from tfopt.ir.graph import Graph, Model, Value
 from tfopt.ir.grid import Grid
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
+from tfopt.passes.needs.statistics import Observed, SecondMoments, Statistics
+from tfopt.passes.needs.trials import Trials
 from tfopt.passes.quantization.adaptive import rounded_adaptively
 from tfopt.passes.quantization.decision import Decision
 from tfopt.passes.quantization.eligible import (
@@ -29,8 +31,6 @@ from tfopt.passes.quantization.tables import table_told, tables
 from tfopt.passes.quantization.trained import trained_ranges
 from tfopt.passes.quantization.weights import RoundedWeights
 from tfopt.passes.quantization.width import weight_bits
-from tfopt.passes.statistics import Observed, SecondMoments, Statistics
-from tfopt.passes.trials import Trials
 
 
 @graph_pass(exact=False)

@@ -15,10 +15,10 @@ from tfopt.ir.linear import Vector
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import DType
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
-from tfopt.passes.more_bias import add_to_bias
-from tfopt.passes.neuron_steps import Neurons, Wanted, moved
-from tfopt.passes.reference import Reference
-from tfopt.passes.refits import Pairs, Places, Refit, Refits
+from tfopt.passes.channelwise.more_bias import add_to_bias
+from tfopt.passes.fitting.neuron_steps import Neurons, Wanted, moved
+from tfopt.passes.needs.reference import Reference
+from tfopt.passes.needs.refits import Pairs, Places, Refit, Refits
 
 #: Rows that are drawn of both layers are of the same places when they agree as closely as that.
 _SAME = 1e-3

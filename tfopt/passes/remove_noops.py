@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tfopt.ir.graph import Graph, Node
+from tfopt.passes.arithmetic.noop import ARITHMETIC
 from tfopt.passes.base import Outcome, graph_pass
 from tfopt.passes.bypass import Bypass
-from tfopt.passes.noop_arithmetic import ARITHMETIC
-from tfopt.passes.noop_layout import LAYOUT, Rule, seen_through
+from tfopt.passes.layout.noop import LAYOUT, Rule, seen_through
 
 _RULES: Mapping[str, Rule] = {**LAYOUT, **ARITHMETIC}
 

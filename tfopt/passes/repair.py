@@ -14,10 +14,10 @@ from tfopt.ir.graph import Graph, Model, Node
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import DType
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
-from tfopt.passes.least_squares import Affine, Fit, fit
-from tfopt.passes.put_affine import put_affine
-from tfopt.passes.reference import Reference
-from tfopt.passes.refits import FITTED, Pairs, Refit, Refits
+from tfopt.passes.channelwise.put_affine import put_affine
+from tfopt.passes.fitting.least_squares import Affine, Fit, fit
+from tfopt.passes.needs.reference import Reference
+from tfopt.passes.needs.refits import FITTED, Pairs, Refit, Refits
 
 #: An error as small as that, as a share of the power of what is wanted, is rounding.
 _ROUNDING = 1e-9

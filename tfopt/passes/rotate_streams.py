@@ -12,8 +12,8 @@ from tfopt.ir.graph import Graph, Model, Node, Value
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import Tensor
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
-from tfopt.passes.reference import Reference
-from tfopt.passes.statistics import SecondMoments
+from tfopt.passes.needs.reference import Reference
+from tfopt.passes.needs.statistics import SecondMoments
 from tfopt.passes.structure.coupling import Coupled, Coupling, Group, couple
 from tfopt.passes.structure.systems import System, by_unit, systems_of
 from tfopt.passes.structure.ties import Labels

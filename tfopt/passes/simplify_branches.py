@@ -12,8 +12,8 @@ from tfopt.ir.graph import AttrValue, Graph, Node, Value
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import DType, Tensor
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.inline_body import Inlined
-from tfopt.passes.loops import renamed, with_arguments, with_outputs
+from tfopt.passes.loops.inline_body import Inlined
+from tfopt.passes.loops.variables import renamed, with_arguments, with_outputs
 
 #: Elements of a constant that is written into every branch; a larger one would be written once more for each.
 _SMALL = 64

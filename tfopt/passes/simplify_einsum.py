@@ -14,7 +14,7 @@ from tfopt.ir.rewrite import Editor
 from tfopt.ir.sizes import Dims
 from tfopt.ir.types import DType, Shape, TensorType
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.equation import Equation, equation
+from tfopt.passes.layout.equation import Equation, equation
 
 _MATMUL: dict[str, AttrValue] = {"transpose_a": False, "transpose_b": False, "grad_a": False, "grad_b": False}
 

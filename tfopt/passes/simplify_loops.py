@@ -8,9 +8,9 @@ from dataclasses import replace
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.rewrite import Editor, reachable
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.loops import Loop, replace_loop, rewrite_loops, with_arguments, with_outputs
+from tfopt.passes.loops.trips import trips
+from tfopt.passes.loops.variables import Loop, replace_loop, rewrite_loops, with_arguments, with_outputs
 from tfopt.passes.merge_duplicates import merge_duplicates
-from tfopt.passes.trips import trips
 
 #: Ops that make of a variable's new value another one's, cheap enough to do once behind the loop.
 _DRESSING = frozenset({"ExpandDims", "Reshape", "Squeeze"})

@@ -8,7 +8,7 @@ from tfopt.ir.graph import AttrValue, Graph, Node, Value
 from tfopt.ir.types import DType, Shape, TensorType
 from tfopt.passes.base import Outcome, graph_pass
 from tfopt.passes.bypass import Bypass
-from tfopt.passes.slicing import Slicing, Span, composed, masks, slicing
+from tfopt.passes.layout.slicing import Slicing, Span, composed, masks, slicing
 
 
 @graph_pass

@@ -11,7 +11,7 @@ from tfopt.ir.known_sizes import KnownSizes
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import DType, Shape, TensorType
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.rows import REDUCTIONS, Disguised, reads_rows
+from tfopt.passes.layout.rows import REDUCTIONS, Disguised, reads_rows
 
 
 @graph_pass

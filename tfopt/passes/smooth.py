@@ -12,15 +12,15 @@ from tfopt.ir.graph import Graph, Model, Value
 from tfopt.ir.linear import LINEAR, Linear, Vector
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import Tensor
-from tfopt.passes.absorb import Absorption, absorption, multiply_constants
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
-from tfopt.passes.channel_readers import linear_readers
-from tfopt.passes.channels import MOVING, Channels, before
-from tfopt.passes.folding import foldable, input_channels
+from tfopt.passes.channelwise.absorb import Absorption, absorption, multiply_constants
+from tfopt.passes.channelwise.channels import MOVING, Channels, before
+from tfopt.passes.channelwise.folding import foldable, input_channels
+from tfopt.passes.channelwise.readers import linear_readers
+from tfopt.passes.channelwise.rescaled import rescaled
+from tfopt.passes.channelwise.smoothing import Smoothing, smoothing
+from tfopt.passes.needs.statistics import Observed, Statistics
 from tfopt.passes.quantization.eligible import quantized_already
-from tfopt.passes.rescaled import rescaled
-from tfopt.passes.smoothing import Smoothing, smoothing
-from tfopt.passes.statistics import Observed, Statistics
 
 #: By what factor the estimated variance of the rounding error must fall: where the factors cost nothing but reserve (a
 #: channel that is made larger leaves its grid sooner on other samples), and where they cost a product of their own.

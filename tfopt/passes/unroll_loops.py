@@ -9,11 +9,11 @@ from tfopt.ir.graph import Graph, Value
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import DType
 from tfopt.passes.base import Finding, Outcome, graph_pass
-from tfopt.passes.counting import strides
-from tfopt.passes.inline_body import Inlined
-from tfopt.passes.loops import Loop, rewrite_loops
-from tfopt.passes.trips import Trips, trips
-from tfopt.passes.wide_loops import body_without, in_front, is_countable, wide_body
+from tfopt.passes.loops.counting import strides
+from tfopt.passes.loops.inline_body import Inlined
+from tfopt.passes.loops.trips import Trips, trips
+from tfopt.passes.loops.variables import Loop, rewrite_loops
+from tfopt.passes.loops.wide import body_without, in_front, is_countable, wide_body
 
 #: More would leave too many to the loop that does the rest.
 _OPEN_STEPS = 8

@@ -11,7 +11,7 @@ from tfopt.errors import ConversionError
 from tfopt.formats.message_size import LARGEST, constant_bytes
 from tfopt.ir import DType, Model
 from tfopt.ir.bodies import all_nodes, graphs
-from tfopt.passes.statistics import Statistics
+from tfopt.passes.needs.statistics import Statistics
 from tfopt.passes.tflite import InferenceType, Precision
 from tfopt.store.disk import writing
 from tfopt.store.output import check_absent

@@ -19,7 +19,7 @@ from tests.passes.test_recurrent import same
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.ir.graph import Model
 from tfopt.ir.verify import verify_model
-from tfopt.passes.counted_macs import counted_macs
+from tfopt.passes.structure.counted_macs import counted_macs
 from tfopt.passes.structure.coupling import couple
 from tfopt.passes.structure.removal import without_units
 from tfopt.pipeline import run_pipeline

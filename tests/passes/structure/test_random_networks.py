@@ -15,7 +15,7 @@ from tests.programs import Feeds, programs
 from tests.running import feeds_for, run_graph
 from tfopt.ir.graph import Graph, Model
 from tfopt.ir.verify import verify
-from tfopt.passes.counted_macs import counted_macs
+from tfopt.passes.structure.counted_macs import counted_macs
 from tfopt.passes.structure.coupling import Coupling, couple
 from tfopt.passes.structure.removal import without_units
 from tfopt.pipeline import run_pipeline

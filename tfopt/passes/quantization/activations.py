@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from tfopt.ir.graph import Value
 from tfopt.ir.grid import Grid
+from tfopt.passes.needs.statistics import Observed
 from tfopt.passes.quantization.ranges import Form, Method, ends, grid_between
 from tfopt.passes.quantization.regions import Regions
 from tfopt.passes.quantization.trained import Range
-from tfopt.passes.statistics import Observed
 
 #: How much of a symmetric range must be worth having before float numbers are rounded to levels with an offset.
 _LOPSIDED = 0.75

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from tfopt.ir.linear import Linear, Vector
 from tfopt.ir.types import Tensor
+from tfopt.passes.needs.statistics import Moments, SecondMoments, rows_wanted
 from tfopt.passes.quantization.biases import made_up_for
 from tfopt.passes.quantization.decision import Decision
 from tfopt.passes.quantization.least_squares import errors, rounded_levels
 from tfopt.passes.quantization.weights import RoundedWeights
-from tfopt.passes.statistics import Moments, SecondMoments, rows_wanted
 
 
 def rounded_adaptively(decision: Decision, bits: int, moments: SecondMoments, budget: float) -> RoundedWeights:

@@ -13,7 +13,7 @@ from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.linear import Vector
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import Tensor
-from tfopt.passes.statistics import Observed
+from tfopt.passes.needs.statistics import Observed
 
 
 def with_corrected_biases(graph: Graph, layers: Sequence[Fused], observed: Mapping[Value, Observed]) -> Graph:

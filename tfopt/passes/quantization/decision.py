@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from tfopt.ir.fused import Fused
 from tfopt.ir.graph import Model, Node, Value
+from tfopt.passes.needs.statistics import Observed
 from tfopt.passes.quantization.activations import activation_grids
 from tfopt.passes.quantization.biases import with_corrected_biases
 from tfopt.passes.quantization.ranges import Method
@@ -14,7 +15,6 @@ from tfopt.passes.quantization.regions import regions
 from tfopt.passes.quantization.tables import with_table_grids
 from tfopt.passes.quantization.trained import Range
 from tfopt.passes.quantization.weights import RoundedWeights, with_weight_grids
-from tfopt.passes.statistics import Observed
 
 
 @dataclass(frozen=True, eq=False)

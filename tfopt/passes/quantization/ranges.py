@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfopt.ir.grid import Grid, affine, symmetric
+from tfopt.passes.needs.statistics import Observed
 from tfopt.passes.quantization.entropy import least_divergence
-from tfopt.passes.statistics import Observed
 
 Method: TypeAlias = Literal["auto", "min_max", "percentile", "mse", "entropy", "moving_average"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tfopt.ir.graph import Model
 from tfopt.passes.base import Finding
-from tfopt.passes.trials import Trials
+from tfopt.passes.needs.trials import Trials
 
 #: Makes a candidate with these layers quantized and all others in float.
 Make = Callable[[Collection[str]], Model]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from tfopt.ir.graph import Model
-from tfopt.passes.trials import Trials
+from tfopt.passes.needs.trials import Trials
 
 ReduceRange: TypeAlias = "bool | Literal['auto']"
 

@@ -8,7 +8,7 @@ from typing import Final, cast
 import numpy as np
 
 from tfopt.ir.graph import Node
-from tfopt.passes.equation import equation
+from tfopt.passes.layout.equation import equation
 from tfopt.passes.structure.channel_rules import channel_axis, together
 from tfopt.passes.structure.ties import Axis, Labels
 from tfopt.passes.structure.walk import Rule, Step, unknown

@@ -12,7 +12,7 @@ from tfopt.ir.fused import Fused, fused_layers
 from tfopt.ir.graph import Graph
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import DType
-from tfopt.passes.put_affine import put_affine
+from tfopt.passes.channelwise.put_affine import put_affine
 from tfopt.passes.structure.coupling import Coupled, Coupling
 from tfopt.passes.structure.elimination import held
 from tfopt.passes.structure.removal import without_units

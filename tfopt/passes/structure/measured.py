@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfopt.ir.graph import Model, Value
+from tfopt.passes.needs.trials import Trials
 from tfopt.passes.structure.allocation import nearest
 from tfopt.passes.structure.coupling import Coupling
 from tfopt.passes.structure.made_up import made_up_for
 from tfopt.passes.structure.scores import Ranked
 from tfopt.passes.structure.systems import System
-from tfopt.passes.trials import Trials
 
 #: The shares of a group's units that are taken out to see what that does.
 _SHARES = (0.25, 0.5)

@@ -19,8 +19,8 @@ from tfopt.ir.graph import Graph, Model
 from tfopt.ir.linear import Linear, linear
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import Tensor
-from tfopt.passes.more_bias import add_to_bias
-from tfopt.passes.statistics import Moments, SecondMoments
+from tfopt.passes.channelwise.more_bias import add_to_bias
+from tfopt.passes.needs.statistics import Moments, SecondMoments
 from tfopt.passes.structure.coupling import Coupled, Coupling, Group
 from tfopt.passes.structure.elimination import eliminated
 from tfopt.passes.structure.systems import System, systems_of

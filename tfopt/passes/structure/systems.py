@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tfopt.ir.graph import Model
 from tfopt.ir.types import DType
-from tfopt.passes.statistics import Moments, SecondMoments
+from tfopt.passes.needs.statistics import Moments, SecondMoments
 from tfopt.passes.structure.coupling import Coupled, Coupling
 from tfopt.passes.structure.ties import Axis
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfopt.ir.graph import Model
-from tfopt.passes.op_times import OpTime, OpTimes
+from tfopt.passes.needs.op_times import OpTime, OpTimes
 from tfopt.passes.structure.allocation import nearest
 from tfopt.passes.structure.costs import Part, Price
 from tfopt.passes.structure.coupling import Coupling

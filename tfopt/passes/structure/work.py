@@ -15,7 +15,7 @@ from tfopt.ir.graph import Graph, Node
 from tfopt.ir.known_sizes import counted_dims
 from tfopt.ir.rewrite import reachable
 from tfopt.ir.types import Tensor
-from tfopt.passes.counted_macs import runs
+from tfopt.passes.structure.counted_macs import runs
 from tfopt.passes.structure.ties import Axis, Labels
 from tfopt.passes.structure.walk import Followed
 

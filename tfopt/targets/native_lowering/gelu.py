@@ -16,7 +16,7 @@ from typing import Final
 
 from tfopt.ir.graph import Graph, Node, Value
 from tfopt.ir.rewrite import Editor
-from tfopt.passes.factors import SUMS, number
+from tfopt.passes.arithmetic.factors import SUMS, number
 
 _PLAIN: Final = (b"BiasAdd", b"Dequantize")
 _WITH_GELU: Final = (b"BiasAdd", b"GeluExact", b"Dequantize")

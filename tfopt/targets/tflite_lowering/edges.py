@@ -9,7 +9,7 @@ from typing import Final
 from tfopt.errors import ConversionError
 from tfopt.ir import DType, Graph, Model, Value
 from tfopt.ir.grid import Grid, affine
-from tfopt.passes.statistics import Observed, Statistics
+from tfopt.passes.needs.statistics import Observed, Statistics
 
 #: What TFLite's kernels give in 8 bits, whatever the samples show.
 _SOFTMAX: Final = Grid((1 / 256,), signed=False)

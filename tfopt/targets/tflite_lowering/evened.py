@@ -20,7 +20,7 @@ from tfopt.ir import DType, Graph, Value
 from tfopt.ir.fused import Fused
 from tfopt.ir.grid import Grid, affine
 from tfopt.ir.rewrite import Editor
-from tfopt.passes.statistics import Observed
+from tfopt.passes.needs.statistics import Observed
 
 #: Where half of the channels have as many steps up to their largest number, nothing has to be done.
 _FINE: Final = 32

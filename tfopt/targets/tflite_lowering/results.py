@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tfopt.ir import Graph, Model, Value
 from tfopt.ir.fused import Fused, fused_layers
-from tfopt.passes.statistics import Statistics
+from tfopt.passes.needs.statistics import Statistics
 from tfopt.targets.tflite_lowering.evened import with_evened_results
 
 

@@ -1,0 +1,1 @@
+"""What sums and products do to numbers, to the last bit or up to rounding."""

@@ -1,0 +1,1 @@
+"""Weights that make a layer answer as another did, by least squares."""

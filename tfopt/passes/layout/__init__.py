@@ -1,0 +1,1 @@
+"""Where ops take elements from and put them: axes, windows, slices, rows."""

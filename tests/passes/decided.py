@@ -95,6 +95,16 @@ def said(outcome: ModelOutcome) -> dict[str, str]:
     return {finding.node: finding.message for finding in outcome.findings}
 
 
+#: A convolution, a depthwise one and another, with Relu between them.
+SEPARABLE = (
+    IMAGE
+    + conv("a", "x")
+    + op("ar", "Relu", "a")
+    + conv("d", "ar", op="DepthwiseConv2dNative")
+    + op("dr", "Relu", "d")
+    + conv("y", "dr")
+)
+
 BOTTLENECKS = (
     IMAGE
     + conv("p", "x", 1)

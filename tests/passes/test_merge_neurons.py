@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.passes.decided import IMAGE, conv, model_of, op
+from tests.passes.decided import IMAGE, SEPARABLE, conv, model_of, op
 from tests.running import feeds_for, run_graph
 from tfopt.data import Samples
 from tfopt.errors import InvalidRecipe, UsageError
@@ -36,15 +36,6 @@ DENSE = """
   %h = Relu(%a) {T: float32} -> float32[?,24]
   %y = MatMul(%h, %v) {T: float32} -> float32[?,5]
 """
-
-CONVOLUTIONS = (
-    IMAGE
-    + conv("a", "x")
-    + op("ar", "Relu", "a")
-    + conv("d", "ar", op="DepthwiseConv2dNative")
-    + op("dr", "Relu", "d")
-    + conv("y", "dr")
-)
 
 RESIDUAL = IMAGE + conv("s", "x") + conv("b", "s") + op("t", "AddV2", "s", "b") + op("r", "Relu", "t") + conv("y", "r")
 
@@ -108,7 +99,7 @@ def test_a_scaled_neuron_behind_a_relu_is_merged_without_loss() -> None:
 
 
 def test_channels_of_a_convolution_go_with_those_of_the_depthwise_filter_behind_it() -> None:
-    model = model_of(CONVOLUTIONS, "%y")
+    model = model_of(SEPARABLE, "%y")
     weight, depthwise = array(model, "a_w"), array(model, "d_w")
     weight[..., 1] = 2 * weight[..., 0]
     bias = array(model, "a_b")
@@ -164,7 +155,7 @@ def test_what_a_step_is_told_is_checked() -> None:
 
 
 def test_guesses_are_the_same_every_time_and_leave_out_what_nothing_tells() -> None:
-    model = model_of(CONVOLUTIONS, "%y")
+    model = model_of(SEPARABLE, "%y")
     layers = [each.layer for each in couple(model.graph).layers]
     first, second = (list(AssumedMoments().moments(model, layers)) for _ in range(2))
     assert [layer.node.name for layer, _ in first] == ["d_conv", "y_conv"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.passes.decided import IMAGE, conv, model_of, op
+from tests.passes.decided import SEPARABLE, model_of
 from tests.running import run_graph
 from tfopt.data import Samples, batching
 from tfopt.errors import InvalidRecipe
@@ -20,14 +20,6 @@ from tfopt.passes.needs.statistics import SecondMoments
 from tfopt.passes.prune_magnitude import prune_magnitude
 from tfopt.passes.prune_second_order import prune_second_order
 
-CHAIN = (
-    IMAGE
-    + conv("a", "x")
-    + op("ar", "Relu", "a")
-    + conv("d", "ar", op="DepthwiseConv2dNative")
-    + op("dr", "Relu", "d")
-    + conv("y", "dr")
-)
 DENSE = """
   %x = Placeholder() {dtype: float32, shape: [?,8]} -> float32[?,8]
   %w = Const() {dtype: float32, value: float32[8,6] random(1)} -> float32[8,6]
@@ -80,7 +72,7 @@ def test_of_two_inputs_that_say_the_same_one_is_enough() -> None:
 
 
 def test_it_loses_less_than_pruning_by_magnitude() -> None:
-    model = model_of(CHAIN, "%y")
+    model = model_of(SEPARABLE, "%y")
     data, others = smooth_images(96), smooth_images(32)[::-1]
     by_magnitude = prune_magnitude.run_model(model, {"sparsity": 0.6}).model
     outcome = pruned(model, data, sparsity=0.6)
@@ -92,20 +84,20 @@ def test_it_loses_less_than_pruning_by_magnitude() -> None:
 
 @pytest.mark.parametrize("options", [{"pattern": "2:4"}, {"block": "4x1", "sparsity": 0.5}])
 def test_patterns_and_blocks(options: dict[str, Any]) -> None:
-    model = model_of(CHAIN, "%y")
+    model = model_of(SEPARABLE, "%y")
     weight = weight_of(pruned(model, smooth_images(32), **options).model, "y_conv").reshape(9, 4, 4)
     zeros = (weight == 0).sum(axis=1)
     assert set(np.unique(zeros)) == ({2} if "pattern" in options else {0, 4})
 
 
 def test_depthwise_filters_where_asked() -> None:
-    model = model_of(CHAIN, "%y")
+    model = model_of(SEPARABLE, "%y")
     outcome = pruned(model, smooth_images(32), sparsity=0.5, scope="layer", depthwise=True)
     assert (weight_of(outcome.model, "d_conv") == 0).sum() == 18
 
 
 def test_it_is_the_same_every_time() -> None:
-    model = model_of(CHAIN, "%y")
+    model = model_of(SEPARABLE, "%y")
     one, other = (pruned(model, smooth_images(32), sparsity=0.7) for _ in range(2))
     assert one.findings == other.findings
     np.testing.assert_array_equal(weight_of(one.model, "y_conv"), weight_of(other.model, "y_conv"))
@@ -113,4 +105,4 @@ def test_it_is_the_same_every_time() -> None:
 
 def test_shares_out_of_range_are_refused() -> None:
     with pytest.raises(InvalidRecipe, match="sparsity is 1"):
-        pruned(model_of(CHAIN, "%y"), smooth_images(4), sparsity=1.0)
+        pruned(model_of(SEPARABLE, "%y"), smooth_images(4), sparsity=1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import exp, log
 from time import perf_counter
 from typing import Any, Final
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from tfopt.data import Samples
 from tfopt.ir.graph import Model
+from tfopt.ir.joined import joined
 from tfopt.pipeline import Speed
 from tfopt.runtimes.tensorflow import ModelRunner
 
@@ -31,15 +33,17 @@ _Z: Final = 2.58
 
 class TensorFlowRace:
     """Times models as TensorFlow runs them, on examples of one signature, the two in turns: what else the machine does
-    then slows both down."""
+    then slows both down. In one session: how quickly its threads wake is settled when a session is made, and is more
+    than a small model takes."""
 
     def __init__(self, key: str, samples: Samples) -> None:
         self._key = key
         self._inputs: Mapping[str, NDArray[Any]] = next(samples.batches(min(_BATCH, samples.count)))
 
     def __call__(self, before: Model, after: Model) -> Speed:
-        with ModelRunner(before, optimize=True) as old, ModelRunner(after, optimize=True) as new:
-            return judged(rounds([lambda: old.run(self._key, self._inputs), lambda: new.run(self._key, self._inputs)]))
+        with ModelRunner(joined({"before": before, "after": after}), optimize=True) as runner:
+            keys = (f"before/{self._key}", f"after/{self._key}")
+            return judged(rounds([partial(runner.run, key, self._inputs) for key in keys]))
 
 
 def rounds(calls: list[Callable[[], object]], clock: Callable[[], float] = perf_counter) -> list[float]:

@@ -11,10 +11,11 @@ import tensorflow as tf
 
 from tests.targets.ir_models import model_of, with_grids
 from tfopt.formats.graph_def import from_graph_def
-from tfopt.ir import Graph, Model, Node, Value
+from tfopt.ir import Graph, Model, Value
 from tfopt.ir.fused import fused_layers
 from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.ir.grid import Grid, affine, symmetric
+from tfopt.ir.joined import joined
 from tfopt.ir.linear import LINEAR, linear
 from tfopt.runtimes.tensorflow import ModelRunner
 
@@ -82,22 +83,5 @@ def _of_weights(graph: Graph, bits: int) -> dict[Value, Grid]:
 
 def together(models: Mapping[str, Model]) -> Model:
     """One model of several, each of which becomes a signature; its nodes are named after it."""
-    nodes: list[Node] = []
-    outputs: list[Value] = []
-    grids: dict[Value, Grid] = {}
-    signatures = {}
-    for key, model in models.items():
-        graph = model.graph
-        for node in graph:
-            inputs = tuple(_within(key, value) for value in node.inputs)
-            nodes.append(replace(node, name=f"{key}/{node.name}", inputs=inputs))
-        grids |= {_within(key, value): grid for value, grid in graph.grids.items()}
-        ends = {value.node: len(outputs) + place for place, value in enumerate(graph.outputs)}
-        outputs += [_within(key, value) for value in graph.outputs]
-        signatures[key] = ({"x": f"{key}/x"}, ends)
-    inputs = tuple(f"{key}/x" for key in models)
-    return model_of(Graph(tuple(nodes), inputs, tuple(outputs), grids=grids), signatures)
-
-
-def _within(key: str, value: Value) -> Value:
-    return Value(f"{key}/{value.node}", value.port)
+    made = joined(models)
+    return replace(made, signatures={key: made.signatures[f"{key}/{DEFAULT_SIGNATURE}"] for key in models})

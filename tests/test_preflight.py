@@ -13,8 +13,8 @@ from tfopt.evidence import Evidence
 from tfopt.fidelity import Gate
 from tfopt.ir.graph import Graph, Model, Signature, SignatureOutput
 from tfopt.ir.types import DType, Shape, TensorType
-from tfopt.preflight import check_classifier, check_samples, check_trainings
-from tfopt.recipe import Recipe, parse_recipe
+from tfopt.preflight import check_classifier, check_options, check_samples, check_trainings
+from tfopt.recipe import Recipe, parse_recipe, recipe_from_flags
 
 
 def recipe(steps: str) -> Recipe:
@@ -25,6 +25,12 @@ def evidence(count: int, source: str = "file", labels: list[int] | None = None) 
     kind = TensorType(DType.FLOAT32, Shape((None, 1)))
     samples = Samples({"x": np.arange(count, dtype=np.float32)[:, None]}, source, "drawn", batching({"x": kind}))
     return Evidence("main", {"main": split(samples)}, None if labels is None else np.array(labels), ())
+
+
+def test_options_of_flags_are_held_to_what_those_of_files_are() -> None:
+    check_options(recipe_from_flags(prune_channels=0.5, distill=True))
+    with pytest.raises(InvalidRecipe, match=r"prune_channels: ratio is 1\.5; give at least 0 and less than 1"):
+        check_options(recipe_from_flags(prune_channels=1.5))
 
 
 @pytest.mark.parametrize(

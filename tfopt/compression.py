@@ -24,6 +24,7 @@ from tfopt.preflight import (
     check_arguments,
     check_classifier,
     check_model,
+    check_options,
     check_packages,
     check_samples,
     check_students,
@@ -110,6 +111,7 @@ def compress(
     gate = Gate.of(max_drop=max_drop, min_cosine=min_cosine)
     check_arguments(source, target, seed)
     check_evidence(given, classes)
+    check_options(steps)
     check_packages(steps)
     check_students(steps)
     check_trainings(steps)

@@ -66,6 +66,12 @@ def check_packages(recipe: Recipe) -> None:
                 raise MissingExtra.of(package, extra, purpose)
 
 
+def check_options(recipe: Recipe) -> None:
+    """Raises InvalidRecipe for a step's options that are out of range or do not go together (`Step.check`)."""
+    for item in recipe:
+        item.step.check(item.options)
+
+
 def check_students(recipe: Recipe) -> None:
     """Models of the user's own are to be there before the work that they are needed behind."""
     for step in recipe:

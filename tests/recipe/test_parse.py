@@ -254,3 +254,29 @@ def test_steps_until_the_limits_hold_and_strictness() -> None:
 def test_what_is_wrong_about_groups_is_told(text: str, said: str) -> None:
     with pytest.raises(InvalidRecipe, match=said):
         parse_recipe(text, "my.yaml")
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("prune_channels: {ratio: 1.5}", "prune_channels: ratio is 1.5; give at least 0 and less than 1"),
+        ("prune_channels: {ratio: 0.5, target_macs: 0.5}", "prune_channels: ratio and target_macs say two things"),
+        ("prune_channels: {target_bytes: 0}", "prune_channels: target_bytes is 0"),
+        ("prune_magnitude: {sparsity: 1}", "prune_magnitude: sparsity is 1"),
+        ("prune_second_order: {pattern: 4:4}", "prune_second_order: the pattern 4:4 takes nothing away"),
+        ("prune_magnitude: {block: 4by1}", "prune_magnitude: '4by1' is no block"),
+        ("fine_tune: {until: 1}", "fine_tune: until is 1"),
+        ("fine_tune: {pattern: 2:4, sparsity: 0.5}", "fine_tune: the pattern 2:4 says by itself"),
+        ("merge_neurons: {ratio: -1}", "merge_neurons: ratio is -1"),
+        ("low_rank: {loss: 1}", "low_rank: loss is 1"),
+        ("cut_branches: {count: -1}", "cut_branches: count is -1"),
+        ("cluster_weights: {clusters: 1}", "cluster_weights: clusters is 1"),
+        ("smooth: {alpha: 2}", "smooth: alpha is 2"),
+        ("equalize: {rounds: 0}", "equalize: rounds is 0"),
+        ("onnx: {opset: 3}", "onnx: opset is 3"),
+    ],
+)
+def test_options_out_of_range_are_told_with_their_line(step: str, said: str) -> None:
+    with pytest.raises(InvalidRecipe) as caught:
+        parse_recipe(f"steps:\n  - fold_constants\n  - {step}\n", "my.yaml")
+    assert str(caught.value).startswith(f"my.yaml:3: {said}")

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, Union, overload
 
-from tfopt.errors import UsageError
+from tfopt.errors import InvalidRecipe, UsageError
 from tfopt.ir.bodies import innermost_first
 from tfopt.ir.frames import masked, unmasked
 from tfopt.ir.graph import Graph, Model
@@ -103,7 +103,8 @@ class Step:
 
     `needs` are the types of what the function takes behind the graph or the model, in that order, and `wishes` those
     of what it takes behind that, or None instead. `gains` says whether it is run for a smaller or faster model; what
-    only restores its answers is not measured for that.
+    only restores its answers is not measured for that. `checks` takes some of the options and raises where they are out
+    of range or do not go together.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Step:
     needs: tuple[type, ...] = ()
     wishes: tuple[type, ...] = ()
     gains: bool = True
+    checks: Callable[..., None] | None = None
 
     @property
     def doc(self) -> str:
@@ -123,6 +125,19 @@ class Step:
     @property
     def summary(self) -> str:
         return self.doc.partition("\n")[0].rstrip(".")
+
+    def check(self, options: Mapping[str, Any] | None = None) -> None:
+        """Told of the options alone, before any work. Raises InvalidRecipe where they are out of range or do not go
+        together."""
+        filled = {name: option.default for name, option in self.options.items()} | dict(options or {})
+        check = self.function if self.kind == "target" else self.checks
+        if check is None:
+            return
+        try:
+            check(**{name: filled[name] for name in inspect.signature(check).parameters})
+        except InvalidRecipe as error:
+            error.where = self.name
+            raise
 
     def run(
         self, graph: Graph, options: Mapping[str, Any] | None = None, given: Mapping[type, Any] | None = None
@@ -134,6 +149,7 @@ class Step:
         """
         if self.kind != "pass" or self.over != "graph":
             raise TypeError(f"{self.name} is a {self._nature}, not a graph pass")
+        self.check(options)
         shown = masked(graph)
         result = self.function(shown, *self._needed(given), **(options or {}))
         outcome = result if isinstance(result, Outcome) else Outcome(result)
@@ -149,6 +165,7 @@ class Step:
         """
         if self.over == "graph":
             return self._run_everywhere(model, options, given)
+        self.check(options)
         shown = model.with_graph(masked(model.graph))
         result = self.function(shown, *self._needed(given), **(options or {}))
         outcome = result if isinstance(result, ModelOutcome) else ModelOutcome(result)
@@ -184,11 +201,13 @@ class Step:
         """What a target step asks for, its defaults filled in. Raises TypeError for a graph pass."""
         if self.kind != "target":
             raise TypeError(f"{self.name} is a {self._nature}, not a target")
-        filled = {name: option.default for name, option in self.options.items()} | dict(options or {})
-        self.function(**filled)
-        return TargetRequest(self.name, filled)
+        self.check(options)
+        return TargetRequest(
+            self.name, {name: option.default for name, option in self.options.items()} | dict(options or {})
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.check({name: value for name, value in kwargs.items() if name in self.options})
         return self.function(*args, **kwargs)
 
 
@@ -198,20 +217,28 @@ _Function: TypeAlias = "Callable[..., Graph | Outcome] | Callable[..., Model | M
 @overload
 def graph_pass(function: _Function) -> Step: ...
 @overload
-def graph_pass(*, exact: bool, gains: bool = True) -> Callable[[_Function], Step]: ...
-def graph_pass(function: Callable[..., Any] | None = None, *, exact: bool = True, gains: bool = True) -> Any:
+def graph_pass(
+    *, exact: bool = True, gains: bool = True, checks: Callable[..., None] | None = None
+) -> Callable[[_Function], Step]: ...
+def graph_pass(
+    function: Callable[..., Any] | None = None,
+    *,
+    exact: bool = True,
+    gains: bool = True,
+    checks: Callable[..., None] | None = None,
+) -> Any:
     """Make a recipe step of a function from graph to graph, or from model to model. `exact=False` marks one that
     changes the outputs, `gains=False` one of those that is to make up for others and makes nothing smaller or faster
-    itself."""
+    itself. `checks` is a function of some of the options, by name, that raises InvalidRecipe where they are wrong."""
     if function is None:
-        return lambda f: _pass_step(f, exact, gains)
-    return _pass_step(function, exact, gains)
+        return lambda f: _pass_step(f, exact, gains, checks)
+    return _pass_step(function, exact, gains, checks)
 
 
-def _pass_step(function: Callable[..., Any], exact: bool, gains: bool) -> Step:
+def _pass_step(function: Callable[..., Any], exact: bool, gains: bool, checks: Callable[..., None] | None) -> Step:
     first = next(iter(inspect.signature(function).parameters), "")
     over: Literal["graph", "model"] = "model" if typing.get_type_hints(function).get(first) is Model else "graph"
-    return Step(function.__name__, "pass", exact, function, _options(function), over, *_taken(function), gains)
+    return Step(function.__name__, "pass", exact, function, _options(function), over, *_taken(function), gains, checks)
 
 
 def _taken(function: Callable[..., Any]) -> tuple[tuple[type, ...], tuple[type, ...]]:

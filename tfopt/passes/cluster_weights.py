@@ -20,7 +20,12 @@ from tfopt.passes.weights.held import HeldWeight, held_weights, with_tensors
 _WEIGHED = frozenset({"MatMul", "Conv2D", "DepthwiseConv2dNative"})
 
 
-@graph_pass(exact=False)
+def _check(clusters: int) -> None:
+    if clusters < 2:
+        raise InvalidRecipe(f"clusters is {clusters}", hint="give 2 or more; 16 or 32 are usual")
+
+
+@graph_pass(exact=False, checks=_check)
 def cluster_weights(
     model: Model,
     moments: SecondMoments | None = None,
@@ -44,9 +49,6 @@ def cluster_weights(
     Source: Han et al., Deep Compression, 2016 (arXiv:1510.00149), section 3, without its training; weighed by second
     moments as Choi et al., Towards the limit of network quantization, 2017 (arXiv:1612.01543) do by the Hessian.
     """
-    if clusters < 2:
-        hint = "give 2 or more; 16 or 32 are usual"
-        raise InvalidRecipe(f"clusters is {clusters}", where="cluster_weights", hint=hint)
     findings, chosen = [], []
     for weight in held_weights(model.graph):
         reason = weight.reason_to_leave(exclude, depthwise) or _reason_to_leave(weight, model)

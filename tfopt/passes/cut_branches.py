@@ -21,7 +21,13 @@ from tfopt.passes.needs.trials import Trials
 _MAX_DAMAGE = 0.05
 
 
-@graph_pass(exact=False)
+def _check(max_damage: float | None, count: int | None) -> None:
+    for name, value in (("max_damage", max_damage), ("count", count)):
+        if value is not None and not value >= 0:
+            raise InvalidRecipe(f"{name} is {value}", hint="give 0 or more")
+
+
+@graph_pass(exact=False, checks=_check)
 def cut_branches(
     model: Model,
     statistics: Statistics,
@@ -66,9 +72,6 @@ def cut_branches(
 
 
 def _limit(max_damage: float | None, count: int | None) -> float:
-    for name, value in (("max_damage", max_damage), ("count", count)):
-        if value is not None and not value >= 0:
-            raise InvalidRecipe(f"{name} is {value}", where="cut_branches", hint="give 0 or more")
     if max_damage is not None:
         return max_damage
     return _MAX_DAMAGE if count is None else inf

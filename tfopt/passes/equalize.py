@@ -29,7 +29,13 @@ _LARGEST = 2.0**16
 _DEAD = 2.0**-16
 
 
-@graph_pass
+def _check(rounds: int, tolerance: float) -> None:
+    if rounds < 1 or not tolerance > 0:
+        what = f"rounds is {rounds}, tolerance {tolerance}"
+        raise InvalidRecipe(what, hint="give at least one round, and a tolerance above 0")
+
+
+@graph_pass(checks=_check)
 def equalize(graph: Graph, *, rounds: int = 20, tolerance: float = 0.01) -> Outcome:
     """Scale the channels between two linear layers so that their weights have ranges of one size on both sides.
 
@@ -45,9 +51,6 @@ def equalize(graph: Graph, *, rounds: int = 20, tolerance: float = 0.01) -> Outc
     gains nothing by itself, and stands before `quantize`. Raises InvalidRecipe for options out of range.
     Source: Nagel et al., Data-Free Quantization, 2019 (https://arxiv.org/abs/1906.04721), section 4.1.
     """
-    if rounds < 1 or not tolerance > 0:
-        what = f"rounds is {rounds}, tolerance {tolerance}"
-        raise InvalidRecipe(what, where="equalize", hint="give at least one round, and a tolerance above 0")
     links, findings = _links(graph)
     before = [link.spread() for link in links]
     for _ in range(rounds):

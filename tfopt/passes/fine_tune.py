@@ -15,16 +15,21 @@ from tfopt.passes.needs.reference import Reference
 from tfopt.passes.needs.teaching import Aim, Augment, Loss, Plan, Taught, Teaching
 from tfopt.passes.weights.gradual_pruning import GradualPruning, Growth
 from tfopt.passes.weights.held import HeldWeight, held_weights
-from tfopt.passes.weights.mask_selection import MaskSelection
+from tfopt.passes.weights.mask_selection import MaskSelection, check_masks
 from tfopt.passes.weights.sparsity import Matrix
 
-_NAME = "fine_tune"
 _TOO_SHORT = Finding(
     "pruning", False, "the training ended before all zeros were in place, so that none are: give it more time"
 )
 
 
-@graph_pass(exact=False)
+def _check(sparsity: float | None, scope: str | None, block: str, pattern: str | None, until: float) -> None:
+    if not 0 <= until < 1:
+        raise InvalidRecipe(f"until is {until}", hint="give at least 0 and less than 1")
+    check_masks(sparsity, scope, block, pattern)
+
+
+@graph_pass(exact=False, checks=_check)
 def fine_tune(
     model: Model,
     reference: Reference,
@@ -72,10 +77,7 @@ def fine_tune(
     (arXiv:2104.08378); layers beside each other as in Lee et al., 2021 (arXiv:2010.07611); taught as in Hinton et al.,
     2015 (arXiv:1503.02531).
     """
-    if not 0 <= until < 1:
-        raise InvalidRecipe(f"until is {until}", where=_NAME, hint="give at least 0 and less than 1")
-    ranked = scope or ("global" if pattern is None else "layer")
-    selection = MaskSelection.of(sparsity, ranked, block, pattern, _NAME)
+    selection = MaskSelection.of(sparsity, scope, block, pattern)
     findings: list[Finding] = []
     layouts: dict[str, Matrix] = {}
     for weight in held_weights(model.graph):

@@ -27,7 +27,14 @@ _WORTH = 0.75
 _NO_SHIFT = 1e-6
 
 
-@graph_pass(exact=False)
+def _check(loss: float, ratio: float | None) -> None:
+    if not 0 <= loss < 1:
+        raise InvalidRecipe(f"loss is {loss}", hint="give at least 0 and less than 1")
+    if ratio is not None and not 0 < ratio < 1:
+        raise InvalidRecipe(f"ratio is {ratio}", hint="give more than 0 and less than 1")
+
+
+@graph_pass(exact=False, checks=_check)
 def low_rank(
     model: Model,
     moments: SecondMoments | None = None,
@@ -52,7 +59,6 @@ def low_rank(
     Source: Denton et al., Exploiting linear structure within convolutional networks, 2014 (arXiv:1404.0736); those of
     the ways are in `factorings`.
     """
-    _check(loss, ratio)
     findings: list[Finding] = []
 
     def split(graph: Graph, path: str) -> Graph:
@@ -73,13 +79,6 @@ def low_rank(
         return editor.finish()
 
     return ModelOutcome(model.with_graph(innermost_first(model.graph, split)), tuple(findings))
-
-
-def _check(loss: float, ratio: float | None) -> None:
-    if not 0 <= loss < 1:
-        raise InvalidRecipe(f"loss is {loss}", where="low_rank", hint="give at least 0 and less than 1")
-    if ratio is not None and not 0 < ratio < 1:
-        raise InvalidRecipe(f"ratio is {ratio}", where="low_rank", hint="give more than 0 and less than 1")
 
 
 def _name(path: str, layer: Linear) -> str:

@@ -18,7 +18,19 @@ from tfopt.passes.structure.merging import Readers
 from tfopt.passes.structure.removal import without_units
 
 
-@graph_pass(exact=False)
+def _check(ratio: float | None, tolerance: float, least: int) -> None:
+    hints = {
+        f"ratio is {ratio}": ratio is not None and not 0 <= ratio < 1,
+        f"tolerance is {tolerance}": not 0 <= tolerance < 1,
+        f"least is {least}": least < 1,
+    }
+    for what, is_wrong in hints.items():
+        if is_wrong:
+            hint = "ratio and tolerance are at least 0 and less than 1, least is 1 or more"
+            raise InvalidRecipe(what, hint=hint)
+
+
+@graph_pass(exact=False, checks=_check)
 def merge_neurons(
     model: Model,
     moments: SecondMoments | None = None,
@@ -45,7 +57,6 @@ def merge_neurons(
     Raises InvalidRecipe for options out of range, UsageError for `by: samples` without any.
     Source: Kim et al., Neuron Merging, NeurIPS 2020 (arXiv:2010.13160); the order is that of `structure/elimination`.
     """
-    _check(ratio, tolerance, least)
     coupling = couple(model.graph)
     told = {group: next(_left_out(group, exclude), None) for group in reversed(coupling.groups)}
     findings = [Finding(group.name, False, why) for group, why in told.items() if why]
@@ -65,18 +76,6 @@ def _known(moments: SecondMoments | None, by: str) -> SecondMoments:
     if by == "samples":
         raise UsageError("merge_neurons by samples needs some", hint="give --data, or leave out by")
     return AssumedMoments()
-
-
-def _check(ratio: float | None, tolerance: float, least: int) -> None:
-    hints = {
-        f"ratio is {ratio}": ratio is not None and not 0 <= ratio < 1,
-        f"tolerance is {tolerance}": not 0 <= tolerance < 1,
-        f"least is {least}": least < 1,
-    }
-    for what, is_wrong in hints.items():
-        if is_wrong:
-            hint = "ratio and tolerance are at least 0 and less than 1, least is 1 or more"
-            raise InvalidRecipe(what, where="merge_neurons", hint=hint)
 
 
 def _merge(readers: Readers, group: Group, ratio: float | None, tolerance: float, least: int) -> Finding:

@@ -17,4 +17,4 @@ def onnx(*, opset: int = OLDEST) -> None:
     the newest that they know, so 17 runs nearly everywhere. Raises InvalidRecipe for another one.
     """
     if not OLDEST <= opset <= NEWEST:
-        raise InvalidRecipe(f"opset is {opset}", where="onnx", hint=f"give one from {OLDEST} to {NEWEST}")
+        raise InvalidRecipe(f"opset is {opset}", hint=f"give one from {OLDEST} to {NEWEST}")

@@ -36,7 +36,34 @@ _TARGETS: Final[Mapping[str, Literal["multiply-adds", "bytes", "seconds"]]] = {
 }
 
 
-@graph_pass(exact=False)
+def _check(
+    ratio: float | None,
+    target_macs: float | None,
+    target_bytes: float | None,
+    target_latency: float | None,
+    multiple: int,
+    least: int | None,
+    batch_size: int,
+) -> None:
+    for name, number in (("multiple", multiple), ("least", least), ("batch_size", batch_size)):
+        if number is not None and number < 1:
+            raise InvalidRecipe(f"{name} is {number}", hint="give 1 or more")
+    targets = {"target_macs": target_macs, "target_bytes": target_bytes, "target_latency": target_latency}
+    asked = _asked({"ratio": ratio, **targets})
+    if len(asked) > 1:
+        raise InvalidRecipe(f"{' and '.join(name for name, _ in asked)} say two things", hint="leave out all but one")
+    [(name, share)] = asked
+    if name == "ratio" and not 0 <= share < 1:
+        raise InvalidRecipe(f"ratio is {share}", hint="give at least 0 and less than 1: some channels must stay")
+    if name != "ratio" and not 0 < share <= 1:
+        raise InvalidRecipe(f"{name} is {share}", hint="give the share that is left, such as 0.5 for half")
+
+
+def _asked(given: Mapping[str, float | None]) -> list[tuple[str, float]]:
+    return [(name, number) for name, number in given.items() if number is not None] or [("ratio", _RATIO)]
+
+
+@graph_pass(exact=False, checks=_check)
 def prune_channels(
     model: Model,
     moments: SecondMoments | None = None,
@@ -88,9 +115,6 @@ def prune_channels(
     (arXiv:1608.08710).
     """
     targets = {"target_macs": target_macs, "target_bytes": target_bytes, "target_latency": target_latency}
-    for name, number in (("multiple", multiple), ("least", least), ("batch_size", batch_size)):
-        if number is not None and number < 1:
-            raise InvalidRecipe(f"{name} is {number}", where=_WHERE, hint="give 1 or more")
     chosen: Score = score or ("norm" if moments is None or moments.synthetic else "second_order")
     if scope is None:
         is_target = any(target is not None for target in targets.values())
@@ -138,19 +162,10 @@ def _parts(
 
 
 def _aim(given: Mapping[str, float | None], alike: bool, multiple: int, least: int | None) -> Aim:
-    """What is asked for, checked."""
-    asked = {name: number for name, number in given.items() if number is not None} or {"ratio": _RATIO}
-    if len(asked) > 1:
-        raise InvalidRecipe(f"{' and '.join(asked)} say two things", where=_WHERE, hint="leave out all but one")
-    [(name, share)] = asked.items()
+    """What is asked for, once it is checked."""
+    [(name, share)] = _asked(given)
     if name == "ratio":
-        if not 0 <= share < 1:
-            hint = "give at least 0 and less than 1: some channels must stay"
-            raise InvalidRecipe(f"ratio is {share}", where=_WHERE, hint=hint)
         return Aim("channels", 1 - share, alike, multiple, least, _WHERE)
-    if not 0 < share <= 1:
-        hint = "give the share that is left, such as 0.5 for half"
-        raise InvalidRecipe(f"{name} is {share}", where=_WHERE, hint=hint)
     return Aim(_TARGETS[name], share, alike, multiple, least, _WHERE)
 
 

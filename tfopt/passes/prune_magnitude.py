@@ -10,11 +10,11 @@ from tfopt.ir.graph import Model
 from tfopt.ir.types import Tensor
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
 from tfopt.passes.weights.held import HeldWeight, held_weights, with_tensors
-from tfopt.passes.weights.mask_selection import MaskSelection
+from tfopt.passes.weights.mask_selection import MaskSelection, check_masks
 from tfopt.passes.weights.sparsity import Mask, Matrix
 
 
-@graph_pass(exact=False)
+@graph_pass(exact=False, checks=check_masks)
 def prune_magnitude(
     model: Model,
     *,
@@ -40,7 +40,7 @@ def prune_magnitude(
     Source: Han et al., Learning both Weights and Connections, 2015 (arXiv:1506.02626), without retraining; the
     global form as in Frankle & Carbin, 2019 (arXiv:1803.03635); N:M as in Mishra et al., 2021 (arXiv:2104.08378).
     """
-    how = MaskSelection.of(sparsity, scope, block, pattern, "prune_magnitude")
+    how = MaskSelection.of(sparsity, scope, block, pattern)
     findings, chosen = [], []
     for weight in held_weights(model.graph):
         matrix = Matrix.of(weight.layer)

@@ -11,7 +11,7 @@ from tfopt.ir.types import DType, Tensor
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
 from tfopt.passes.needs.statistics import SecondMoments
 from tfopt.passes.weights.held import HeldWeight, held_weights, with_tensors
-from tfopt.passes.weights.mask_selection import MaskSelection
+from tfopt.passes.weights.mask_selection import MaskSelection, check_masks
 from tfopt.passes.weights.second_order import pruned, reads
 from tfopt.passes.weights.sparsity import Matrix
 
@@ -19,7 +19,7 @@ from tfopt.passes.weights.sparsity import Matrix
 _SHOWN = frozenset({"Conv2D", "DepthwiseConv2dNative", "MatMul"})
 
 
-@graph_pass(exact=False)
+@graph_pass(exact=False, checks=check_masks)
 def prune_second_order(
     model: Model,
     moments: SecondMoments,
@@ -45,8 +45,7 @@ def prune_second_order(
     Source: Optimal Brain Surgeon, Hassibi & Stork 1992, layer by layer as in Frantar & Alistarh 2022
     (arXiv:2208.11580), in rounds instead of weight by weight.
     """
-    scope = scope or ("global" if pattern is None else "layer")
-    how = MaskSelection.of(sparsity, scope, block, pattern, "prune_second_order")
+    how = MaskSelection.of(sparsity, scope, block, pattern)
     findings: list[Finding] = []
     chosen: dict[str, HeldWeight] = {}
     for weight in held_weights(model.graph):

@@ -37,7 +37,12 @@ _FULL_SAMPLE = 32_768
 _PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2")
 
 
-@graph_pass
+def _check(alpha: float | None) -> None:
+    if alpha is not None and not 0 <= alpha <= 1:
+        raise InvalidRecipe(f"alpha is {alpha}", hint="give 0 to 1, or leave it out")
+
+
+@graph_pass(checks=_check)
 def smooth(model: Model, statistics: Statistics, *, alpha: float | None = None, multiply: bool = True) -> ModelOutcome:
     """Divide the channels that a linear layer reads, and multiply its weights, where some channels are much larger.
 
@@ -54,8 +59,6 @@ def smooth(model: Model, statistics: Statistics, *, alpha: float | None = None, 
     itself, and stands before `quantize`. Raises InvalidRecipe for an alpha out of range.
     Source: Xiao et al., SmoothQuant, 2023 (https://arxiv.org/abs/2211.10438), section 4.
     """
-    if alpha is not None and not 0 <= alpha <= 1:
-        raise InvalidRecipe(f"alpha is {alpha}", where="smooth", hint="give 0 to 1, or leave it out")
     already = quantized_already(model.graph)
     if already is not None:
         return ModelOutcome(model, (already,))

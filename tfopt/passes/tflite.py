@@ -44,4 +44,4 @@ def tflite(
         fitting = ("float32", *INTEGERS.get(precision, ()))
         if chosen not in fitting:
             what = f"{option} is {chosen}, which does not go with the precision {precision}"
-            raise InvalidRecipe(what, where="tflite", hint=f"it can be {' or '.join(fitting)}")
+            raise InvalidRecipe(what, hint=f"it can be {' or '.join(fitting)}")

@@ -184,14 +184,13 @@ class _Reader:
         ((key, value),) = node.value
         step = self._known(key)
         options = self._options(step, value)
-        if step.kind == "target":
-            self._check_target(node, step, options)
+        self._check_options(node, step, options)
         return RecipeStep(step, options)
 
-    def _check_target(self, node: Node, step: Step, options: Mapping[str, Any]) -> None:
+    def _check_options(self, node: Node, step: Step, options: Mapping[str, Any]) -> None:
         """Options that are right each by itself may not go together."""
         try:
-            step.request(options)
+            step.check(options)
         except InvalidRecipe as error:
             raise self._error(node, f"{step.name}: {error.what}", error.hint) from error
 

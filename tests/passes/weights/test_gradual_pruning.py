@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from tests.passes.decided import IMAGE, conv, model_of
-from tfopt.errors import InvalidRecipe
 from tfopt.passes.weights.gradual_pruning import GradualPruning, Growth
 from tfopt.passes.weights.held import held_weights
 from tfopt.passes.weights.mask_selection import MaskSelection
@@ -18,7 +17,7 @@ STEPS = 101
 def growing(growth: Growth = "polynomial", begun: float = 0.0, **options: object) -> GradualPruning:
     """Over two convolutions of 3x3x4x4 weights, done at step 50."""
     chosen = {"sparsity": None, "scope": "layer", "block": "1x1", "pattern": None, **options}
-    selection = MaskSelection.of(**chosen, where="fine_tune")  # type: ignore[arg-type]  # as tests write them
+    selection = MaskSelection.of(**chosen)  # type: ignore[arg-type]  # as tests write them
     graph = model_of(IMAGE + conv("a", "x") + conv("bb", "a"), "%bb").graph
     layouts = {weight.name: Matrix.of(weight.layer) for weight in held_weights(graph)}
     return GradualPruning(selection, layouts, growth, begun, until=0.5)
@@ -94,10 +93,3 @@ def test_layers_compete_by_what_stays_of_them() -> None:
     held["bb_w"][:, :, 1:] *= 1e-3
     masks = schedule.masks(60, STEPS, held)
     assert not masks["bb_w"][:, :, 1:].any() and masks["a_w"].mean() > 0.7
-
-
-def test_options_out_of_range_name_the_pass() -> None:
-    with pytest.raises(InvalidRecipe, match="fine_tune: sparsity is 1"):
-        growing(sparsity=1.0)
-    with pytest.raises(InvalidRecipe, match="fine_tune: the pattern 4:4 takes nothing away"):
-        growing(pattern="4:4")

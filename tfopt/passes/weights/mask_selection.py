@@ -26,16 +26,17 @@ class MaskSelection:
     pattern: tuple[int, int] | None
 
     @classmethod
-    def of(cls, sparsity: float | None, scope: str, block: str, pattern: str | None, where: str) -> MaskSelection:
-        """Raises InvalidRecipe, at the pass `where`, for options out of range or that do not go together."""
+    def of(cls, sparsity: float | None, scope: str | None, block: str, pattern: str | None) -> MaskSelection:
+        """A share is one over all layers together where no `scope` is given. Raises InvalidRecipe for options out of
+        range or that do not go together."""
         if sparsity is not None and not 0 <= sparsity < 1:
-            hint = "give at least 0 and less than 1"
-            raise InvalidRecipe(f"sparsity is {sparsity}", where=where, hint=hint)
-        kept = parse_pattern(pattern, where) if pattern is not None else None
-        if kept is not None and (sparsity is not None or block != "1x1" or scope != "layer"):
+            raise InvalidRecipe(f"sparsity is {sparsity}", hint="give at least 0 and less than 1")
+        kept = parse_pattern(pattern) if pattern is not None else None
+        if kept is not None and (sparsity is not None or block != "1x1" or scope == "global"):
             what = f"the pattern {pattern} says by itself which weights go"
-            raise InvalidRecipe(what, where=where, hint="leave out sparsity, scope and block")
-        return cls(SPARSITY if sparsity is None else sparsity, scope == "global", parse_block(block, where), kept)
+            raise InvalidRecipe(what, hint="leave out sparsity, scope and block")
+        together = scope == "global" or (scope is None and kept is None)
+        return cls(SPARSITY if sparsity is None else sparsity, together, parse_block(block), kept)
 
     def reason_to_leave(self, matrix: Matrix) -> str | None:
         if self.pattern is not None and matrix.in_channels % self.pattern[1]:
@@ -52,6 +53,11 @@ class MaskSelection:
             return whole
         pairs = zip(matrices, whole, strict=True)
         return [_part(np.abs(matrix.back(matrix.values)), mask, reached) for matrix, mask in pairs]
+
+
+def check_masks(sparsity: float | None, scope: str | None, block: str, pattern: str | None) -> None:
+    """What a pass's options say, looked at before any work. Raises as `MaskSelection.of`."""
+    MaskSelection.of(sparsity, scope, block, pattern)
 
 
 def _part(magnitude: NDArray[Any], mask: Mask, share: float) -> Mask:

@@ -76,23 +76,23 @@ def mask_of_every(matrix: Matrix, keep: int, group: int) -> Mask:
     return matrix.back(mask.reshape(matrix.values.shape))
 
 
-def parse_block(text: str, where: str = "prune_magnitude") -> tuple[int, int]:
+def parse_block(text: str) -> tuple[int, int]:
     """`4x1`: inputs by output channels. Raises InvalidRecipe."""
-    return _two_numbers(text, "x", "block", "write it as 4x1: inputs by output channels", where)
+    return _two_numbers(text, "x", "block", "write it as 4x1: inputs by output channels")
 
 
-def parse_pattern(text: str, where: str = "prune_magnitude") -> tuple[int, int]:
+def parse_pattern(text: str) -> tuple[int, int]:
     """`2:4`: how many of how many stay. Raises InvalidRecipe."""
-    keep, group = _two_numbers(text, ":", "pattern", "write it as 2:4: two of every four stay", where)
+    keep, group = _two_numbers(text, ":", "pattern", "write it as 2:4: two of every four stay")
     if keep >= group:
-        raise InvalidRecipe(f"the pattern {text} takes nothing away", where=where, hint="such as 2:4")
+        raise InvalidRecipe(f"the pattern {text} takes nothing away", hint="such as 2:4")
     return keep, group
 
 
-def _two_numbers(text: str, sign: str, name: str, hint: str, where: str) -> tuple[int, int]:
+def _two_numbers(text: str, sign: str, name: str, hint: str) -> tuple[int, int]:
     found = re.fullmatch(rf"(\d+){sign}(\d+)", text)
     if found is None or 0 in (numbers := (int(found[1]), int(found[2]))):
-        raise InvalidRecipe(f"{text!r} is no {name}", where=where, hint=hint)
+        raise InvalidRecipe(f"{text!r} is no {name}", hint=hint)
     return numbers
 
 

@@ -112,7 +112,8 @@ def _by_norm(model: Model, share: float) -> Model:
 
 
 def _by_weights(model: Model, share: float) -> Model:
-    return merge_neurons.run_model(model, {"ratio": share, "by": "weights"}, {}).model
+    made = merge_neurons.run_model(model, {"ratio": share, "by": "weights"}, {}).model
+    return refit_neurons.run_model(made, {"by": "weights"}, {Reference: Reference(model)}).model
 
 
 def _refitted(model: Model, share: float) -> Model:

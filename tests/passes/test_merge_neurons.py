@@ -12,16 +12,17 @@ from tests.passes.decided import IMAGE, SEPARABLE, conv, model_of, op
 from tests.running import feeds_for, run_graph
 from tfopt.data import Samples
 from tfopt.errors import InvalidRecipe, UsageError
-from tfopt.ir.graph import Graph, Model
+from tfopt.ir.fused import fused_layers
+from tfopt.ir.graph import Graph, Model, Value
 from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import Tensor
 from tfopt.ir.verify import verify_model
 from tfopt.learn.moments import SampleMoments
 from tfopt.learn.side_by_side import SampleRefits
 from tfopt.passes.merge_neurons import merge_neurons
-from tfopt.passes.needs.assumed import AssumedMoments
+from tfopt.passes.needs.assumed import AssumedMoments, AssumedRefits
 from tfopt.passes.needs.reference import Reference
-from tfopt.passes.needs.refits import Refits
+from tfopt.passes.needs.refits import Refit, Refits
 from tfopt.passes.needs.statistics import SecondMoments
 from tfopt.passes.refit_neurons import refit_neurons
 from tfopt.passes.structure.coupling import couple
@@ -175,3 +176,33 @@ def test_moved_neurons_bring_back_what_no_reader_can() -> None:
     assert off(model, outcome.model, feeds) < 0.6 * off(model, merged, feeds)
     assert [finding.done for finding in outcome.findings] == [True]
     assert refit_neurons.run_model(model, {}, given).model is model
+
+
+def test_moved_neurons_help_where_there_are_no_samples() -> None:
+    model = model_of(DENSE, "%y")
+    merged = merge_neurons(model, ratio=0.5).model
+    drawn = {key: Samples(each.arrays, "synthetic", "random") for key, each in samples(model, 64).items()}
+    outcome = refit_neurons.run_model(merged, {}, {Refits: SampleRefits(drawn), Reference: Reference(model)})
+    verify_model(outcome.model)
+    feeds = {"x": np.random.default_rng(5).standard_normal((500, 12)).astype(np.float32)}
+    assert off(model, outcome.model, feeds) < 0.8 * off(model, merged, feeds)
+    again = refit_neurons.run_model(merged, {"by": "weights"}, {Reference: Reference(model)}).model
+    assert np.array_equal(run(again.graph, feeds), run(outcome.model.graph, feeds))
+    with pytest.raises(UsageError, match="by samples needs some"):
+        refit_neurons.run_model(merged, {"by": "samples"}, {Reference: Reference(model)})
+
+
+@pytest.mark.parametrize("text", [DENSE, SEPARABLE, RESIDUAL])
+def test_guessed_rows_are_the_same_in_both_models(text: str) -> None:
+    """So a layer of a model beside itself makes of its rows what is wanted of it."""
+    model = model_of(text, "%y")
+    layers = fused_layers(model.graph)
+    refits = [Refit(each, Value(each.sum_node) if each.residual else each.summed, None) for each in layers]
+    followed = AssumedRefits().follow(model, refits)
+    told = [(refit.fused, pairs) for refit in refits if (pairs := followed.pairs(model, refit)) is not None]
+    assert told
+    for fused, pairs in told:
+        made = (pairs.held_out.rows @ fused.layer.matrices).transpose(1, 0, 2).reshape(len(pairs.held_out.wanted), -1)
+        made = made + (0 if fused.bias is None else fused.bias)
+        added = 0 if pairs.held_out.residual is None else pairs.held_out.residual
+        np.testing.assert_allclose(made + added, pairs.held_out.wanted, rtol=1e-4, atol=1e-4)

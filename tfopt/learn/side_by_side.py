@@ -35,6 +35,10 @@ class SampleRefits:
     def __init__(self, samples: Mapping[str, Samples]) -> None:
         self._samples = {key: each for key, each in samples.items() if each.source != "synthetic"}
 
+    @property
+    def synthetic(self) -> bool:
+        return not self._samples
+
     def follow(self, reference: Model, refits: Sequence[Refit]) -> Followed:
         if not self._samples:
             what = "layers are fitted to real samples, and none were given"

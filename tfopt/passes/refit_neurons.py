@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from tfopt.ir.types import DType
 from tfopt.passes.base import Finding, ModelOutcome, graph_pass
 from tfopt.passes.channelwise.more_bias import add_to_bias
 from tfopt.passes.fitting.neuron_steps import Neurons, Wanted, moved
+from tfopt.passes.needs.assumed import AssumedRefits
 from tfopt.passes.needs.reference import Reference
 from tfopt.passes.needs.refits import Pairs, Places, Refit, Refits
 
@@ -26,7 +28,13 @@ _TOPS = {"Relu": np.inf, "Relu6": 6.0}
 
 
 @graph_pass(exact=False, gains=False)
-def refit_neurons(model: Model, reference: Reference, refits: Refits) -> ModelOutcome:
+def refit_neurons(
+    model: Model,
+    reference: Reference,
+    refits: Refits | None = None,
+    *,
+    by: Literal["auto", "samples", "weights"] = "auto",
+) -> ModelOutcome:
     """Move the weights of neurons, and fit the layer that reads them, to what that made before the first lossy step.
 
         %h = Relu(MatMul(%x, %u))    ->    %h = Relu(MatMul(%x, %u2))
@@ -34,23 +42,34 @@ def refit_neurons(model: Model, reference: Reference, refits: Refits) -> ModelOu
 
     What `repair` does for one layer, for two of which one reads the other: neurons that are left can take over what
     those that are gone told, which no reader of theirs can make up for. On unlabelled samples, neuron by neuron in
-    closed form, in a few rounds of which that is kept that does best on samples that are held out. For dense layers
-    behind each other with Relu or Relu6 between them, that lost neurons or were changed; others stay as they are. Put
-    it behind `repair`. Raises UsageError for too few samples or none, for random ones, and for a quantized model.
+    closed form, in a few rounds of which that is kept that does best on samples that are held out. Without samples, or
+    with `by: weights`, what flows through the model is guessed from the weights alone, as in `merge_neurons`. For dense
+    layers behind each other with Relu or Relu6 between them, that lost neurons or were changed; others stay as they
+    are. Put it behind `repair`. Raises InvalidSamples for too few samples, UsageError for `by: samples` without any,
+    and for a quantized model.
     Source: Gauss-Newton on one hidden unit at a time, as in `neuron_steps`.
     """
     if model.graph.grids:
         hint = "put refit_neurons before quantize"
         raise UsageError("the model is quantized, and its neurons can no longer be moved", hint=hint)
+    known = _known(refits, by)
     findings = []
     for name, follower in _links(reference.model.graph, model.graph):
-        made = _refitted(model, reference, refits, name, follower)
+        made = _refitted(model, reference, known, name, follower)
         if isinstance(made, _Moved):
             model = model.with_graph(made.graph)
             findings.append(Finding(name, True, made.message))
         else:
             findings.append(Finding(name, False, made))
     return ModelOutcome(model, tuple(findings))
+
+
+def _known(refits: Refits | None, by: str) -> Refits:
+    if refits is not None and not refits.synthetic and by != "weights":
+        return refits
+    if by == "samples":
+        raise UsageError("refit_neurons by samples needs some", hint="give --data, or leave out by")
+    return AssumedRefits()
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,46 +1,32 @@
-"""What layers multiply their weights with, guessed from the weights alone: `SecondMoments` without samples.
-
-Little is known of what a model is fed (`guessed_data`): normal noise, in part with the moments of the weights that read
-it, and where it is images, such as are smooth. Every layer behind is run on what the layers before it make of that, one
-place at a time: rows of channels. Neighbouring places of a convolution's window hold the same row more often than not.
-"""
+"""What samples would tell, guessed from the weights alone (`propagation`): `SecondMoments` and `Refits` without any."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tfopt.ir.evaluate import evaluate
-from tfopt.ir.facts import BINARY, IDENTITIES, UNARY
-from tfopt.ir.graph import Graph, Model, Node, Value
-from tfopt.ir.linear import LINEAR, TRANSPOSED, Linear, linear
-from tfopt.ir.types import DType, Tensor
-from tfopt.passes.needs.guessed_data import guessed_data
+from tfopt.ir.graph import Model
+from tfopt.ir.linear import Linear
+from tfopt.passes.needs.propagation import Propagation
+from tfopt.passes.needs.refits import Followed, Pairs, Places, Refit
 from tfopt.passes.needs.statistics import Moments
 
-#: Examples of channels, [rows, channels].
-_Rows: TypeAlias = "NDArray[np.float32]"
-
-_COUNT: Final = 12_000
-#: How often a place of a window holds what the place at its centre holds.
-_ALIKE: Final = 0.7
-#: Ops that leave each channel about what it is, whatever they do to places.
-_PLACES: Final = frozenset({"AvgPool", "MaxPool", "Mean", "Pad", "Squeeze", "ResizeBilinear", "ResizeNearestNeighbor"})
-_FLOATS: Final = frozenset({DType.FLOAT16, DType.BFLOAT16, DType.FLOAT32, DType.FLOAT64})
+#: One row of so many is held out of a fit.
+_HELD_OUT = 5
 
 
 class AssumedMoments:
-    """Deterministic. Layers of whose data nothing can be told are left out, and so are those in functions."""
+    """Deterministic. Layers of whose data nothing can be told are left out, and so are those in functions and those
+    that read the inputs."""
 
     synthetic = True
 
     def moments(
         self, model: Model, layers: Sequence[Linear], *, aside: bool = False
     ) -> Iterator[tuple[Linear, Moments]]:
-        rows = _Propagation(model.graph)
+        rows = Propagation(model.graph)
         for layer in layers:
             if layer.node.name in rows.elements:
                 yield layer, _moments(rows.elements[layer.node.name])
@@ -51,107 +37,34 @@ def _moments(rows: NDArray[np.float32]) -> Moments:
     return Moments(first, rows.transpose(0, 2, 1) @ rows / np.float32(rows.shape[1]))
 
 
-class _Propagation:
-    """`elements` are what a layer, by name, multiplies its weight with: [groups, rows, elements]."""
+class AssumedRefits:
+    """Shows both models the same rows. Deterministic."""
 
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
-        self._rng = np.random.default_rng(0)
-        self._rows: dict[Value, _Rows] = {}
-        self.elements: dict[str, NDArray[np.float32]] = {}
-        for node in graph.nodes:
-            made = self._made(node)
-            if made is not None and np.isfinite(made).all():
-                self._rows[node.value()] = made
+    synthetic = True
 
-    def _made(self, node: Node) -> _Rows | None:
-        if node.op in LINEAR:
-            layer = linear(self._graph, node)
-            return self._layer(layer) if isinstance(layer, Linear) else None
-        if node.op in _PLACES or node.op in IDENTITIES:
-            return self._rows.get(node.inputs[0])
-        if node.op == "Reshape":
-            return self._reshaped(node)
-        if node.op == "ConcatV2":
-            return self._joined(node)
-        if node.op in UNARY or node.op in BINARY or node.op == "BiasAdd":
-            return self._elementwise(node)
-        return None
+    def follow(self, reference: Model, refits: Sequence[Refit]) -> Followed:
+        return _AssumedFollowed(reference)
 
-    def _layer(self, layer: Linear) -> _Rows | None:
-        if layer.node.op in TRANSPOSED or layer.weight.dtype not in _FLOATS:
+
+class _AssumedFollowed:
+    """`Followed`: a row is an example of one place."""
+
+    def __init__(self, reference: Model) -> None:
+        self._reference = Propagation(reference.graph)
+
+    def pairs(self, model: Model, refit: Refit) -> Pairs | None:
+        shown = Propagation(model.graph, self._reference.guessed)
+        layer = refit.fused.layer
+        rows = shown.elements.get(layer.node.name, shown.guessed.get((layer.data_value, layer.matrices.shape[1])))
+        wanted = self._reference.rows.get(refit.wanted)
+        residual = None if refit.fused.residual is None else shown.rows.get(refit.fused.residual)
+        if rows is None or wanted is None or (refit.fused.residual is not None and residual is None):
             return None
-        matrices = layer.matrices.astype(np.float32)
-        known = self._rows.get(layer.data_value)
-        if known is None:
-            rows = guessed_data(matrices, self._window(layer), _COUNT, self._rng)
-        elif known.shape[1] == layer.in_channels:
-            rows = self._windows(known, matrices)
-            self.elements[layer.node.name] = rows
-        else:
-            return None
-        return np.asarray((rows @ matrices).transpose(1, 0, 2).reshape(_COUNT, -1))
-
-    def _window(self, layer: Linear) -> tuple[int, int, int] | None:
-        """Height, width and channels of what the layer reads of an image at a time, where that is the input."""
-        value = layer.data_value
-        if self._graph.producer(value).op == "Reshape":
-            value = self._graph.producer(value).inputs[0]
-        node = self._graph.producer(value)
-        dims = node.outputs[value.port].shape.dims or ()
-        if node.op != "Placeholder" or len(dims) != 4 or None in dims[1:] or layer.groups > 1 or layer.axis != -1:
-            return None
-        _, high, wide, channels = (dim or 0 for dim in dims)
-        if layer.node.op == "Conv2D" and value == layer.data_value:
-            high, wide = layer.weight.array.shape[:2]
-        return (high, wide, channels) if high * wide * channels == layer.matrices.shape[1] else None
-
-    def _windows(self, known: _Rows, matrices: NDArray[np.float32]) -> NDArray[np.float32]:
-        groups, elements, _ = matrices.shape
-        places = groups * elements // known.shape[1]
-        parts = np.stack([self._nearby(known, places) for _ in range(places)], axis=1)
-        return np.ascontiguousarray(
-            parts.reshape(_COUNT, places, groups, -1).transpose(2, 0, 1, 3).reshape(groups, _COUNT, elements)
+        if refit.kept is not None:
+            wanted = wanted[:, list(refit.kept)]
+        held_out = np.arange(len(wanted)) % _HELD_OUT == 0
+        fitted, held = (
+            Places(rows[:, part], None if residual is None else residual[part], wanted[part])
+            for part in (~held_out, held_out)
         )
-
-    def _nearby(self, known: _Rows, places: int) -> _Rows:
-        if places == 1:
-            return known
-        other = self._rng.permutation(_COUNT)
-        return known[np.where(self._rng.random(_COUNT) < _ALIKE, np.arange(_COUNT), other)]
-
-    def _reshaped(self, node: Node) -> _Rows | None:
-        """Channels stay last, or each place's stand behind each other."""
-        known, dims = self._rows.get(node.inputs[0]), node.outputs[0].shape.dims
-        if known is None or not dims or dims[-1] is None or dims[-1] % known.shape[1]:
-            return None
-        places = dims[-1] // known.shape[1]
-        return np.concatenate([self._nearby(known, places) for _ in range(places)], axis=1)
-
-    def _joined(self, node: Node) -> _Rows | None:
-        parts = [self._rows.get(value) for value in node.inputs[:-1]]
-        dims = node.outputs[0].shape.dims
-        known = [part for part in parts if part is not None]
-        if len(known) < len(parts) or not dims:
-            return None
-        width = sum(part.shape[1] for part in known)
-        return np.concatenate(known, axis=1) if width in (dims[-1], dims[min(1, len(dims) - 1)]) else None
-
-    def _elementwise(self, node: Node) -> _Rows | None:
-        operands = [self._operand(value) for value in node.inputs]
-        widths = {each.shape[-1] for each in operands if each is not None and each.ndim == 2} - {1}
-        if any(each is None for each in operands) or len(widths) != 1 or node.outputs[0].dtype not in _FLOATS:
-            return None
-        read = [np.asarray(each, np.float32) for each in operands]
-        if node.op == "BiasAdd":
-            return np.asarray(read[0] + read[1])
-        return np.asarray(evaluate(node, [Tensor(each) for each in read])[0].array, np.float32)
-
-    def _operand(self, value: Value) -> NDArray[np.float32] | None:
-        """Rows, or a constant that is one number for each channel or for all."""
-        tensor = self._graph.constant(value)
-        if tensor is None:
-            return self._rows.get(value)
-        if tensor.dtype not in _FLOATS or tensor.array.size not in (1, *tensor.array.shape):
-            return None
-        return np.asarray(tensor.array, np.float32).reshape(1, -1)
+        return Pairs(fitted, held, 1)

@@ -72,7 +72,11 @@ class Followed(Protocol):
 
 
 class Refits(Protocol):
-    """Runs the calibration samples through both models, never those that the result is judged on, in bounded memory."""
+    """Runs the calibration samples through both models, never those that the result is judged on, in bounded memory.
+    `synthetic` says that there are none that are real."""
+
+    @property
+    def synthetic(self) -> bool: ...
 
     def follow(self, reference: Model, refits: Sequence[Refit]) -> Followed:
         """Raises UsageError where the samples are too few, or random: layers fitted to noise forget what they knew."""

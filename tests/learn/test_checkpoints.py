@@ -42,15 +42,16 @@ def taught(teacher: Model, given: Plan) -> Taught:
 
 
 def main() -> None:
-    """What is killed: teaches the model that it is given in a file, until its third checkpoint is being written."""
+    """What is killed: teaches the model that it is given in a file, until its second checkpoint is in place. The first
+    is written before the first step."""
     source, directory, steps = sys.argv[1:]
     renamed = []
 
     def kill(event: str, arguments: tuple[object, ...]) -> None:
+        if len(renamed) == 2 and event == "open":
+            os.kill(os.getpid(), signal.SIGKILL)
         if event == "os.rename" and str(arguments[1]).endswith(FILE):
             renamed.append(arguments[1])
-            if len(renamed) == 3:
-                os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(kill)
     os.fsync = lambda _: None  # checkpoints are farther apart where a disk is slow
@@ -58,7 +59,7 @@ def main() -> None:
 
 
 def test_what_is_killed_goes_on_to_the_same_weights(built: Built, teacher: Model, tmp_path: Path) -> None:
-    steps = 400
+    steps = 1500
     command = [sys.executable, "-m", "tests.learn.test_checkpoints", str(built(models.classifier)), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": import_path()}
     killed = subprocess.run([*command, str(steps)], env=environment, timeout=300, check=False)

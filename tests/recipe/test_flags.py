@@ -84,12 +84,18 @@ def test_the_order_of_what_is_taken_away_repaired_taught_and_rounded() -> None:
         distill=True, cluster=32, onnx=True, strict=True,
     )  # fmt: skip
     assert names(recipe) == [
-        *("merge_neurons", "repair", "cut_branches", "repair", "prune_channels", "repair", "low_rank", "repair"),
+        *("merge_neurons", "repair", "refit_neurons", "cut_branches", "repair", "prune_channels", "repair"),
+        *("low_rank", "repair"),
         *("prune_magnitude", "repair", "[distill]", "cluster_weights", "smooth", "quantize", "tflite", "onnx"),
     ]
     assert recipe.strict
     assert recipe.name == "merged-cut-narrow-lowrank-prune-distill-cluster-int8-onnx"
     assert parse_recipe(dump_recipe(recipe), "again.yaml") == recipe
+
+
+def test_neurons_are_moved_behind_a_merging_without_samples_too() -> None:
+    assert names(recipe_from_flags(merge_neurons=0.5, repair=False)) == ["merge_neurons", "refit_neurons"]
+    assert names(recipe_from_flags(merge_neurons=0.5, repair=False, refit=False)) == ["merge_neurons"]
 
 
 def test_aims_and_students() -> None:

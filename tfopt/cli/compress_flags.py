@@ -190,8 +190,10 @@ def chosen_recipe(recipe: str | None, *, strict: bool, has_data: bool, **flags: 
     }
     if flags["reduce_range_auto"]:
         plain["reduce_range"] = "auto"
-    repair = has_data and not flags["no_repair"]
-    return recipe_from_flags(**plain, prune=_share_or_pattern(flags["prune"]), repair=repair, strict=strict)
+    refit = not flags["no_repair"]
+    return recipe_from_flags(
+        **plain, prune=_share_or_pattern(flags["prune"]), repair=refit and has_data, refit=refit, strict=strict
+    )
 
 
 def _plain(value: Any) -> Any:

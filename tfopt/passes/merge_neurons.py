@@ -53,7 +53,8 @@ def merge_neurons(
     weights alone (`by: weights`), layer by layer. Groups are looked at from the last one back, so that of a reader only
     outputs count that are left. What cannot be followed to all that reads it stays whole (`prune_channels` says more of
     that), and inputs and outputs keep their shapes. Layers in loops are not merged. `exclude` holds patterns (as in a
-    shell) of layers whose neurons stay. Put `repair` behind it where there are samples.
+    shell) of layers whose neurons stay. Put `repair` behind it where there are
+    samples, and `refit_neurons` in any case.
     Raises InvalidRecipe for options out of range, UsageError for `by: samples` without any.
     Source: Kim et al., Neuron Merging, NeurIPS 2020 (arXiv:2010.13160); the order is that of `structure/elimination`.
     """

@@ -51,6 +51,7 @@ def recipe_from_flags(
     prune_exclude: tuple[str, ...] = (),
     cluster: int | None = None,
     repair: bool = True,
+    refit: bool = True,
     distill: bool = False,
     student: str | None = None,
     checkpoint: str | None = None,
@@ -69,9 +70,10 @@ def recipe_from_flags(
     Then what takes something away: `merge_neurons` and `prune_channels` are shares of channels, `target_macs`,
     `target_bytes` and `target_latency` what pruning channels is to come down to, `cut_branches` how far the outputs may
     move, `low_rank` splits layers, `prune` is the share of weights to set to zero, or a pattern such as "2:4". Behind
-    each of them stands a repair, unless `repair` is false. `distill` trains the result if the limits of the run do not
-    hold without it; `student`, a model of the user's own, is trained in any case, from and to `checkpoint`. `cluster`
-    is how many different weights each layer keeps.
+    each of them stands a repair, unless `repair` is false; and unless `refit` is, neurons that are left of a merging
+    are moved, which needs no samples. `distill` trains the result if the limits of the run do not hold without it;
+    `student`, a model of the user's own, is trained in any case, from and to `checkpoint`. `cluster` is how many
+    different weights each layer keeps.
 
     `quantize` says which numbers the SavedModel holds and computes with, and a model.tflite beside it where there is
     one of this precision; int8 spares the layers that `skip` and `only` leave out, has weights of 7 bits when
@@ -96,7 +98,7 @@ def recipe_from_flags(
     steps = [
         *load_recipe("exact").steps,
         *([_step("rotate_streams")] if "prune_channels" in losses else []),
-        *_structure(losses, repair),
+        *_structure(losses, repair, refit),
         *_teaching(bool(losses), distill, student, checkpoint),
     ]
     if "cut_branches" in losses:  # constants stand where branches were
@@ -131,11 +133,13 @@ def _magnitude(prune: float | str, scope: str | None, block: str | None, exclude
     return {"pattern" if isinstance(prune, str) else "sparsity": prune, **chosen}
 
 
-def _structure(losses: Mapping[str, Mapping[str, Any]], repair: bool) -> Iterator[RecipeStep]:
+def _structure(losses: Mapping[str, Mapping[str, Any]], repair: bool, refit: bool) -> Iterator[RecipeStep]:
     for name, options in losses.items():
         yield _step(name, **options)
         if repair:
             yield _step("repair")
+        if refit and name == "merge_neurons":
+            yield _step("refit_neurons")
 
 
 def _teaching(

@@ -23,7 +23,7 @@ demo: $(STAMP)  ## compress, bench, publish, serve and roll back the bundled mod
 	@$(BIN)/tfopt demo
 
 test: $(STAMP)  ## run all tests
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 test-unit: $(STAMP)  ## run the quick tests: IR, recipes, samples, fidelity, store
 	@$(BIN)/python -m pytest -q tests/ir tests/recipe tests/data tests/fidelity tests/store

@@ -23,6 +23,24 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 Builder = Callable[[Path], Path]
 
+#: Files that take longest: they begin first, so that no worker is left alone with one of them in the end.
+LONGEST = (
+    "tests/test_demo.py",
+    "tests/keras/test_training.py",
+    "tests/test_zoo.py",
+    "tests/targets/test_tflite.py",
+    "tests/cli/test_compress.py",
+    "tests/test_machines.py",
+    "tests/measure/test_server_bench.py",
+    "tests/test_integer_edges.py",
+    "tests/cli/test_compress_failures.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
+
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Builder], Path]:

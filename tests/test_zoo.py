@@ -27,7 +27,7 @@ from tfopt.runtimes.load import open_artifact
 TOLERANCE = 1e-5
 CONVERTED = (lstm, minilm)
 TFLITE_TOLERANCE = 1e-4
-EXAMPLES = 8
+EXAMPLES = 4
 
 
 @pytest.fixture(scope="module", params=MODELS, ids=lambda build: build.__name__)

@@ -21,6 +21,7 @@ from tfopt.learn.moments import SampleMoments
 from tfopt.learn.side_by_side import SampleRefits
 from tfopt.passes.merge_neurons import merge_neurons
 from tfopt.passes.needs.assumed import AssumedMoments, AssumedRefits
+from tfopt.passes.needs.propagation import Propagation
 from tfopt.passes.needs.reference import Reference
 from tfopt.passes.needs.refits import Refit, Refits
 from tfopt.passes.needs.statistics import SecondMoments
@@ -163,6 +164,15 @@ def test_guesses_are_the_same_every_time_and_leave_out_what_nothing_tells() -> N
     for (_, one), (_, other) in zip(first, second, strict=True):
         assert np.array_equal(one.second, other.second)
         assert np.all(np.linalg.eigvalsh(one.second.astype(np.float64)) > -1e-3)
+
+
+def test_rows_are_held_no_longer_than_somebody_reads_them() -> None:
+    model = model_of(RESIDUAL, "%y")
+    held, most = Propagation(model.graph, keep=[Value("b")]), 0
+    for _ in held.layers():
+        most = max(most, len(held.rows))
+    assert set(held.rows) == {Value("y"), Value("b")}
+    assert most <= 3
 
 
 def test_moved_neurons_bring_back_what_no_reader_can() -> None:

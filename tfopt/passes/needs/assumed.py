@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -26,10 +27,10 @@ class AssumedMoments:
     def moments(
         self, model: Model, layers: Sequence[Linear], *, aside: bool = False
     ) -> Iterator[tuple[Linear, Moments]]:
-        rows = Propagation(model.graph)
-        for layer in layers:
-            if layer.node.name in rows.elements:
-                yield layer, _moments(rows.elements[layer.node.name])
+        asked = {layer.node.name: layer for layer in layers}
+        for layer, rows, is_guessed in Propagation(model.graph).layers():
+            if layer.node.name in asked and not is_guessed:
+                yield asked[layer.node.name], _moments(rows)
 
 
 def _moments(rows: NDArray[np.float32]) -> Moments:
@@ -43,22 +44,26 @@ class AssumedRefits:
     synthetic = True
 
     def follow(self, reference: Model, refits: Sequence[Refit]) -> Followed:
-        return _AssumedFollowed(reference)
+        return _AssumedFollowed(reference, refits)
 
 
 class _AssumedFollowed:
     """`Followed`: a row is an example of one place."""
 
-    def __init__(self, reference: Model) -> None:
-        self._reference = Propagation(reference.graph)
+    def __init__(self, reference: Model, refits: Sequence[Refit]) -> None:
+        shown = Propagation(reference.graph, keep=[refit.wanted for refit in refits])
+        deque(shown.layers(), maxlen=0)
+        self._guessed = shown.guessed
+        self._wanted = shown.rows
 
     def pairs(self, model: Model, refit: Refit) -> Pairs | None:
-        shown = Propagation(model.graph, self._reference.guessed)
-        layer = refit.fused.layer
-        rows = shown.elements.get(layer.node.name, shown.guessed.get((layer.data_value, layer.matrices.shape[1])))
-        wanted = self._reference.rows.get(refit.wanted)
-        residual = None if refit.fused.residual is None else shown.rows.get(refit.fused.residual)
-        if rows is None or wanted is None or (refit.fused.residual is not None and residual is None):
+        added = refit.fused.residual
+        shown = Propagation(model.graph, self._guessed, keep=[] if added is None else [added])
+        read = {layer.node.name: rows for layer, rows, _ in shown.layers() if layer.node.name == refit.name}
+        rows = read.get(refit.name)
+        wanted = self._wanted.get(refit.wanted)
+        residual = None if added is None else shown.rows.get(added)
+        if rows is None or wanted is None or (added is not None and residual is None):
             return None
         if refit.kept is not None:
             wanted = wanted[:, list(refit.kept)]

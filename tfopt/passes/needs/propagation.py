@@ -7,7 +7,8 @@ place at a time: rows of channels. Neighbouring places of a convolution's window
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, TypeAlias
 from zlib import crc32
 
@@ -38,25 +39,38 @@ _FLOATS: Final = frozenset({DType.FLOAT16, DType.BFLOAT16, DType.FLOAT32, DType.
 class Propagation:
     """Deterministic: what is drawn for a layer hangs on its name alone.
 
-    `rows` are those of values. `elements` are what a layer, by name, multiplies its weight with: [groups, rows,
-    elements]; `guessed` are those of layers that read what nobody knows. Another graph that is given them reads the
-    same.
+    `rows` are those of values that are still to be read, and of those to `keep`; `guessed` are what layers multiply
+    their weights with where they read what nobody knows. Another graph that is given them reads the same.
     """
 
-    def __init__(self, graph: Graph, guessed: Guessed | None = None) -> None:
+    def __init__(self, graph: Graph, guessed: Guessed | None = None, keep: Collection[Value] = ()) -> None:
         self._graph = graph
+        self._keep = frozenset(keep)
         self.rows: dict[Value, _Rows] = {}
-        self.elements: dict[str, NDArray[np.float32]] = {}
         self.guessed = dict(guessed or {})
-        for node in graph.nodes:
-            made = self._made(node)
+
+    def layers(self) -> Iterator[tuple[Linear, NDArray[np.float32], bool]]:
+        """The layers in the order of the graph, with what each multiplies its weight with, [groups, rows, elements],
+        and whether that was guessed for it."""
+        unread = Counter({value: len(readers) for value, readers in self._graph.readers.items()})
+        for node in self._graph.nodes:
+            made: _Rows | None = None
+            if node.op in LINEAR:
+                layer = linear(self._graph, node)
+                read = self._read(layer) if isinstance(layer, Linear) else None
+                if isinstance(layer, Linear) and read is not None:
+                    yield layer, read, layer.data_value not in self.rows
+                    made = np.asarray((read @ layer.matrices.astype(np.float32)).transpose(1, 0, 2).reshape(_COUNT, -1))
+            else:
+                made = self._made(node)
             if made is not None and np.isfinite(made).all():
                 self.rows[node.value()] = made
+            for value in node.inputs:
+                unread[value] -= 1
+                if not unread[value] and value not in self._keep:
+                    self.rows.pop(value, None)
 
     def _made(self, node: Node) -> _Rows | None:
-        if node.op in LINEAR:
-            layer = linear(self._graph, node)
-            return self._layer(layer) if isinstance(layer, Linear) else None
         if node.op in _PLACES or node.op in IDENTITIES:
             return self.rows.get(node.inputs[0])
         if node.op == "Reshape":
@@ -67,19 +81,14 @@ class Propagation:
             return self._elementwise(node)
         return None
 
-    def _layer(self, layer: Linear) -> _Rows | None:
+    def _read(self, layer: Linear) -> NDArray[np.float32] | None:
         if layer.node.op in TRANSPOSED or layer.weight.dtype not in _FLOATS:
             return None
         matrices = layer.matrices.astype(np.float32)
         known = self.rows.get(layer.data_value)
         if known is None:
-            rows = self._guess(layer, matrices)
-        elif known.shape[1] == layer.in_channels:
-            rows = self._windows(known, matrices, _drawn_for(layer.node))
-            self.elements[layer.node.name] = rows
-        else:
-            return None
-        return np.asarray((rows @ matrices).transpose(1, 0, 2).reshape(_COUNT, -1))
+            return self._guess(layer, matrices)
+        return self._windows(known, matrices, _drawn_for(layer.node)) if known.shape[1] == layer.in_channels else None
 
     def _guess(self, layer: Linear, matrices: NDArray[np.float32]) -> NDArray[np.float32]:
         key = (layer.data_value, matrices.shape[1])

@@ -14,8 +14,8 @@ from hypothesis import settings
 settings.register_profile("tfopt", deadline=None)
 settings.load_profile("tfopt")
 
-# As many workers run as there are processors, and numpy's threads wait for each other by spinning: a fifth of all time
-# went into that. Told before anything imports numpy.
+# As many workers run as there are processors, where numpy's threads would wait for each other by spinning. Told before
+# anything imports numpy.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # Tests import TensorFlow before tfopt can ask it to be quiet, and some read what is written to stderr.

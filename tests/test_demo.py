@@ -15,7 +15,7 @@ from tfopt.errors import OutputError, OutputExists
 
 @pytest.fixture(scope="module")
 def steps(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    return run_tour(tmp_path_factory.mktemp("demo") / "tour", echo=False)
+    return run_tour(tmp_path_factory.mktemp("demo") / "tour", echo=False, seconds=0.2)
 
 
 def results(steps: list[dict[str, Any]], command: str) -> list[Any]:

@@ -27,8 +27,9 @@ class StepFailed(TfoptError):
     """A command of the tour failed; its own message stands above."""
 
 
-def run_tour(directory: Path, *, echo: bool = True) -> list[dict[str, Any]]:
-    """Run the tour in `directory` and give each step's command and JSON result.
+def run_tour(directory: Path, *, echo: bool = True, seconds: float = 1.0) -> list[dict[str, Any]]:
+    """Run the tour in `directory` and give each step's command and JSON result. `seconds` is how long each artifact is
+    timed at each batch size.
 
     Raises OutputExists for a directory that is not a tour's, StepFailed when a command fails.
     """
@@ -51,7 +52,7 @@ def run_tour(directory: Path, *, echo: bool = True) -> list[dict[str, Any]]:
         "--batch-size",
         "8",
         "--seconds",
-        "1",
+        f"{seconds:g}",
         "--processes",
         "3",
     )

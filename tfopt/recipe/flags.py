@@ -97,7 +97,6 @@ def recipe_from_flags(
     losses = {name: options[name] or {} for name in _LOSSES if options[name] is not None}
     steps = [
         *load_recipe("exact").steps,
-        *([_step("rotate_streams")] if "prune_channels" in losses else []),
         *_structure(losses, repair, refit),
         *_teaching(bool(losses), distill, student, checkpoint),
     ]

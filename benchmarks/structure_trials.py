@@ -148,6 +148,12 @@ TRIALS: Final[tuple[Trial, ...]] = (
     *(trial for model in _RESIDUAL for trial in _sparser(model)),
     *_other_kinds(),
     *(_with_int8(model) for model in _RESIDUAL),
+    Trial(
+        4,
+        "depthwise",
+        "half the MACs, streams as they are, repaired",
+        ("prune_channels: {target_macs: 0.5}", "repair"),
+    ),
     Trial(6, "efficientnet_lite0", "30 % fewer MACs, plain norm", (NORM,)),
     Trial(6, "efficientnet_lite0", "30 % fewer MACs, plain norm, repaired", (NORM, "repair")),
     Trial(6, "efficientnet_lite0", "30 % fewer MACs, cut alone", narrower(0.7)),

@@ -33,7 +33,7 @@ STEPS: Final = {
     "cut alone": (CUT,),
     "cut by what its readers lose": narrower(0.5),
     "cut, repaired": (CUT, "repair"),
-    "cut, taught for 20 steps": (CUT, "distill: {steps: 20, batch_size: 32, evaluations: 1}"),
+    "cut, taught for 20 steps": (CUT, "distill: {steps: 20, batch_size: 32}"),
 }
 
 

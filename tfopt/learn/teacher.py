@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from tfopt.data import Samples
 from tfopt.errors import InvalidSamples, UsageError
-from tfopt.ir.bodies import innermost_first
 from tfopt.ir.frames import unmasked
 from tfopt.ir.graph import Graph, Model
-from tfopt.ir.rewrite import Editor
 from tfopt.ir.types import Tensor
 from tfopt.learn.lesson import Lesson, Part, Trained
 from tfopt.learn.lifting import Weight, trainable
@@ -24,10 +22,9 @@ from tfopt.learn.students import matched
 from tfopt.learn.training import train
 from tfopt.passes.base import Finding
 from tfopt.passes.needs.teaching import FEWEST, Aim, Plan, Schedule, Taught, check_plan
+from tfopt.passes.weights.held import with_tensors
 from tfopt.targets.fake_quant import with_fake_quant
-from tfopt.words import counted
-
-Tell = Callable[[str], None]
+from tfopt.words import Tell, counted
 
 #: One of so many samples is kept to see how far the training has come, up to this number.
 _KEPT, _MOST_KEPT = 8, 500
@@ -117,15 +114,7 @@ def _distinct(model: Model, samples: Mapping[str, Samples]) -> list[str]:
 def _with(graph: Graph, weights: tuple[Weight, ...], trained: Trained) -> Graph:
     """The graph, and every function in it, with what was trained; a payload that was one is one."""
     tensors = {id(weight.tensor): Tensor(trained.weights[weight.name], weight.tensor.dtype) for weight in weights}
-
-    def change(function: Graph, _: str) -> Graph:
-        editor = Editor(function)
-        for node in function.by_op.get("Const", ()):
-            if id(node.tensor) in tensors:
-                editor.update(node.with_attrs(value=tensors[id(node.tensor)]))
-        return editor.finish()
-
-    return innermost_first(graph, change)
+    return with_tensors(graph, tensors)
 
 
 def _told(trained: Trained, kept: int, plan: Plan, schedule: Schedule | None) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -109,7 +110,7 @@ def _run(model: Model, samples: Mapping[str, Samples], takers: Mapping[Value, Se
             taker.add(array, examples, counts[value])
 
 
-class _Drawn:
+class _Drawn(ABC):
     """Places of one value, so many in all, drawn evenly over examples and positions. Which, does not hang on how many
     examples a call has."""
 
@@ -122,12 +123,13 @@ class _Drawn:
         self.parts: list[NDArray[np.float32]] = []
         self._examples: list[NDArray[np.int64]] = []
 
+    @abstractmethod
     def count(self, array: NDArray[Any]) -> int:
         """How many places it has."""
-        raise NotImplementedError
 
+    @abstractmethod
     def at(self, array: NDArray[Any], places: NDArray[np.int64]) -> NDArray[np.float32]:
-        raise NotImplementedError
+        """What it has at these places."""
 
     def add(self, array: NDArray[Any], examples: int, of: int) -> None:
         """What one call made, for so many `examples` `of` all."""

@@ -42,6 +42,9 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    gone = [name for name in LONGEST if not (Path(__file__).parents[1] / name).is_file()]
+    if gone:
+        raise pytest.UsageError(f"LONGEST names files that are not there: {', '.join(gone)}")
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
 

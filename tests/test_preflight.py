@@ -39,6 +39,7 @@ def test_options_of_flags_are_held_to_what_those_of_files_are() -> None:
         ("repair", 20, "repair: 10 samples to learn from, and 16 are needed; give 32 or more"),
         ("distill", 40, "distill: 20 samples to learn from, and 32 are needed; give 64 or more"),
         ("fine_tune", 40, "fine_tune: 20 samples to learn from"),
+        ("refit_neurons", 20, "refit_neurons: 10 samples to learn from, and 16 are needed"),
     ],
 )
 def test_too_few_samples_say_how_many_are_needed(steps: str, count: int, told: str) -> None:
@@ -52,6 +53,11 @@ def test_random_samples_teach_nothing(steps: str) -> None:
     with pytest.raises(InvalidSamples, match=r"learns from real samples, and none were given; give \d+ or more as --"):
         check_samples(recipe(steps), evidence(64, "synthetic"))
     check_samples(recipe("prune_channels"), evidence(64, "synthetic"))
+
+
+def test_what_can_do_without_samples_is_refused_for_few_only_where_it_asks_them() -> None:
+    check_samples(recipe("refit_neurons: {by: weights}"), evidence(20))
+    check_samples(recipe("refit_neurons"), evidence(20, "synthetic"))
 
 
 def test_a_training_that_may_not_be_needed_is_not_refused_for_few_samples() -> None:

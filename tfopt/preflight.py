@@ -116,10 +116,10 @@ def check_samples(recipe: Recipe, evidence: Evidence) -> None:
     may turn out not to be needed, and few of them are no matter until then."""
     real = {key: samples.count for key, samples in evidence.calibration.items() if samples.source != "synthetic"}
     for item, is_sure in _steps(recipe):
-        for kind in item.step.needs:
-            if kind in _FEWEST and not real:
+        for kind in _learnt_from(item, bool(real)):
+            if not real:
                 _no_samples(item.step.name, _FEWEST[kind])
-            elif kind in _FEWEST and is_sure:
+            elif is_sure:
                 counts = [max(real.values())] if kind is refits.Refits else list(real.values())
                 _enough(item.step.name, min(counts), _FEWEST[kind])
 
@@ -148,6 +148,12 @@ def _steps(recipe: Recipe) -> Iterator[tuple[RecipeStep, bool]]:
     for item in recipe.steps:
         for step in (item,) if isinstance(item, RecipeStep) else item.steps:
             yield step, not isinstance(item, UntilMet)
+
+
+def _learnt_from(item: RecipeStep, is_real: bool) -> Iterator[type]:
+    """In what form a step learns from samples: what it can do without, it asks of real ones, unless told not to."""
+    wishes = item.step.wishes if is_real and item.options.get("by") != "weights" else ()
+    yield from (kind for kind in (*item.step.needs, *wishes) if kind in _FEWEST)
 
 
 def _no_samples(step: str, fewest: int) -> None:

@@ -159,7 +159,7 @@ def compress(
     if save_recipe is not None:
         _save_recipe(chosen, save_recipe)
     if not no_repair and recipe is None and flags.needs_repair(chosen):
-        say("note: without samples nothing was repaired: with --data, the weights that are left are fitted anew")
+        say("note: without samples there was no repair: with --data, the weights that are left are fitted anew")
     for note in result.notes:
         say(f"note: {note}")
     if json:

@@ -6,7 +6,7 @@ has been proven.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,7 @@ from tfopt.store.size import Size, measure_size
 from tfopt.supply import observed, probe_of, race_of, supply_of
 from tfopt.targets.base import Artifact
 from tfopt.trial import check_machine, try_artifact
-
-Tell = Callable[[str], None]
+from tfopt.words import Tell
 
 #: Callables of the original that a note names.
 _NAMED = 5

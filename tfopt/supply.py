@@ -20,8 +20,7 @@ from tfopt.passes.needs.trials import Trials
 from tfopt.pipeline import Outputs, Race, Speed, run_pipeline
 from tfopt.preflight import check_model
 from tfopt.recipe import load_recipe
-
-Tell = Callable[[str], None]
+from tfopt.words import Tell
 
 #: Examples that the ledger's `change` is measured on: enough to see a step go wrong, few enough to run after each.
 PROBE_EXAMPLES = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,8 +29,7 @@ from tfopt.proof import run_artifact
 from tfopt.store.disk import copy_tree
 from tfopt.store.output import check_absent, check_parents, new_directory
 from tfopt.targets.child import run_child
-
-Tell = Callable[[str], None]
+from tfopt.words import Tell
 
 #: The share of the samples that nothing is trained on.
 HELD_OUT = 0.2

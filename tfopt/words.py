@@ -1,6 +1,12 @@
-"""Numbers in sentences."""
+"""What is said to people: numbers in sentences, and who is told how work goes on."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+#: Takes one line of progress.
+Tell: TypeAlias = "Callable[[str], None]"
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:

@@ -6,16 +6,15 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
+from tfopt.words import Tell
+
 if TYPE_CHECKING:
     from rich.console import Console
-
-#: Called with what is being done now.
-Tell = Callable[[str], None]
 
 #: Terminals that know no control codes.
 _DUMB = ("dumb", "unknown")

@@ -7,7 +7,7 @@ weights in the end. What decides about masks meanwhile is a `Schedule`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from math import isfinite, isnan
@@ -23,8 +23,7 @@ from tfopt.learn.feeding import Batch, Feed, altered, batch_size, rows
 from tfopt.learn.lesson import Lesson, Part, Trained
 from tfopt.learn.workbench import Workbench
 from tfopt.passes.needs.teaching import STEPS, Plan, Schedule, Score
-
-Tell = Callable[[str], None]
+from tfopt.words import Tell
 
 #: Bytes of what the teacher says that are remembered; beyond that it is asked again.
 _REMEMBERED: Final = 1 << 29

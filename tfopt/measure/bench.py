@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -24,10 +24,7 @@ from tfopt.measure.timing import MIN_ROUNDS
 from tfopt.measure.values import ArtifactReport, Inputs, Report, Setting, Timing
 from tfopt.measure.worker import Job, Measured, measure_here, measure_in_process, opened_artifacts
 from tfopt.store.size import measure_size
-from tfopt.words import counted
-
-#: Hears in a few words what is being done now.
-Tell = Callable[[str], None]
+from tfopt.words import Tell, counted
 
 #: How many processes a setting is measured in, this one included, unless it is precise before.
 PROCESSES: Final = 7

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +14,7 @@ from tfopt.measure.layers import original_layers
 from tfopt.measure.peaks import Peaks, measure_peaks
 from tfopt.runtimes.edges import ready
 from tfopt.runtimes.trace import OpTime, Trace, Tracer, seconds_of
+from tfopt.words import Tell
 
 if TYPE_CHECKING:
     from tfopt.ir.graph import Graph
@@ -26,8 +27,6 @@ _WARM_UP: Final = 3
 #: Traces of which the calmest counts, while all together take less than this.
 _TRACES: Final = 5
 _SECONDS_OF_TRACES: Final = 8.0
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
@@ -22,10 +22,7 @@ from tfopt.measure.series import as_speedup, percentiles, pooled
 from tfopt.measure.server_values import Point, Served, ServerReport
 from tfopt.measure.timing import without_garbage_collection
 from tfopt.measure.values import Inputs
-from tfopt.words import counted
-
-#: Hears in a few words what is being done now.
-Tell = Callable[[str], None]
+from tfopt.words import Tell, counted
 
 #: Without rates of one's own: these shares of what the quickest server answers when it is asked without a pause.
 SWEEP: Final = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.2)

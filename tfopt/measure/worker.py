@@ -24,9 +24,7 @@ from tfopt.measure.inputs import Batch, Opened
 from tfopt.measure.process import answer, run_process
 from tfopt.measure.timing import TURN_SECONDS, Call, interleave, warm_up, without_garbage_collection
 from tfopt.measure.yardstick import Yardstick
-
-#: Hears in a few words what is being done now.
-Tell = Callable[[str], None]
+from tfopt.words import Tell
 
 #: Warming up one artifact takes at most this many times the time that it is measured for, and at least a second.
 WARM_UP_SHARE: Final = 1.0

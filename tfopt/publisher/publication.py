@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,8 +15,7 @@ from tfopt.publisher.source import artifact_files, artifacts_in, check_base, che
 from tfopt.publisher.task import Outcome, Task
 from tfopt.store import Manifest, Store, joint_digest, tree_digest, verify_files, write_manifest
 from tfopt.store.store import check_label
-
-Tell = Callable[[str], None]
+from tfopt.words import Tell
 
 #: TensorFlow Serving refuses a model with more warmup requests.
 LARGEST_WARMUP = 1000

@@ -62,5 +62,6 @@ def test_what_is_in_no_kernel_is_measured_by_itself(loops: dict[bool, Path]) -> 
     assert [around.name, between.name] == ["the call itself", "bringing ops to run"]
     assert 0 < around.seconds < trace.seconds
     assert between.times == sum(op.times for op in ops)
-    # No op that was ever brought to run took a microsecond for it, nor none.
-    assert 1e-9 < between.seconds / between.times < 1e-6
+    # No op that was ever brought to run took a microsecond for it. It may be none: where reading the clock takes longer
+    # within a traced kernel than all that is outside of it, that is what remains.
+    assert 0 <= between.seconds / between.times < 1e-6

@@ -18,7 +18,7 @@ from tfopt.compression import Refused
 from tfopt.errors import ExecutionError, InvalidRecipe
 from tfopt.recipe import parse_recipe
 from tfopt.runtimes.litert import LiteRTRuntime
-from tfopt.serve.loading import load_version
+from tfopt.serve.versions.loading import load_version
 from tfopt.store import read_manifest, write_manifest
 
 DEMO = Path(__file__).parents[1] / "tfopt" / "demo"

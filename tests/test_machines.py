@@ -22,7 +22,7 @@ from tests.conftest import Builder
 from tests.int8_versions import NO_VNNI, images
 from tests.serve.conftest import ask_at
 from tfopt.errors import UnmetRequirement
-from tfopt.formats.warmup import WARMUP_PATH
+from tfopt.formats.serving.warmup import WARMUP_PATH
 from tfopt.inspection import inspect_model
 from tfopt.runtimes.load import open_artifact
 from tfopt.store import MANIFEST_PATH, read_manifest, write_manifest

@@ -199,7 +199,7 @@ class _Writer:
     def _carry_warmup(self, directory: Path, contract: Mapping[str, SignatureInfo]) -> None:
         """The contract is the same, so the model's own warmup requests are good for the result, but for those of
         signatures that were dropped."""
-        from tfopt.formats.warmup import WARMUP_PATH, read_warmup, write_warmup
+        from tfopt.formats.serving.warmup import WARMUP_PATH, read_warmup, write_warmup
 
         if not (self.source / WARMUP_PATH).is_file():
             return

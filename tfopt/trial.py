@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tfopt.data import Samples
 from tfopt.errors import UnmetRequirement
 from tfopt.evidence import Evidence
-from tfopt.formats.warmup import WarmupRequest, write_warmup
+from tfopt.formats.serving.warmup import WarmupRequest, write_warmup
 from tfopt.ir.graph import Model
 from tfopt.ir.linear import LINEAR
 from tfopt.recipe import Recipe

@@ -16,7 +16,7 @@ from tests import models
 from tests.sensitive import HARMED, sabotaged
 from tfopt.cli.main import main
 from tfopt.errors import UsageError
-from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, write_warmup
+from tfopt.formats.serving.warmup import WARMUP_PATH, WarmupRequest, write_warmup
 from tfopt.recipe import load_recipe, shipped_recipes
 from tfopt.targets.saved_model import write_saved_model
 

@@ -15,9 +15,9 @@ from tests.models import weights
 from tests.serve.conftest import base, lite, server  # noqa: F401 - fixtures
 from tfopt.cli.main import main
 from tfopt.errors import InvalidSamples, NotFound, RequestError, ServerUnavailable, UsageError
-from tfopt.formats.example_schema import Example
+from tfopt.formats.serving.tensorflow_messages import Example
+from tfopt.formats.serving.warmup import WarmupRequest, write_warmup
 from tfopt.formats.tfrecord import encode_records
-from tfopt.formats.warmup import WarmupRequest, write_warmup
 
 X = np.array([[1, 2, 5], [0, 0, 0]], np.float32)
 Y = X @ weights(3, 2) + weights(2, seed=1)

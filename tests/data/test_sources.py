@@ -14,9 +14,9 @@ from tests.data.kinds import kind
 from tfopt.data import by_signature, load_samples
 from tfopt.data.source import parse_source
 from tfopt.errors import InvalidSamples, NotFound, UsageError
-from tfopt.formats.example_schema import Example
+from tfopt.formats.serving.tensorflow_messages import Example
+from tfopt.formats.serving.warmup import WarmupRequest, write_warmup
 from tfopt.formats.tfrecord import encode_records
-from tfopt.formats.warmup import WarmupRequest, write_warmup
 from tfopt.ir.types import DType, TensorType
 
 PHOTO = {"image": kind(DType.FLOAT32, None, 2, 2, 3)}

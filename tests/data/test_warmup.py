@@ -10,7 +10,7 @@ import pytest
 from tests.data.kinds import IMAGE, TWO, images, kind
 from tfopt.data import warmup_samples
 from tfopt.errors import InvalidModel, InvalidSamples
-from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, write_warmup
+from tfopt.formats.serving.warmup import WARMUP_PATH, WarmupRequest, write_warmup
 from tfopt.ir.types import DType
 
 

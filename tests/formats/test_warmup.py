@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfopt.errors import InvalidModel, OutputError, UsageError
-from tfopt.formats.serving_schema import PredictionLog
-from tfopt.formats.serving_schema import TensorProto as OurTensor
+from tfopt.formats.serving.api import PredictionLog
+from tfopt.formats.serving.tensorflow_messages import TensorProto as OurTensor
+from tfopt.formats.serving.warmup import WarmupRequest, read_warmup, write_warmup
 from tfopt.formats.tfrecord import crc32c, decode_records, encode_records
-from tfopt.formats.warmup import WarmupRequest, read_warmup, write_warmup
 
 ARRAYS = [
     np.array([[1.5, -2.0]], np.float32),
@@ -221,7 +221,7 @@ def test_lengths_are_those_of_tfrecord() -> None:
 
 def test_the_schema_needs_no_tensorflow_and_does_not_meet_its_own() -> None:
     script = (
-        "import sys; import tfopt.formats.warmup, tfopt.data; assert 'tensorflow' not in sys.modules;"
+        "import sys; import tfopt.formats.serving.warmup, tfopt.data; assert 'tensorflow' not in sys.modules;"
         "from tensorflow.core.framework import tensor_pb2; tensor_pb2.TensorProto()"
     )
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)

@@ -14,7 +14,7 @@ import pytest
 from tests import models
 from tests.measure import artifacts
 from tfopt.errors import InvalidModel, InvalidSamples, NotFound, UsageError
-from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, write_warmup
+from tfopt.formats.serving.warmup import WARMUP_PATH, WarmupRequest, write_warmup
 from tfopt.measure.bench import LEAST_PROCESSES, bench
 from tfopt.measure.series import calm_seconds
 from tfopt.measure.timing import MIN_ROUNDS

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tfopt.errors import NotFound, ServerUnavailable, TfoptError, UsageError
-from tfopt.formats.serving_schema import PredictRequest
+from tfopt.formats.serving.api import PredictRequest
 from tfopt.ir.types import DType, Shape, TensorType
 from tfopt.measure.endpoint import Endpoint, choose_server_signature, grpc_body, parse_endpoint, rest_body
 

@@ -16,13 +16,13 @@ import tfopt
 from tests import models
 from tests.measure import artifacts
 from tfopt.errors import ExecutionError, RequestError, ServerUnavailable, UsageError
-from tfopt.formats.serving_schema import (
+from tfopt.formats.serving.api import (
     GetModelMetadataRequest,
     GetModelMetadataResponse,
     PredictRequest,
     PredictResponse,
+    SignatureDefMap,
 )
-from tfopt.formats.signature_schema import SignatureDefMap
 from tfopt.measure.grpc_channel import SERVICE
 from tfopt.measure.server_bench import STRETCHES, bench_servers
 from tfopt.measure.server_values import ServerReport

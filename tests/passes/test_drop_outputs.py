@@ -14,7 +14,7 @@ import tfopt
 from tests import models
 from tests.passes.pairs import _model, model_text
 from tfopt.errors import NotFound, UsageError
-from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, read_warmup, write_warmup
+from tfopt.formats.serving.warmup import WARMUP_PATH, WarmupRequest, read_warmup, write_warmup
 from tfopt.ir.graph import Composite, Model
 from tfopt.ir.verify import verify_model
 from tfopt.passes.base import graph_pass

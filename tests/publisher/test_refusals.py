@@ -21,7 +21,7 @@ from tfopt.errors import (
     UnsafeModel,
     UsageError,
 )
-from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, write_warmup
+from tfopt.formats.serving.warmup import WARMUP_PATH, WarmupRequest, write_warmup
 from tfopt.store import Manifest, write_manifest
 
 Built = Callable[[Callable[[Path], Path]], Path]

@@ -16,7 +16,7 @@ from tfopt.errors import (
     NotFound,
     UsageError,
 )
-from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, read_warmup, write_warmup
+from tfopt.formats.serving.warmup import WARMUP_PATH, WarmupRequest, read_warmup, write_warmup
 from tfopt.publisher import publish
 from tfopt.runtimes.base import SignatureInfo
 from tfopt.runtimes.load import open_artifact

@@ -15,11 +15,11 @@ import pytest
 from tests.serve.engines import Multiplier, load_multiplier, write_multiplier
 from tfopt.errors import Code, RequestError
 from tfopt.runtimes.base import Runtime
-from tfopt.serve.loading import Loaded
 from tfopt.serve.plane import ModelSpec, Plane
-from tfopt.serve.rest import RestApp
-from tfopt.serve.sources import BasePath
-from tfopt.serve.versions import ModelVersions
+from tfopt.serve.rest.app import RestApp
+from tfopt.serve.versions.loading import Loaded
+from tfopt.serve.versions.model import ModelVersions
+from tfopt.serve.versions.sources import BasePath
 
 BODY = b'{"instances": [1, 2]}'
 

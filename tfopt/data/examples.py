@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from tfopt.data.images import image_reader, is_encoded_image
 from tfopt.data.samples import batching, samples_shape
 from tfopt.errors import InvalidModel, InvalidSamples, nearest
-from tfopt.formats.example_schema import Example
 from tfopt.formats.numpy_types import array_dtype
+from tfopt.formats.serving.tensorflow_messages import Example
 from tfopt.formats.tfrecord import read_records, starts_a_record
 from tfopt.ir.types import DType, TensorType
 

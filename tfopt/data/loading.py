@@ -19,7 +19,7 @@ from tfopt.data.rows import first
 from tfopt.data.samples import Samples, batching
 from tfopt.data.source import Source, parse_source, split_name
 from tfopt.errors import InvalidSamples
-from tfopt.formats.warmup import is_request
+from tfopt.formats.serving.warmup import is_request
 from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.ir.types import TensorType
 from tfopt.words import counted

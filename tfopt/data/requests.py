@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tfopt.data.checks import check_names, checked
 from tfopt.data.samples import Arrays, Batching, Samples, batching
-from tfopt.formats.warmup import WARMUP_PATH, read_warmup
+from tfopt.formats.serving.warmup import WARMUP_PATH, read_warmup
 from tfopt.ir.types import TensorType
 from tfopt.words import counted
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from tfopt.client import Client
 from tfopt.errors import Code, NotFound, RequestError, ServerUnavailable, UsageError, nearest
-from tfopt.formats.serving_schema import DATA_TYPES, PredictRequest
-from tfopt.formats.warmup import fill_tensor
+from tfopt.formats.serving.api import PredictRequest
+from tfopt.formats.serving.tensorflow_messages import DATA_TYPES
+from tfopt.formats.serving.tensors import fill_tensor
 from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.ir.types import DType, Shape, TensorType
 

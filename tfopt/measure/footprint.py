@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from tfopt.formats.warmup import WarmupRequest, read_warmup, write_warmup
+from tfopt.formats.serving.warmup import WarmupRequest, read_warmup, write_warmup
 from tfopt.measure.process import answer, run_process
 from tfopt.processes import peak_resident_bytes, resident_bytes
 from tfopt.store.size import model_files

@@ -9,8 +9,7 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from tfopt.errors import Code, MissingExtra, RequestError, ServerUnavailable
-from tfopt.formats.serving_schema import GetModelMetadataRequest, GetModelMetadataResponse
-from tfopt.formats.signature_schema import SignatureDefMap
+from tfopt.formats.serving.api import GetModelMetadataRequest, GetModelMetadataResponse, SignatureDefMap
 from tfopt.ir.types import TensorType
 from tfopt.measure.endpoint import Endpoint, fill_spec, grpc_body, proto_type
 from tfopt.measure.inputs import Batch

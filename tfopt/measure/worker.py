@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tfopt.formats.warmup import WarmupRequest, read_warmup, write_warmup
+from tfopt.formats.serving.warmup import WarmupRequest, read_warmup, write_warmup
 from tfopt.measure.conditions import Conditions, Reading, between
 from tfopt.measure.inputs import Batch, Opened
 from tfopt.measure.process import answer, run_process

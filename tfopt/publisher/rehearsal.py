@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from numpy.typing import NDArray
 
 from tfopt.errors import ExecutionError, FidelityError, InvalidModel, NotFound, TfoptError
-from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, read_warmup, write_warmup
+from tfopt.formats.serving.warmup import WARMUP_PATH, WarmupRequest, read_warmup, write_warmup
 from tfopt.processes import end_with_parent
 from tfopt.publisher.caller import as_the_caller
 from tfopt.publisher.opened import Opened, open_version

@@ -9,7 +9,7 @@ from typing import Literal
 
 from tfopt.data import Samples, batching, by_signature, load_samples, split_name, synthetic_samples
 from tfopt.errors import ExecutionError, InvalidSamples
-from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, read_warmup
+from tfopt.formats.serving.warmup import WARMUP_PATH, WarmupRequest, read_warmup
 from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.ir.types import TensorType
 from tfopt.publisher.opened import Opened

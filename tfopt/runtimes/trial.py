@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from tfopt.formats.warmup import WarmupRequest, read_warmup
+from tfopt.formats.serving.warmup import WarmupRequest, read_warmup
 from tfopt.processes import end_with_parent
 from tfopt.runtimes.load import open_artifact
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tfopt.errors import Code, RequestError
-from tfopt.serve.servable import Servable
-from tfopt.serve.statuses import VersionStatus
-from tfopt.serve.versions import ModelVersions
+from tfopt.serve.versions.model import ModelVersions
+from tfopt.serve.versions.servable import Servable
+from tfopt.serve.versions.statuses import VersionStatus
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,17 @@ from tfopt.errors import MissingExtra, ServerUnavailable, UsageError
 try:
     import uvicorn
 
-    from tfopt.serve.connections import Connection, Uvicorn
-    from tfopt.serve.rest import DEFAULT_BODY_LIMIT, RestApp
+    from tfopt.serve.rest.app import DEFAULT_BODY_LIMIT, RestApp
+    from tfopt.serve.rest.connections import Connection, Uvicorn
 except ModuleNotFoundError as error:
     raise MissingExtra.of(str(error.name), "serve", "serving") from error
 
-from tfopt.serve.artifacts import Engine, RuntimeChoice
-from tfopt.serve.loading import load_version
 from tfopt.serve.plane import Plane
 from tfopt.serve.process import dedicate_process
-from tfopt.serve.sources import find_sources
-from tfopt.serve.versions import ModelVersions
+from tfopt.serve.versions.artifacts import Engine, RuntimeChoice
+from tfopt.serve.versions.loading import load_version
+from tfopt.serve.versions.model import ModelVersions
+from tfopt.serve.versions.sources import find_sources
 
 if TYPE_CHECKING:
     from typing_extensions import Self

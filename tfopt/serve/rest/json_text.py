@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from tfopt.errors import RequestError
-from tfopt.serve.json_syntax import first_fault
+from tfopt.serve.rest.json_syntax import first_fault
 
 #: TensorFlow Serving cuts the JSON that it echoes in an error at the first token after so many bytes.
 ECHO_BYTES = 256

@@ -8,7 +8,7 @@ import pytest
 
 from tests.serve.engines import write_multiplier
 from tfopt.errors import NotFound, UsageError
-from tfopt.serve.sources import BasePath, SingleVersion, find_sources
+from tfopt.serve.versions.sources import BasePath, SingleVersion, find_sources
 
 
 def test_a_base_path_and_a_directory_of_them(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from tfopt.errors import InvalidModel, TfoptError, UnmetRequirement
 from tfopt.requirements import surely_unmet
 from tfopt.runtimes.base import Runtime, SignatureInfo
 from tfopt.runtimes.edges import under
-from tfopt.serve.artifacts import Candidate, Engine, RuntimeChoice, candidates, saved_model_of
-from tfopt.serve.contract import UnderContract
+from tfopt.serve.versions.artifacts import Candidate, Engine, RuntimeChoice, candidates, saved_model_of
+from tfopt.serve.versions.contract import UnderContract
 from tfopt.store import Manifest, verify_files
 
 
@@ -133,7 +133,7 @@ def _signatures(path: Path, manifest: Manifest) -> dict[str, SignatureInfo]:
 
 
 def _warm_up(runtime: Runtime, path: Path, manifest: Manifest | None) -> None:
-    from tfopt.formats.warmup import WARMUP_PATH, read_warmup
+    from tfopt.formats.serving.warmup import WARMUP_PATH, read_warmup
 
     records = path / WARMUP_PATH
     if not records.is_file():

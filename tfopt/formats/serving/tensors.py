@@ -1,30 +1,21 @@
-"""TensorFlow Serving's warmup requests: a TFRecord file of PredictionLog messages, read and written without TensorFlow.
+"""TensorFlow's tensor messages to arrays and back, without TensorFlow.
 
-Source: https://www.tensorflow.org/tfx/serving/saved_model_warmup
+Source: tensorflow/core/framework/tensor.proto.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from tfopt.errors import InvalidModel, OutputError, UsageError
+from tfopt.errors import InvalidModel
 from tfopt.formats.numpy_types import array_dtype
-from tfopt.formats.serving_schema import DATA_TYPES, PredictionLog
-from tfopt.formats.tfrecord import decode_records, encode_records
-from tfopt.ir.graph import DEFAULT_SIGNATURE
+from tfopt.formats.serving.tensorflow_messages import DATA_TYPES
 from tfopt.ir.types import DType, dtype_of
 
-WARMUP_PATH = "assets.extra/tf_serving_warmup_requests"
-#: TensorFlow Serving does not load a model that has more.
-MAX_RECORDS = 1000
 #: Bytes of a protobuf message at most. A tensor's short form (one value for all) could name any size.
 _LARGEST_MESSAGE = 1 << 31
 
@@ -37,87 +28,6 @@ _VALUES = {
     DType.INT64: "int64_val", DType.UINT32: "uint32_val", DType.UINT64: "uint64_val", DType.BOOL: "bool_val",
     DType.COMPLEX64: "scomplex_val", DType.COMPLEX128: "dcomplex_val", DType.STRING: "string_val",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class WarmupRequest:
-    """One Predict request. Strings are object arrays of bytes."""
-
-    model_name: str
-    signature: str
-    inputs: Mapping[str, NDArray[Any]]
-
-
-def read_warmup(path: Path) -> list[WarmupRequest]:
-    """The Predict requests of a warmup file. Requests of the other APIs hold tf.Examples, no tensors: left out.
-
-    Raises InvalidModel with the record's number, counted from 1, for a damaged file and for one that TensorFlow
-    Serving would refuse because it is too long.
-    """
-    where = str(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InvalidModel(f"the warmup requests cannot be read: {error.strerror}", where=where) from error
-    found = []
-    for number, record in enumerate(decode_records(content, where), 1):
-        if number > MAX_RECORDS:
-            raise InvalidModel(f"more than the {MAX_RECORDS} warmup requests TensorFlow Serving takes", where=where)
-        found += _requests(record, f"{where}, record {number}")
-    return found
-
-
-def is_request(record: bytes) -> bool:
-    """Is this record of a TFRecord file a PredictionLog?"""
-    log = PredictionLog()
-    try:
-        log.ParseFromString(record)
-    except DecodeError:
-        return False
-    return log.WhichOneof("log_type") is not None
-
-
-def write_warmup(path: Path, requests: Iterable[WarmupRequest]) -> None:
-    """Write a warmup file: same requests, same bytes.
-
-    Raises UsageError for more than 1000 requests, OutputError when the file cannot be written.
-    """
-    records = [_record(request) for request in requests]
-    if len(records) > MAX_RECORDS:
-        raise UsageError(f"{len(records)} warmup requests; TensorFlow Serving takes {MAX_RECORDS}", where=str(path))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode_records(records))
-    except OSError as error:
-        raise OutputError(f"the warmup requests cannot be written: {error.strerror}", where=str(path)) from error
-
-
-def _requests(record: bytes, where: str) -> list[WarmupRequest]:
-    log = PredictionLog()
-    try:
-        log.ParseFromString(record)
-    except DecodeError as error:
-        raise InvalidModel("is no PredictionLog message", where=where) from error
-    kind = log.WhichOneof("log_type")
-    if kind is None:
-        raise InvalidModel("is a PredictionLog without a request", where=where)
-    if kind != "predict_log":
-        return []
-    request = log.predict_log.request
-    inputs = {name: _array(request.inputs[name], f"{where}, input {name}") for name in sorted(request.inputs)}
-    spec = request.model_spec
-    return [WarmupRequest(spec.name, spec.signature_name or DEFAULT_SIGNATURE, inputs)]
-
-
-def _record(request: WarmupRequest) -> bytes:
-    log = PredictionLog()
-    message = log.predict_log.request
-    message.model_spec.name = request.model_name
-    message.model_spec.signature_name = request.signature
-    for name, array in request.inputs.items():
-        fill_tensor(message.inputs[name], array)
-    serialized: bytes = log.SerializeToString(deterministic=True)
-    return serialized
 
 
 def fill_tensor(message: Any, array: NDArray[Any]) -> None:
@@ -133,7 +43,7 @@ def fill_tensor(message: Any, array: NDArray[Any]) -> None:
         message.tensor_content = array.astype(array.dtype.newbyteorder("<")).tobytes()
 
 
-def _array(message: Any, where: str) -> NDArray[Any]:
+def array_of(message: Any, where: str) -> NDArray[Any]:
     dtype = DATA_TYPES.get(message.dtype)
     if dtype is None:
         raise InvalidModel(f"a tensor of type {message.dtype}, which no array can hold", where=where)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfopt.errors import RequestError
-from tfopt.serve.json_syntax import first_fault
-from tfopt.serve.json_text import ECHO_BYTES, echo, parse
+from tfopt.serve.rest.json_syntax import first_fault
+from tfopt.serve.rest.json_text import ECHO_BYTES, echo, parse
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from tfopt.errors import Code, RequestError
 from tfopt.ir import DType, TensorType
 from tfopt.ir.types import numpy_dtype
 from tfopt.runtimes.base import TensorInfo
-from tfopt.serve.codec import PredictBody, encode_predict
-from tfopt.serve.dense import dense_array
-from tfopt.serve.dtypes import FLOATS, IN_JSON, INTEGERS
+from tfopt.serve.rest.codec import PredictBody, encode_predict
+from tfopt.serve.rest.dense import dense_array
+from tfopt.serve.rest.dtypes import FLOATS, IN_JSON, INTEGERS
 
 
 def infos(**dtypes: DType) -> dict[str, TensorInfo]:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tfopt.errors import Code, RequestError
 from tfopt.ir import DType
 from tfopt.ir.types import numpy_dtype
-from tfopt.serve.dtypes import FLOATS, IN_JSON, fits, text_name
-from tfopt.serve.json_text import echo, type_name
+from tfopt.serve.rest.dtypes import FLOATS, IN_JSON, fits, text_name
+from tfopt.serve.rest.json_text import echo, type_name
 
 #: What every numpy can hold (2 goes to 64); TensorFlow's own limit is 254.
 MAX_RANK = 32

@@ -13,10 +13,10 @@ from typing import Any
 
 from tfopt.errors import Code, RequestError, TfoptError
 from tfopt.ir.graph import DEFAULT_SIGNATURE
-from tfopt.serve.codec import PredictBody, encode_predict
-from tfopt.serve.describe import error_text, metadata_text, models_text, status_text
 from tfopt.serve.plane import ModelSpec, Plane
-from tfopt.serve.routes import Ask, EmptyRefusal, Route, find_route
+from tfopt.serve.rest.codec import PredictBody, encode_predict
+from tfopt.serve.rest.describe import error_text, metadata_text, models_text, status_text
+from tfopt.serve.rest.routes import Ask, EmptyRefusal, Route, find_route
 
 log = logging.getLogger("tfopt.serve")
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from threading import Event, Semaphore, Thread
 
 from tfopt.errors import InvalidModel, NotFound, TfoptError
-from tfopt.serve.loading import Loaded
-from tfopt.serve.retries import Failures, settled
-from tfopt.serve.servable import Servable, identity_of
-from tfopt.serve.sources import Listing, Source
-from tfopt.serve.statuses import State, Statuses, VersionStatus
+from tfopt.serve.versions.loading import Loaded
+from tfopt.serve.versions.retries import Failures, settled
+from tfopt.serve.versions.servable import Servable, identity_of
+from tfopt.serve.versions.sources import Listing, Source
+from tfopt.serve.versions.statuses import State, Statuses, VersionStatus
 
 log = logging.getLogger("tfopt.serve")
 

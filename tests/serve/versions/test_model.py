@@ -14,11 +14,11 @@ from tests.serve.asking import eventually
 from tests.serve.engines import Multiplier, load_multiplier, ones, write_multiplier
 from tfopt.errors import Code, ExecutionError, InvalidModel, NotFound
 from tfopt.runtimes.base import Runtime
-from tfopt.serve import retries
-from tfopt.serve.loading import Loaded
-from tfopt.serve.sources import BasePath, Listing, SingleVersion
-from tfopt.serve.statuses import State, Statuses, VersionStatus
-from tfopt.serve.versions import ModelVersions
+from tfopt.serve.versions import retries
+from tfopt.serve.versions.loading import Loaded
+from tfopt.serve.versions.model import ModelVersions
+from tfopt.serve.versions.sources import BasePath, Listing, SingleVersion
+from tfopt.serve.versions.statuses import State, Statuses, VersionStatus
 from tfopt.store import Manifest, Store, write_manifest
 
 Watch = Callable[..., ModelVersions]

@@ -21,13 +21,13 @@ from tests.serve.conftest import ask_at
 from tfopt import requirements
 from tfopt.errors import InvalidModel, MissingExtra, NotFound, UnmetRequirement
 from tfopt.formats.saved_model import read_saved_model
-from tfopt.formats.warmup import WARMUP_PATH, WarmupRequest, write_warmup
+from tfopt.formats.serving.warmup import WARMUP_PATH, WarmupRequest, write_warmup
 from tfopt.runtimes.base import Runtime
 from tfopt.runtimes.litert import LiteRTRuntime
 from tfopt.runtimes.load import open_artifact
 from tfopt.runtimes.tensorflow import TensorFlowRuntime
-from tfopt.serve.artifacts import RuntimeChoice
-from tfopt.serve.loading import load_version
+from tfopt.serve.versions.artifacts import RuntimeChoice
+from tfopt.serve.versions.loading import load_version
 from tfopt.store import MANIFEST_PATH, Manifest, write_manifest
 from tfopt.targets.onnx import write_onnx
 

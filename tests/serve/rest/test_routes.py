@@ -6,7 +6,7 @@ import pytest
 
 from tfopt.errors import Code, RequestError
 from tfopt.serve.plane import ModelSpec
-from tfopt.serve.routes import Ask, EmptyRefusal, find_route
+from tfopt.serve.rest.routes import Ask, EmptyRefusal, find_route
 
 
 @pytest.mark.parametrize(

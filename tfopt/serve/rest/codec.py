@@ -20,9 +20,9 @@ from tfopt.errors import RequestError
 from tfopt.ir import DType
 from tfopt.ir.types import dtype_of
 from tfopt.runtimes.base import TensorInfo
-from tfopt.serve.dense import dense_array, is_base64, narrow
-from tfopt.serve.dtypes import FLOATS, IN_JSON, INTEGERS, text_name
-from tfopt.serve.json_text import echo, parse
+from tfopt.serve.rest.dense import dense_array, is_base64, narrow
+from tfopt.serve.rest.dtypes import FLOATS, IN_JSON, INTEGERS, text_name
+from tfopt.serve.rest.json_text import echo, parse
 
 Arrays = dict[str, NDArray[Any]]
 Infos = Mapping[str, TensorInfo]

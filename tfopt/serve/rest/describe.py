@@ -12,9 +12,9 @@ from typing import Any
 
 from tfopt.ir import Shape
 from tfopt.runtimes.base import SignatureInfo, TensorInfo
-from tfopt.serve.dtypes import enum_name
-from tfopt.serve.statuses import VersionStatus
-from tfopt.serve.versions import ModelVersions
+from tfopt.serve.rest.dtypes import enum_name
+from tfopt.serve.versions.model import ModelVersions
+from tfopt.serve.versions.statuses import VersionStatus
 
 
 def error_text(message: str) -> bytes:

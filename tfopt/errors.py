@@ -143,10 +143,24 @@ class ConversionError(TfoptError):
 
 
 class ExecutionError(TfoptError):
-    """A runtime failed while it ran the model; the message is the runtime's own."""
+    """A runtime failed while it ran the model. `said` are its own words and what is known beside them, for clients of a
+    server; `status` is its own code."""
 
     code = Code.INVALID_ARGUMENT
     exit_code = 14
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        hint: str | None = None,
+        said: str | None = None,
+        status: Code = Code.INVALID_ARGUMENT,
+    ) -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.said = said if said is not None else f"{what}; {hint}" if hint else what
+        self.status = status
 
 
 class ServerUnavailable(TfoptError):

@@ -70,7 +70,7 @@ def test_a_model_that_is_loading_asks_to_come_again(tmp_path: Path) -> None:
 
 def test_a_bug_in_an_engine_is_an_internal_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Buggy(Multiplier):
-        def run(self, *_: Any) -> Any:
+        def run(self, *_: Any, **__: Any) -> Any:
             raise RuntimeError("secret of the engine")
 
     broken = model(tmp_path, lambda _: Buggy(1))

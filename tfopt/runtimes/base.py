@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tfopt.errors import ExecutionError, NotFound
+from tfopt.errors import Code, ExecutionError, NotFound
 from tfopt.ir import DType, Model, Shape, Tensor, TensorType
 from tfopt.ir.grid import Grid
 from tfopt.ir.tensor_json import tensor_as_dict, tensor_from_dict
@@ -88,8 +88,17 @@ class Runtime(Protocol):
     @property
     def signatures(self) -> Mapping[str, SignatureInfo]: ...
 
-    def run(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Outputs by name, in arrays of their own. Inputs with a default may be left out.
+    def run(
+        self,
+        signature: str,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        outputs: Collection[str] | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """Outputs by name, in arrays of their own, all or those in `outputs`. Inputs with a default may be left out.
+        `timeout` is in seconds: TensorFlow ends a run that takes longer, the others do not begin one when no
+        interpreter was free for so long.
 
         Raises NotFound for an unknown signature, ExecutionError with the engine's own words for the rest.
         """
@@ -164,6 +173,24 @@ def explained(info: SignatureInfo, values: Mapping[str, NDArray[Any]], error: st
     in `error` are; those are kept where all inputs fit."""
     wrong = (_misfit(name, value, info) for name, value in values.items() if not _fits(info, name, value))
     return "; ".join(wrong) or " ".join(error.split())
+
+
+def failure(
+    signature: str,
+    info: SignatureInfo,
+    values: Mapping[str, NDArray[Any]],
+    error: str,
+    status: Code = Code.INVALID_ARGUMENT,
+) -> ExecutionError:
+    """A run that has failed with the engine's words in `error`."""
+    reason = explained(info, values, error)
+    said = error if reason == " ".join(error.split()) else f"{error}; {reason}"
+    return ExecutionError(reason, where=f"signature {signature}", said=said, status=status)
+
+
+def timed_out(timeout: float | None) -> ExecutionError:
+    """No interpreter or session was free in time."""
+    return ExecutionError(f"no turn to run within {timeout} s", status=Code.DEADLINE_EXCEEDED)
 
 
 def _fits(info: SignatureInfo, name: str, value: NDArray[Any]) -> bool:

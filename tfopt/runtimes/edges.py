@@ -5,7 +5,7 @@ Only .tflite files have such edges: a TensorInfo with a grid. Whoever holds real
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
@@ -83,9 +83,17 @@ class _UnderContract(Closing):
         self._runtime = runtime
         self._edges = edges
 
-    def run(self, signature: str, inputs: Arrays) -> dict[str, NDArray[Any]]:
+    def run(
+        self,
+        signature: str,
+        inputs: Arrays,
+        *,
+        outputs: Collection[str] | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, NDArray[Any]]:
         info = find_signature(self._edges, signature)
-        return off_edges(info, self._runtime.run(signature, on_edges(info, inputs)))
+        made = self._runtime.run(signature, on_edges(info, inputs), outputs=outputs, timeout=timeout)
+        return off_edges(info, made)
 
     def close(self) -> None:
         self._runtime.close()

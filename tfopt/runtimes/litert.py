@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from queue import LifoQueue
+from queue import Empty, LifoQueue
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,8 +24,9 @@ from tfopt.runtimes.base import (
     arguments,
     check_shapes,
     edge_grid,
-    explained,
+    failure,
     find_signature,
+    timed_out,
 )
 
 try:
@@ -74,7 +75,14 @@ class LiteRTRuntime(Closing):
             self._idle.put(None)
         self._idle.put(first)
 
-    def run(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def run(
+        self,
+        signature: str,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        outputs: Collection[str] | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, NDArray[Any]]:
         """Outputs by name, copied out of the interpreter. Unknown dimensions may change from run to run.
 
         Raises NotFound for an unknown signature, ExecutionError for inputs that do not fit it and for LiteRT's own.
@@ -82,11 +90,12 @@ class LiteRTRuntime(Closing):
         info = find_signature(self.signatures, signature)
         values = {name: np.asarray(value) for name, value in arguments(info, inputs).items()}
         check_shapes(info, values)
-        with self._interpreter() as runners:
+        with self._interpreter(timeout) as runners:
             try:
-                return runners[signature](**values)
+                made = runners[signature](**values)
             except (ValueError, RuntimeError) as error:
-                raise ExecutionError(explained(info, values, str(error)), where=f"signature {signature}") from error
+                raise failure(signature, info, values, str(error)) from error
+        return made if outputs is None else {name: made[name] for name in outputs}
 
     def runner(self, signature: str) -> _Runner:
         """LiteRT's own call of a signature, in an interpreter of its own. Raises NotFound."""
@@ -101,8 +110,11 @@ class LiteRTRuntime(Closing):
             self._idle.put(None)
 
     @contextmanager
-    def _interpreter(self) -> Iterator[dict[str, _Runner]]:
-        runners = self._idle.get()
+    def _interpreter(self, timeout: float | None = None) -> Iterator[dict[str, _Runner]]:
+        try:
+            runners = self._idle.get(timeout=timeout)
+        except Empty as error:
+            raise timed_out(timeout) from error
         try:
             if self._closed.is_set():
                 raise ExecutionError("the model has been closed")

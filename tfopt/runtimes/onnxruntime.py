@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from threading import Semaphore
 from typing import Any
@@ -15,7 +14,16 @@ from numpy.typing import NDArray
 from tfopt.errors import ExecutionError, InvalidModel, MissingExtra, UnsupportedModel
 from tfopt.ir import DType, Shape, TensorType
 from tfopt.ir.tensor_json import tensor_from_dict
-from tfopt.runtimes.base import Closing, SignatureInfo, TensorInfo, arguments, check_shapes, explained, find_signature
+from tfopt.runtimes.base import (
+    Closing,
+    SignatureInfo,
+    TensorInfo,
+    arguments,
+    check_shapes,
+    failure,
+    find_signature,
+    timed_out,
+)
 
 try:
     import onnxruntime
@@ -36,6 +44,8 @@ _FAILURES = (
     state.EPFail, state.EngineError, state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf,
     state.NoSuchFile, state.RuntimeException, *_LACKS,
 )  # fmt: skip
+#: Runs at one time where there is no limit.
+_UNLIMITED = 1 << 30
 _NUMPY = {"float": "float32", "double": "float64"}
 
 
@@ -51,7 +61,7 @@ class ONNXRuntime(Closing):
     def __init__(self, path: Path, *, threads: int | None = None, at_once: int | None = None) -> None:
         """Raises InvalidModel for what is no ONNX file, UnsupportedModel for ops and types that ONNX Runtime lacks."""
         self._path = path
-        self._turn = nullcontext() if at_once is None else Semaphore(at_once)
+        self._turn = Semaphore(_UNLIMITED if at_once is None else at_once)
         first = _session(path, threads)
         told = _told(first, path)
         sessions = {path.name: first}
@@ -63,7 +73,14 @@ class ONNXRuntime(Closing):
             key: _signature(self._sessions[key], entry, path) for key, entry in told.items()
         }
 
-    def run(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def run(
+        self,
+        signature: str,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        outputs: Collection[str] | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, NDArray[Any]]:
         """Outputs by name. Raises NotFound for an unknown signature, ExecutionError for inputs that do not fit it and
         for ONNX Runtime's own."""
         info = find_signature(self.signatures, signature)
@@ -76,13 +93,16 @@ class ONNXRuntime(Closing):
             name: _decoded(name, value) if info.inputs[name].type.dtype is DType.STRING else value
             for name, value in values.items()
         }
+        wanted = list(info.outputs if outputs is None else outputs)
+        if not self._turn.acquire(timeout=timeout):
+            raise timed_out(timeout)
         try:
-            with self._turn:
-                results = session.run(list(info.outputs), feeds)
+            results = session.run(wanted, feeds)
         except (*_FAILURES, ValueError, TypeError) as error:
-            raise ExecutionError(explained(info, values, str(error)), where=f"signature {signature}") from error
-        outputs = dict(zip(info.outputs, results, strict=True))
-        return {name: _encoded(array, info.outputs[name].type) for name, array in outputs.items()}
+            raise failure(signature, info, values, str(error)) from error
+        finally:
+            self._turn.release()
+        return {name: _encoded(array, info.outputs[name].type) for name, array in zip(wanted, results, strict=True)}
 
     def path_of(self, signature: str) -> Path:
         """The file of a signature. Raises NotFound."""

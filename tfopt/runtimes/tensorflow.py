@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.util import deprecation
 
-from tfopt.errors import ExecutionError, InvalidModel, UnsupportedModel
+from tfopt.errors import Code, ExecutionError, InvalidModel, UnsupportedModel
 from tfopt.formats import protos
 from tfopt.formats.composites import plain
 from tfopt.formats.tensor_proto import dtype_from_enum, shape_from_proto, tensor_from_proto
@@ -31,7 +31,7 @@ from tfopt.runtimes.base import (
     TensorInfo,
     arguments,
     check_shapes,
-    explained,
+    failure,
     find_signature,
     signatures_of,
 )
@@ -42,6 +42,9 @@ from tfopt.runtimes.weights_aside import import_graph
 # dimensions, where other ops answer with an error.
 _ABORT_ON_RANK = frozenset({"Conv2D", "Conv3D", "DepthwiseConv2dNative"})
 
+
+#: TensorFlow's numbers of the canonical codes (tsl/protobuf/error_codes.proto), which are everybody's.
+_CODES = dict(enumerate(Code))
 
 _QUANTIZED = {
     dtype: np.dtype(tf.as_dtype(dtype.value).as_numpy_dtype) for dtype in DType if dtype.value.startswith("q")
@@ -56,6 +59,15 @@ class _Plan:
     fetches: tuple[Any, ...]
     fetched: tuple[str, ...]
     echoed: Mapping[str, str]
+
+    def only(self, outputs: Collection[str]) -> _Plan:
+        kept = [index for index, name in enumerate(self.fetched) if name in outputs]
+        return _Plan(
+            self.feeds,
+            tuple(self.fetches[index] for index in kept),
+            tuple(self.fetched[index] for index in kept),
+            {name: source for name, source in self.echoed.items() if name in outputs},
+        )
 
 
 class SessionRuntime(Closing):
@@ -75,21 +87,32 @@ class SessionRuntime(Closing):
         self.signatures: Mapping[str, SignatureInfo] = {}
 
     def run(
-        self, signature: str, inputs: Mapping[str, NDArray[Any]], *, options: Any = None, metadata: Any = None
+        self,
+        signature: str,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        outputs: Collection[str] | None = None,
+        timeout: float | None = None,
+        options: Any = None,
+        metadata: Any = None,
     ) -> dict[str, NDArray[Any]]:
-        """Outputs by name. Shapes are not held against the signature: TensorFlow's kernels decide, as they do in
-        TensorFlow Serving; when they refuse, inputs that do not fit the signature are told instead of a kernel's words.
-        Only a wrong rank is refused before, where a kernel would end the process. `options` and `metadata`
-        are the session's buffers, for a run that is traced.
+        """Outputs by name, without computing what only others than `outputs` need. Shapes are not held against the
+        signature: TensorFlow's kernels decide, as they do in TensorFlow Serving; when they refuse, inputs that do not
+        fit the signature are told instead of a kernel's words. Only a wrong rank is refused before, where a kernel
+        would end the process. `options` and `metadata` are the session's buffers, for a run that is traced; then
+        there is no `timeout`.
 
         Raises NotFound, ExecutionError.
         """
         info, values = self._arguments(signature, inputs)
         plan = self._plan(signature, info)
-        results = self._call(signature, info, values, plan.fetches, options, metadata)
+        if outputs is not None:
+            plan = plan.only(outputs)
+        with _run_options(options, timeout) as buffer:
+            results = self._call(signature, info, values, plan.fetches, buffer, metadata)
         made = dict(zip(plan.fetched, results, strict=True))
         made |= {output: values[source].copy() for output, source in plan.echoed.items()}
-        return {name: made[name] for name in info.outputs}
+        return {name: made[name] for name in (info.outputs if outputs is None else outputs)}
 
     def _arguments(
         self, signature: str, inputs: Mapping[str, NDArray[Any]]
@@ -119,7 +142,7 @@ class SessionRuntime(Closing):
             # the callables of a session hand out the model's own memory.
             results = pywrap_tf_session.TF_SessionRun_wrapper(session._session, options, feeds, fetches, [], metadata)
         except tf.errors.OpError as error:
-            raise ExecutionError(explained(info, values, error.message), where=f"signature {signature}") from error
+            raise failure(signature, info, values, error.message, _CODES.get(error.error_code, Code.UNKNOWN)) from error
         return [_plain_array(result) for result in results]
 
     def _open_session(self) -> Any:
@@ -261,6 +284,21 @@ def _plain_array(array: Any) -> Any:
     """What a session hands out, a quantized tensor in the integers that carry it."""
     names = array.dtype.names if isinstance(array, np.ndarray) else None
     return array[names[0]] if names else array
+
+
+@contextmanager
+def _run_options(given: Any, timeout: float | None) -> Iterator[Any]:
+    """What a run is told besides its feeds, in a buffer of the session's; None tells it nothing."""
+    if given is not None or timeout is None:
+        yield given
+        return
+    # 0 would be no limit.
+    told = tf.compat.v1.RunOptions(timeout_in_ms=max(1, round(timeout * 1000)))
+    buffer = pywrap_tf_session.TF_NewBufferFromString(told.SerializeToString())
+    try:
+        yield buffer
+    finally:
+        pywrap_tf_session.TF_DeleteBuffer(buffer)
 
 
 def _handle(graph: Any, tensor_name: str) -> Any:

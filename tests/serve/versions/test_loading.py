@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -332,9 +333,11 @@ def test_warmup_requests_are_replayed(version: Path, monkeypatch: pytest.MonkeyP
     seen: list[str] = []
     run = LiteRTRuntime.run
 
-    def counted(self: LiteRTRuntime, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def counted(
+        self: LiteRTRuntime, signature: str, inputs: dict[str, np.ndarray], **how: Any
+    ) -> dict[str, np.ndarray]:
         seen.append(signature)
-        return run(self, signature, inputs)
+        return run(self, signature, inputs, **how)
 
     monkeypatch.setattr(LiteRTRuntime, "run", counted)
     opened(version, "auto").close()

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from tfopt.errors import Code, RequestError, TfoptError
+from tfopt.errors import Code, ExecutionError, RequestError, TfoptError
 from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.serve.plane import ModelSpec, Plane
 from tfopt.serve.rest.codec import PredictBody, encode_predict
@@ -182,8 +182,9 @@ def predict(plane: Plane, spec: ModelSpec, body: bytes) -> bytes:
 
 
 def _refusal(error: TfoptError) -> Answer:
-    code = error.status if isinstance(error, RequestError) else error.code
-    message = f"{error.what}; {error.hint}" if error.hint else error.what
+    code = error.status if isinstance(error, (RequestError, ExecutionError)) else error.code
+    plain = f"{error.what}; {error.hint}" if error.hint else error.what
+    message = error.said if isinstance(error, ExecutionError) else plain
     return Answer(HTTP_STATUS[code], b"" if isinstance(error, EmptyRefusal) else error_text(message))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from threading import Lock
 from typing import Any
 
@@ -33,10 +33,17 @@ class UnderContract(Closing):
             key: info for key, info in contract.items() if open_rest is not None or key in runtime.signatures
         }
 
-    def run(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def run(
+        self,
+        signature: str,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        outputs: Collection[str] | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, NDArray[Any]]:
         info = find_signature(self.signatures, signature)
         runtime = self._runtime if signature in self._runtime.signatures else self.rest()
-        return runtime.run(signature, arguments(info, inputs))
+        return runtime.run(signature, arguments(info, inputs), outputs=outputs, timeout=timeout)
 
     def rest(self) -> Runtime:
         """What runs the signatures that the file lacks, opened now if it was not. Raises what opening it raises."""

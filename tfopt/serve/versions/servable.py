@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -41,9 +41,16 @@ class Servable:
     def signatures(self) -> Mapping[str, SignatureInfo]:
         return self._runtime.signatures
 
-    def run(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Raises NotFound, ExecutionError."""
-        return self._runtime.run(signature, inputs)
+    def run(
+        self,
+        signature: str,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        outputs: Collection[str] | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """As `Runtime.run`. Raises NotFound, ExecutionError."""
+        return self._runtime.run(signature, inputs, outputs=outputs, timeout=timeout)
 
     def acquire(self) -> bool:
         """Use it? False when it has been retired and a newer one has taken its place."""

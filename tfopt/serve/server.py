@@ -19,7 +19,7 @@ from tfopt.errors import MissingExtra, ServerUnavailable, UsageError
 try:
     import uvicorn
 
-    from tfopt.serve.rest.app import DEFAULT_BODY_LIMIT, RestApp
+    from tfopt.serve.rest.app import DEFAULT_BODY_LIMIT, DEFAULT_TIMEOUT, RestApp
     from tfopt.serve.rest.connections import Connection, Uvicorn
 except ModuleNotFoundError as error:
     raise MissingExtra.of(str(error.name), "serve", "serving") from error
@@ -51,7 +51,8 @@ class Server:
     `threads`: cores to compute with, all by default; `poll_interval`: seconds between looks for new versions;
     `body_limit`: bytes of a request; `io_timeout`: seconds in which a request must have arrived, and for which a
     client may leave an answer unread;
-    `drain_timeout`: seconds for requests under way when the server stops.
+    `drain_timeout`: seconds for requests under way when the server stops; `rest_timeout`: seconds that a model may run
+    for a REST request, None for as long as it takes; `gzip_answers`: pack long answers for clients that ask for it.
     """
 
     def __init__(
@@ -67,6 +68,8 @@ class Server:
         io_timeout: float = 60.0,
         drain_timeout: float = 30.0,
         cors: bool = False,
+        rest_timeout: float | None = DEFAULT_TIMEOUT,
+        gzip_answers: bool = True,
     ) -> None:
         """Raises NotFound, UsageError for models that are none, or to prefer another runtime than the one asked for."""
         if prefer is not None and runtime != "auto":
@@ -82,7 +85,8 @@ class Server:
         }
         # Twice the cores: while some wait for the engine, others read and write JSON.
         self._executor = ThreadPoolExecutor(2 * cores, "tfopt-request")
-        app = RestApp(Plane(self.models), self._executor, body_limit=body_limit, cors=cors)
+        plane = Plane(self.models)
+        app = RestApp(plane, self._executor, body_limit=body_limit, timeout=rest_timeout, cors=cors, gzip=gzip_answers)
         self._uvicorn = Uvicorn(_config(app, drain_timeout), io_timeout)
         self._thread: threading.Thread | None = None
 

@@ -326,6 +326,18 @@ def test_gzip(ask: Ask) -> None:
     assert ask("POST", f"{LINEAR}:predict", bomb, headers).error == empty
 
 
+def test_a_long_answer_is_gzipped_for_who_asks_for_it(ask: Ask) -> None:
+    body = {"signature_name": "float32", "inputs": [0.5] * 20_000}
+    asked = {"Accept-Encoding": "deflate, gzip;q=0.8"}
+    reply = ask("POST", ECHO, body, asked)
+    assert reply.headers["content-encoding"] == "gzip" and reply.headers["vary"] == "accept-encoding"
+    assert gzip.decompress(reply.body) == ask("POST", ECHO, body).body
+    for headers in ({"Accept-Encoding": "gzip;q=0"}, {"Accept-Encoding": "br"}):
+        assert "content-encoding" not in ask("POST", ECHO, body, headers).headers
+    short = ask("POST", ECHO, {"signature_name": "float32", "inputs": [0.5]}, asked)
+    assert "content-encoding" not in short.headers, "packing would cost more than it saves"
+
+
 def test_preflight_depends_on_the_origin_only(ask: Ask) -> None:
     allowed = ask("OPTIONS", f"{LINEAR}:predict", None, {"Origin": "https://example.org"})
     assert (allowed.status, allowed.body) == (200, b"")

@@ -1,0 +1,46 @@
+"""TensorFlow Serving's own requests: predict, status, metadata, preflight."""
+
+from __future__ import annotations
+
+from tfopt.errors import Code, RequestError
+from tfopt.ir.graph import DEFAULT_SIGNATURE
+from tfopt.serve.plane import Plane
+from tfopt.serve.rest.codec import PredictBody, encode_predict
+from tfopt.serve.rest.describe import metadata_text, status_text
+from tfopt.serve.rest.messages import Answer, Request
+
+
+def predict(plane: Plane, request: Request) -> Answer:
+    """Answer the JSON body of a predict request with another. Raises RequestError, ExecutionError."""
+    body = PredictBody(request.body)
+    signature = body.signature or DEFAULT_SIGNATURE
+    with plane.servable(request.route.spec) as servable:
+        info = servable.signatures.get(signature)
+        if info is None:
+            raise RequestError(f'Serving signature name: "{signature}" not found in signature def')
+        inputs, row = body.arrays(info.inputs), body.is_row
+        del body  # Python's numbers take ten times the memory of the arrays: not while the engine runs
+        outputs = servable.run(signature, inputs, timeout=request.timeout)
+    return Answer(encode_predict(outputs, row=row))
+
+
+def examples(plane: Plane, request: Request) -> Answer:
+    """Classify and regress."""
+    verb = request.route.ask.value
+    raise RequestError(f"This server does not answer :{verb} yet", code=Code.UNIMPLEMENTED, hint="call :predict")
+
+
+def status(plane: Plane, request: Request) -> Answer:
+    return Answer(status_text(plane.statuses(request.route.spec)))
+
+
+def metadata(plane: Plane, request: Request) -> Answer:
+    spec = request.route.spec
+    with plane.servable(spec) as servable:
+        return Answer(metadata_text(spec.name, servable.number, servable.signatures))
+
+
+def preflight(plane: Plane, request: Request) -> Answer:
+    """TensorFlow Serving looks at the origin alone, whether or not it allows others to read its answers."""
+    origin = request.header(b"origin").lower()
+    return Answer(code=Code.OK if b"http://" in origin or b"https://" in origin else Code.FAILED_PRECONDITION)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tfopt.errors import Code, RequestError
+from tfopt.serve.metrics import Metrics
 from tfopt.serve.versions.model import ModelVersions
 from tfopt.serve.versions.servable import Servable
 from tfopt.serve.versions.statuses import VersionStatus
@@ -28,10 +29,12 @@ class ModelSpec:
 
 
 class Plane:
-    """The models of a server."""
+    """The models of a server, and what it counts."""
 
-    def __init__(self, models: Mapping[str, ModelVersions]) -> None:
+    def __init__(self, models: Mapping[str, ModelVersions], metrics: Metrics | None = None) -> None:
         self.models = models
+        self.metrics = metrics or Metrics()
+        self.metrics.watch(models)
 
     @contextmanager
     def servable(self, spec: ModelSpec) -> Iterator[Servable]:

@@ -24,6 +24,7 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra.of(str(error.name), "serve", "serving") from error
 
+from tfopt.serve.metrics import DEFAULT_PATH, Metrics
 from tfopt.serve.plane import Plane
 from tfopt.serve.process import dedicate_process
 from tfopt.serve.versions.artifacts import Engine, RuntimeChoice
@@ -53,6 +54,8 @@ class Server:
     client may leave an answer unread;
     `drain_timeout`: seconds for requests under way when the server stops; `rest_timeout`: seconds that a model may run
     for a REST request, None for as long as it takes; `gzip_answers`: pack long answers for clients that ask for it.
+    `metrics_path`: where Prometheus finds the metrics, nowhere when None; `metrics_by_version`: requests are counted by
+    version and signature too.
     """
 
     def __init__(
@@ -70,6 +73,8 @@ class Server:
         cors: bool = False,
         rest_timeout: float | None = DEFAULT_TIMEOUT,
         gzip_answers: bool = True,
+        metrics_path: str | None = DEFAULT_PATH,
+        metrics_by_version: bool = False,
     ) -> None:
         """Raises NotFound, UsageError for models that are none, or to prefer another runtime than the one asked for."""
         if prefer is not None and runtime != "auto":
@@ -78,15 +83,24 @@ class Server:
         self._port = port
         cores = threads or _available_cores()
         slots = threading.Semaphore(cores)
-        load = partial(load_version, choice=runtime, cores=cores, prefer=prefer)
+        metrics = Metrics(details=metrics_by_version)
+        load = metrics.timing_loads(partial(load_version, choice=runtime, cores=cores, prefer=prefer))
         self.models = {
             name: ModelVersions(name, source, load, poll_interval=poll_interval, slots=slots)
             for name, source in find_sources(models).items()
         }
         # Twice the cores: while some wait for the engine, others read and write JSON.
         self._executor = ThreadPoolExecutor(2 * cores, "tfopt-request")
-        plane = Plane(self.models)
-        app = RestApp(plane, self._executor, body_limit=body_limit, timeout=rest_timeout, cors=cors, gzip=gzip_answers)
+        self.metrics = metrics
+        app = RestApp(
+            Plane(self.models, metrics),
+            self._executor,
+            body_limit=body_limit,
+            timeout=rest_timeout,
+            cors=cors,
+            gzip=gzip_answers,
+            metrics_path=metrics_path,
+        )
         self._uvicorn = Uvicorn(_config(app, drain_timeout), io_timeout)
         self._thread: threading.Thread | None = None
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
+from time import perf_counter
 
 from tfopt.errors import Code, TfoptError
 from tfopt.serve.plane import Plane
@@ -49,7 +50,8 @@ _CORS = [
 
 class RestApp:
     """Inference runs on `executor`, all else in the event loop. `body_limit` is in bytes, `timeout` the seconds that a
-    model may run; `cors` adds its headers to every answer; `gzip` packs long answers for clients that ask for it."""
+    model may run; `cors` adds its headers to every answer; `gzip` packs long answers for clients that ask for it.
+    Prometheus finds the metrics at `metrics_path`, when there is one."""
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class RestApp:
         timeout: float | None = DEFAULT_TIMEOUT,
         cors: bool = False,
         gzip: bool = True,
+        metrics_path: str | None = None,
     ) -> None:
         self._plane = plane
         self._executor = executor
@@ -67,6 +70,7 @@ class RestApp:
         self._timeout = timeout
         self._cors = _CORS if cors else []
         self._gzip = gzip
+        self._metrics_path = metrics_path
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         try:
@@ -98,20 +102,43 @@ class RestApp:
         target = scope["raw_path"].decode("latin-1")
         if scope["query_string"]:
             target += "?" + scope["query_string"].decode("latin-1")
+        if target == self._metrics_path and scope["method"] in ("GET", "HEAD"):
+            page = await asyncio.get_running_loop().run_in_executor(self._executor, self._plane.metrics.page)
+            return Answer(page.encode(), content_type=b"text/plain")
+        start, route, code = perf_counter(), None, Code.CANCELLED
         try:
             route = find_route(scope["method"], target)
-            if route.ask in INFERENCE:
-                body = await read_body(scope["headers"], receive, self._body_limit)
-                loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._executor, self._infer, route, scope["headers"], body)
-            return TALK[route.ask](self._plane, Request(route, scope["headers"]))
+            answer = await self._routed(route, scope["headers"], receive)
+            code = answer.code
         except TfoptError as error:
-            return refusal(error)
-        except (Gone, TooLarge):
+            answer = refusal(error)
+            code = answer.code
+        except TooLarge:
+            code = Code.RESOURCE_EXHAUSTED
+            raise
+        except Gone:
             raise
         except Exception:  # the rim: a request that fails in an unforeseen way must not end the connection's others
             log.exception("a request failed: %s %s", scope["method"], target)
-            return Answer(error_text("Internal error; the server's log has the details"), Code.INTERNAL)
+            code = Code.INTERNAL
+            answer = Answer(error_text("Internal error; the server's log has the details"), code)
+        finally:
+            if target[:4].lower() == "/v1/":
+                self._count(route, code, perf_counter() - start)
+        return answer
+
+    async def _routed(self, route: Route, headers: Headers, receive: Receive) -> Answer:
+        if route.ask not in INFERENCE:
+            return TALK[route.ask](self._plane, Request(route, headers))
+        body = await read_body(headers, receive, self._body_limit)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._infer, route, headers, body)
+
+    def _count(self, route: Route | None, code: Code, seconds: float) -> None:
+        """All under /v1/, naming a model or not; what is no inference has no API. So TensorFlow Serving counts."""
+        model = "" if route is None else route.spec.name
+        api = route.ask.value if route is not None and route.ask in INFERENCE else ""
+        self._plane.metrics.request(model=model, api=api, entrypoint="REST", code=code, seconds=seconds)
 
     def _infer(self, route: Route, headers: Headers, body: bytes) -> Answer:
         """One request from its body to its answer, in a thread of the executor."""

@@ -52,6 +52,11 @@ class Servable:
         """As `Runtime.run`. Raises NotFound, ExecutionError."""
         return self._runtime.run(signature, inputs, outputs=outputs, timeout=timeout)
 
+    @property
+    def users(self) -> int:
+        """Requests that hold it now."""
+        return self._users
+
     def acquire(self) -> bool:
         """Use it? False when it has been retired and a newer one has taken its place."""
         with self._lock:

@@ -60,12 +60,15 @@ class LiteRTRuntime(Closing):
 
     kind = "tflite"
 
-    def __init__(self, path: Path, *, threads: int | None = None, interpreters: int = 1) -> None:
+    def __init__(
+        self, path: Path, *, threads: int | None = None, interpreters: int = 1, enforce_shapes: bool = True
+    ) -> None:
         """Raises InvalidModel for what is no TFLite file, UnsupportedModel for ops that LiteRT lacks."""
         self._path = path
         # Read once: a later interpreter must be of this model also when another file has come to its place.
         self._content = _read(path)
         self._threads = threads
+        self._enforce_shapes = enforce_shapes
         self._closed = threading.Event()
         first = self._make_runners()
         self.signatures: Mapping[str, SignatureInfo] = _signatures(first, _unranked(self._content))
@@ -89,7 +92,8 @@ class LiteRTRuntime(Closing):
         """
         info = find_signature(self.signatures, signature)
         values = {name: np.asarray(value) for name, value in arguments(info, inputs).items()}
-        check_shapes(info, values)
+        if self._enforce_shapes:
+            check_shapes(info, values)
         with self._interpreter(timeout) as runners:
             try:
                 made = runners[signature](**values)

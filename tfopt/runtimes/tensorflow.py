@@ -8,17 +8,18 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from tfopt.formats.tensorflow import tf  # isort: split
 
 import numpy as np
+from google.protobuf import text_format
 from google.protobuf.message import Error as ProtobufError
 from numpy.typing import NDArray
 from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.util import deprecation
 
-from tfopt.errors import Code, ExecutionError, InvalidModel, UnsupportedModel
+from tfopt.errors import Code, ExecutionError, InvalidModel, UnsupportedModel, UsageError
 from tfopt.formats import protos
 from tfopt.formats.composites import plain
 from tfopt.formats.tensor_proto import dtype_from_enum, shape_from_proto, tensor_from_proto
@@ -52,6 +53,18 @@ _QUANTIZED = {
 
 
 @dataclass(frozen=True)
+class SessionThreads:
+    """Threads within an op, and ops beside each other."""
+
+    intra_op: int
+    inter_op: int
+
+
+#: None leaves both to TensorFlow, one number is for both.
+Threads: TypeAlias = "SessionThreads | int | None"
+
+
+@dataclass(frozen=True)
 class _Plan:
     """One signature in the session's terms. `echoed` are outputs that are inputs, which a session does not fetch."""
 
@@ -75,9 +88,11 @@ class SessionRuntime(Closing):
 
     kind = "saved_model"
 
-    def __init__(self, threads: int | None, *, optimize: bool = True, one_op_at_a_time: bool = False) -> None:
+    def __init__(
+        self, threads: Threads, *, optimize: bool = True, one_op_at_a_time: bool = False, config: Any = None
+    ) -> None:
         self._graph = tf.Graph()
-        config = session_config(threads, optimize=optimize)
+        config = session_config(threads, optimize=optimize, base=config)
         if one_op_at_a_time:
             config.inter_op_parallelism_threads = 1
         self._session: Any = tf.compat.v1.Session(graph=self._graph, config=config)
@@ -145,6 +160,9 @@ class SessionRuntime(Closing):
             raise failure(signature, info, values, error.message, _CODES.get(error.error_code, Code.UNKNOWN)) from error
         return [_plain_array(result) for result in results]
 
+    def _check_ranks(self, graph_def: protos.GraphDef) -> None:
+        self._needs_rank = any(op in _ABORT_ON_RANK for op in _ops(graph_def))
+
     def _open_session(self) -> Any:
         session = self._session
         if session is None:
@@ -169,30 +187,31 @@ class TensorFlowRuntime(SessionRuntime):
     """A SavedModel, loaded as TensorFlow Serving loads it (the v1 loader), variables restored and initialised.
 
     `threads` limits the threads of kernels and between kernels; None leaves both to TensorFlow. `one_op_at_a_time`
-    leaves no op beside another, so that the times of ops add up.
+    leaves no op beside another, so that the times of ops add up. `config` is a ConfigProto to begin with.
     """
 
     def __init__(
         self,
         directory: Path,
         *,
-        threads: int | None = None,
+        threads: Threads = None,
         tags: tuple[str, ...] = ("serve",),
         one_op_at_a_time: bool = False,
+        config: Any = None,
     ) -> None:
         """Raises InvalidModel for what cannot be loaded, UnsupportedModel for ops and values unknown here, UnsafeModel
         for what would touch files or run foreign code; nothing of that has run then. Raises UnmetRequirement for a
         model on integers where this machine has no kernels for them, or wrong ones."""
         refuse_unsafe(directory, tags=tags)
-        super().__init__(threads, one_op_at_a_time=one_op_at_a_time)
-        with _closing_on_failure(self), _load_errors(directory), self._graph.as_default(), deprecation.silence():
+        super().__init__(threads, one_op_at_a_time=one_op_at_a_time, config=config)
+        with closing_on_failure(self), load_errors(directory), self._graph.as_default(), deprecation.silence():
             meta_graph = tf.compat.v1.saved_model.load(self._session, list(tags), str(directory))
-            self.signatures = _signatures(meta_graph)
+            self.signatures = signatures_in(meta_graph)
             #: What the model requires of the machine that runs it.
             self.requires = integer_requirements(meta_graph.graph_def.node)
             check_integer_kernels(self.requires, str(directory))
         self._session._extend_graph()
-        self._needs_rank = any(op in _ABORT_ON_RANK for op in _ops(meta_graph.graph_def))
+        self._check_ranks(meta_graph.graph_def)
 
 
 class ModelRunner(SessionRuntime):
@@ -208,7 +227,7 @@ class ModelRunner(SessionRuntime):
         super().__init__(threads, optimize=optimize)
         self.signatures = signatures_of(model)
         self._needs_rank = any(node.op in _ABORT_ON_RANK for node in all_nodes(model.graph))
-        with _closing_on_failure(self), _load_errors(None), self._graph.as_default():
+        with closing_on_failure(self), load_errors(None), self._graph.as_default():
             import_graph(model.graph, self._session)
             self._initialise(model)
         self._session._extend_graph()
@@ -252,15 +271,28 @@ class ModelRunner(SessionRuntime):
             self._session.run(self._graph.get_operation_by_name(model.init), paths)
 
 
-def session_config(threads: int | None, *, optimize: bool = True) -> Any:
-    """What every session here is made with; None leaves the numbers of threads to TensorFlow."""
+def session_config(threads: Threads, *, optimize: bool = True, base: Any = None) -> Any:
+    """What every session here is made with, on top of a ConfigProto; None leaves the numbers of threads to that."""
     config = tf.compat.v1.ConfigProto()
+    if base is not None:
+        config.CopyFrom(base)
     config.graph_options.rewrite_options.disable_meta_optimizer = not optimize
     if threads is not None:
-        config.intra_op_parallelism_threads = config.inter_op_parallelism_threads = threads
+        both = SessionThreads(threads, threads) if isinstance(threads, int) else threads
+        config.intra_op_parallelism_threads, config.inter_op_parallelism_threads = both.intra_op, both.inter_op
         # The pool that sessions share has the size that the first of them asked for.
         config.use_per_session_threads = True
     return config
+
+
+def read_session_config(path: Path) -> Any:
+    """A ConfigProto written as text. Raises UsageError for a file that holds none."""
+    try:
+        return text_format.Parse(path.read_text("utf-8"), tf.compat.v1.ConfigProto())
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise UsageError(f"is no ConfigProto as text: {error}", where=str(path)) from error
 
 
 def _make_plan(graph: Any, info: SignatureInfo) -> _Plan:
@@ -309,7 +341,7 @@ def _other_rank(info: SignatureInfo, name: str, value: NDArray[Any]) -> bool:
     return info.inputs[name].type.shape.rank not in (None, value.ndim)
 
 
-def _signatures(meta_graph: protos.MetaGraphDef) -> dict[str, SignatureInfo]:
+def signatures_in(meta_graph: protos.MetaGraphDef) -> dict[str, SignatureInfo]:
     return {
         key: _signature(key, definition)
         for key, definition in sorted(meta_graph.signature_def.items())
@@ -338,7 +370,7 @@ def _ops(graph_def: protos.GraphDef) -> Iterator[str]:
 
 
 @contextmanager
-def _closing_on_failure(runtime: SessionRuntime) -> Iterator[None]:
+def closing_on_failure(runtime: SessionRuntime) -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -347,7 +379,7 @@ def _closing_on_failure(runtime: SessionRuntime) -> Iterator[None]:
 
 
 @contextmanager
-def _load_errors(directory: Path | None) -> Iterator[None]:
+def load_errors(directory: Path | None) -> Iterator[None]:
     """TensorFlow's ways of saying that a model cannot be loaded."""
     where = None if directory is None else str(directory)
     try:

@@ -28,6 +28,7 @@ from tfopt.serve.metrics import DEFAULT_PATH, Metrics
 from tfopt.serve.plane import Plane
 from tfopt.serve.process import dedicate_process
 from tfopt.serve.versions.artifacts import Engine, RuntimeChoice
+from tfopt.serve.versions.engines import Engines
 from tfopt.serve.versions.loading import load_version
 from tfopt.serve.versions.model import ModelVersions
 from tfopt.serve.versions.sources import find_sources
@@ -48,7 +49,8 @@ class Server:
         with tfopt.Server("models/linear", port=0) as server:
             tfopt.Client(server.url).predict("linear", [[5.0]])
 
-    `runtime` asks for one, and `prefer` for one to be tried first (`serve.artifacts`).
+    `runtime` asks for one, and `prefer` for one to be tried first (`serve.artifacts`); `engines` says more of how they
+    are opened.
     `threads`: cores to compute with, all by default; `poll_interval`: seconds between looks for new versions;
     `body_limit`: bytes of a request; `io_timeout`: seconds in which a request must have arrived, and for which a
     client may leave an answer unread;
@@ -75,6 +77,7 @@ class Server:
         gzip_answers: bool = True,
         metrics_path: str | None = DEFAULT_PATH,
         metrics_by_version: bool = False,
+        engines: Engines | None = None,
     ) -> None:
         """Raises NotFound, UsageError for models that are none, or to prefer another runtime than the one asked for."""
         if prefer is not None and runtime != "auto":
@@ -84,7 +87,9 @@ class Server:
         cores = threads or _available_cores()
         slots = threading.Semaphore(cores)
         metrics = Metrics(details=metrics_by_version)
-        load = metrics.timing_loads(partial(load_version, choice=runtime, cores=cores, prefer=prefer))
+        load = metrics.timing_loads(
+            partial(load_version, choice=runtime, engines=engines or Engines(cores), prefer=prefer)
+        )
         self.models = {
             name: ModelVersions(name, source, load, poll_interval=poll_interval, slots=slots)
             for name, source in find_sources(models).items()

@@ -10,7 +10,7 @@ base/name/.tfopt/staging/     versions in the making, and versions on their way 
 ```
 """
 
-from tfopt.store.base_path import VersionEntry, is_version_directory, read_labels, scan, version_number
+from tfopt.store.base_path import VersionEntry, frozen_graph_in, is_version_directory, read_labels, scan, version_number
 from tfopt.store.digest import digest_files, joint_digest, tree_digest
 from tfopt.store.manifest import MANIFEST_PATH, Manifest, read_manifest, verify_files, write_manifest
 from tfopt.store.store import Store
@@ -21,6 +21,7 @@ __all__ = [
     "Store",
     "VersionEntry",
     "digest_files",
+    "frozen_graph_in",
     "is_version_directory",
     "joint_digest",
     "read_labels",

@@ -145,6 +145,16 @@ def _labels_of(number: int, labels: Mapping[str, int]) -> tuple[str, ...]:
     return tuple(label for label, target in labels.items() if target == number)
 
 
+#: Files that lie beside a SavedModel and are no graphs.
+_NO_GRAPHS = frozenset({"fingerprint.pb", "keras_metadata.pb", "saved_model.pb"})
+
+
+def frozen_graph_in(path: Path) -> Path | None:
+    """The one GraphDef file of a version directory without a SavedModel, `*.pb` under any other name."""
+    found = [file for file in sorted(path.glob("*.pb")) if file.name not in _NO_GRAPHS and file.is_file()]
+    return found[0] if len(found) == 1 and not (path / "saved_model.pb").is_file() else None
+
+
 def is_version_directory(path: Path) -> bool:
     """Does this directory hold an artifact that can be served?"""
     names = ("saved_model.pb", "saved_model.pbtxt", "model.tflite", "model.onnx")

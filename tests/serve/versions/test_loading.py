@@ -20,7 +20,7 @@ from tests import models
 from tests.publishing import layers_onnx
 from tests.serve.conftest import ask_at
 from tfopt import requirements
-from tfopt.errors import InvalidModel, MissingExtra, NotFound, UnmetRequirement
+from tfopt.errors import ExecutionError, InvalidModel, MissingExtra, NotFound, UnmetRequirement, UsageError
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.formats.serving.warmup import WARMUP_PATH, WarmupRequest, write_warmup
 from tfopt.runtimes.base import Runtime
@@ -28,6 +28,7 @@ from tfopt.runtimes.litert import LiteRTRuntime
 from tfopt.runtimes.load import open_artifact
 from tfopt.runtimes.tensorflow import TensorFlowRuntime
 from tfopt.serve.versions.artifacts import RuntimeChoice
+from tfopt.serve.versions.engines import Engines
 from tfopt.serve.versions.loading import load_version
 from tfopt.store import MANIFEST_PATH, Manifest, write_manifest
 from tfopt.targets.onnx import write_onnx
@@ -62,7 +63,7 @@ def version(made: Path, tmp_path: Path) -> Path:
 
 
 def opened(path: Path, choice: RuntimeChoice) -> Runtime:
-    return load_version(path, choice, 1).runtime
+    return load_version(path, choice, Engines(1)).runtime
 
 
 def signatures(version: Path) -> dict[str, object]:
@@ -117,7 +118,7 @@ def test_a_tflite_that_nobody_has_compared_does_not_serve(version: Path) -> None
     with opened(version, "auto") as runtime:
         assert runtime.kind == "saved_model"
     with pytest.raises(InvalidModel, match="has not passed the gate"):
-        load_version(version, "litert", 1)
+        load_version(version, "litert", Engines(1))
 
 
 def test_the_runtime_can_be_chosen(version: Path) -> None:
@@ -129,7 +130,7 @@ def test_the_runtime_can_be_chosen(version: Path) -> None:
     (version / "model.tflite").unlink()
     (version / MANIFEST_PATH).unlink()
     with pytest.raises(InvalidModel, match=r"model\.tflite is not there"):
-        load_version(version, "litert", 1)
+        load_version(version, "litert", Engines(1))
 
 
 def test_a_tflite_alone(lite: Path, tmp_path: Path) -> None:
@@ -140,7 +141,7 @@ def test_a_tflite_alone(lite: Path, tmp_path: Path) -> None:
         with opened(path, "auto") as runtime:
             assert runtime.kind == "tflite"
     with pytest.raises(InvalidModel, match="there is no SavedModel"):
-        load_version(version, "tensorflow", 1)
+        load_version(version, "tensorflow", Engines(1))
 
 
 def test_onnx_runtime_serves_what_the_manifest_vouches_for(version: Path, onnx: Path) -> None:
@@ -187,7 +188,7 @@ def test_a_onnx_alone(onnx: Path) -> None:
             assert runtime.kind == "onnx"
             assert set(runtime.signatures) == {"serving_default", "score"}
     with pytest.raises(InvalidModel, match="there is no SavedModel"):
-        load_version(onnx, "tensorflow", 1)
+        load_version(onnx, "tensorflow", Engines(1))
 
 
 def test_a_published_onnx_is_served_over_rest(built: Callable[..., Path], tmp_path: Path) -> None:
@@ -224,7 +225,7 @@ def test_a_runtime_that_is_not_installed_is_named(onnx: Path, tmp_path: Path) ->
 
 def test_nothing_to_serve(tmp_path: Path) -> None:
     with pytest.raises(InvalidModel, match="there is no SavedModel"):
-        load_version(tmp_path, "auto", 1)
+        load_version(tmp_path, "auto", Engines(1))
 
 
 @pytest.mark.parametrize("name", ["model.tflite", "variables/variables.index"])
@@ -234,10 +235,10 @@ def test_files_are_held_against_the_manifest(version: Path, name: str) -> None:
     content[len(content) // 2] ^= 1
     (version / name).write_bytes(content)
     with pytest.raises(InvalidModel, match="sha256 differs"):
-        load_version(version, "auto", 1)
+        load_version(version, "auto", Engines(1))
     (version / name).unlink()
     with pytest.raises(InvalidModel, match="missing"):
-        load_version(version, "auto", 1)
+        load_version(version, "auto", Engines(1))
 
 
 WHY = "it requires VNNI, and this processor has none"
@@ -251,7 +252,7 @@ def test_the_preferred_runtime_is_tried_first(version: Path) -> None:
         ("onnxruntime", "tflite"),
         ("tensorflow", "saved_model"),
     ):
-        loaded = load_version(version, "auto", 1, prefer)  # type: ignore[arg-type]  # a literal, through a tuple
+        loaded = load_version(version, "auto", Engines(1), prefer)  # type: ignore[arg-type]  # a literal, through a tuple
         with loaded.runtime as runtime:
             assert (runtime.kind, loaded.unmet) == (kind, {})
 
@@ -260,7 +261,7 @@ def test_the_preferred_runtime_is_tried_first(version: Path) -> None:
 def test_a_file_that_lacks_signatures_does_not_stand_in(version: Path, onnx: Path) -> None:
     vouch(version, "saved_model", "tflite", requires=("oneDNN", "VNNI"))
     with pytest.raises(UnmetRequirement) as caught:
-        load_version(version, "auto", 1)
+        load_version(version, "auto", Engines(1))
     lacking = "the signatures that model.tflite lacks (serving_default) are the SavedModel's to run"
     assert (
         caught.value.what
@@ -268,7 +269,7 @@ def test_a_file_that_lacks_signatures_does_not_stand_in(version: Path, onnx: Pat
     )
     shutil.copytree(onnx, version, dirs_exist_ok=True)
     vouch(version, "saved_model", "tflite", "onnx", requires=("oneDNN", "VNNI"))
-    loaded = load_version(version, "auto", 1, "tensorflow")
+    loaded = load_version(version, "auto", Engines(1), "tensorflow")
     with loaded.runtime as runtime:
         assert (runtime.kind, set(runtime.signatures)) == ("onnx", {"score", "serving_default"})
     assert loaded.unmet == {"saved_model": WHY, "tflite": f"{lacking}, and {WHY}"}
@@ -278,7 +279,7 @@ def test_a_file_that_lacks_signatures_does_not_stand_in(version: Path, onnx: Pat
 def test_a_file_that_is_asked_for_serves_what_it_has(version: Path) -> None:
     write_warmup(version / WARMUP_PATH, [WarmupRequest("m", key, {"x": X}) for key in ("score", "serving_default")])
     vouch(version, "saved_model", "tflite", requires=("oneDNN", "VNNI"))
-    loaded = load_version(version, "litert", 1)
+    loaded = load_version(version, "litert", Engines(1))
     with loaded.runtime as runtime:
         assert list(runtime.signatures) == ["score"]
         assert runtime.run("score", {"x": X})["score"].shape == (1, 1)
@@ -324,7 +325,7 @@ def test_a_tflite_serves_with_the_defaults_of_the_savedmodel(built: Callable[...
 def test_signatures_that_make_no_sense_in_a_manifest(version: Path) -> None:
     write_manifest(version, Manifest({"signatures": {"score": {"inputs": 3}}, "artifacts": {"tflite": {}}}))
     with pytest.raises(InvalidModel, match="signatures in the manifest"):
-        load_version(version, "auto", 1)
+        load_version(version, "auto", Engines(1))
 
 
 def test_warmup_requests_are_replayed(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,4 +349,28 @@ def test_a_version_whose_warmup_fails_is_not_served(version: Path) -> None:
     write_warmup(version / WARMUP_PATH, [WarmupRequest("m", "score", {"x": X[:, :2]})])
     vouch(version, "saved_model", "tflite")
     with pytest.raises(InvalidModel, match="warmup request 0 fails"):
-        load_version(version, "auto", 1)
+        load_version(version, "auto", Engines(1))
+
+
+def test_a_lone_file_takes_what_its_kernels_take(tmp_path: Path, lite: Path) -> None:
+    """TensorFlow Serving resizes inputs to what came; under a contract the file takes what it was tried with."""
+    x = np.ones((1, 2, 3), np.float32)
+    with load_version(lite, "auto", Engines(1)).runtime as free:
+        # LiteRT's fully connected layer takes all but the last axis for one.
+        assert free.run("serving_default", {"x": x})["y"].shape == (2, 2)
+    with LiteRTRuntime(lite) as strict, pytest.raises(ExecutionError, match=r"takes float32\[\?,3\]"):
+        strict.run("serving_default", {"x": x})
+
+
+def test_engines_are_opened_as_told(tmp_path: Path, built: Callable[..., Path]) -> None:
+    config = tmp_path / "session.txt"
+    config.write_text("inter_op_parallelism_threads: 7 allow_soft_placement: true")
+    with load_version(built(models.linear), "auto", Engines(1, session_config=config, intra_op=3)).runtime as runtime:
+        made = runtime._session._config  # type: ignore[attr-defined]
+        assert (made.intra_op_parallelism_threads, made.inter_op_parallelism_threads) == (3, 1)
+        assert made.allow_soft_placement
+    config.write_text("no such field: 1")
+    with pytest.raises(UsageError, match="is no ConfigProto as text"):
+        load_version(built(models.linear), "auto", Engines(1, session_config=config))
+    with pytest.raises(InvalidModel, match="train"):
+        load_version(built(models.linear), "auto", Engines(1, tags=("train",)))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from tfopt.errors import InvalidModel
-from tfopt.store import Manifest
+from tfopt.store import Manifest, frozen_graph_in
 
 Engine = Literal["litert", "onnxruntime", "tensorflow"]
 RuntimeChoice = Literal["auto", "litert", "onnxruntime", "tensorflow"]
@@ -58,6 +58,12 @@ def candidates(
     return tuple(passed)
 
 
+def lone_file(path: Path) -> Candidate:
+    """A .tflite or .onnx file that is a version by itself."""
+    engine: Engine = "onnxruntime" if path.suffix == ".onnx" else "litert"
+    return Candidate(engine, _FILES[engine][0], path)
+
+
 def saved_model_of(path: Path, manifest: Manifest) -> Candidate | None:
     """The SavedModel of a version, which has every signature; None when it has been left out."""
     return next((found for found in _found(path, manifest) if found.engine == "tensorflow"), None)
@@ -72,6 +78,8 @@ def _found(path: Path, manifest: Manifest | None) -> Iterator[Candidate]:
             yield Candidate(engine, kind, path / file, requires(kind))
     if any((path / name).is_file() for name in _SAVED_MODELS):
         yield Candidate("tensorflow", "saved_model", path, requires("saved_model"))
+    elif (frozen := frozen_graph_in(path)) is not None:
+        yield Candidate("tensorflow", "graph_def", frozen)
 
 
 def _has_passed(manifest: Manifest | None, found: Candidate) -> bool:

@@ -12,8 +12,9 @@ from tfopt.errors import InvalidModel, TfoptError, UnmetRequirement
 from tfopt.requirements import surely_unmet
 from tfopt.runtimes.base import Runtime, SignatureInfo
 from tfopt.runtimes.edges import under
-from tfopt.serve.versions.artifacts import Candidate, Engine, RuntimeChoice, candidates, saved_model_of
+from tfopt.serve.versions.artifacts import Candidate, Engine, RuntimeChoice, candidates, lone_file, saved_model_of
 from tfopt.serve.versions.contract import UnderContract
+from tfopt.serve.versions.engines import Engines
 from tfopt.store import Manifest, verify_files
 
 
@@ -25,7 +26,7 @@ class Loaded:
     unmet: Mapping[str, str] = field(default_factory=dict)
 
 
-def load_version(path: Path, choice: RuntimeChoice, cores: int, prefer: Engine | None = None) -> Loaded:
+def load_version(path: Path, choice: RuntimeChoice, engines: Engines, prefer: Engine | None = None) -> Loaded:
     """Verify the files against the manifest, load the first artifact that may serve (`artifacts.candidates`) and whose
     requirements this machine meets, replay the warmup requests. A lone file is served by its own runtime.
 
@@ -36,9 +37,9 @@ def load_version(path: Path, choice: RuntimeChoice, cores: int, prefer: Engine |
     on this machine, and what the runtimes raise.
     """
     if path.is_file():
-        return Loaded(_open_file(path, cores))
+        return Loaded(engines.open(lone_file(path)))
     manifest = verify_files(path)
-    loaded = _open_first(path, manifest, candidates(path, manifest, choice, prefer), cores, forced=choice != "auto")
+    loaded = _open_first(path, manifest, candidates(path, manifest, choice, prefer), engines, forced=choice != "auto")
     try:
         _warm_up(loaded.runtime, path, manifest)
     except TfoptError:
@@ -48,7 +49,7 @@ def load_version(path: Path, choice: RuntimeChoice, cores: int, prefer: Engine |
 
 
 def _open_first(
-    path: Path, manifest: Manifest | None, found: Sequence[Candidate], cores: int, *, forced: bool
+    path: Path, manifest: Manifest | None, found: Sequence[Candidate], engines: Engines, *, forced: bool
 ) -> Loaded:
     # What the processor tells costs nothing, so it is told also of those behind the one that serves.
     unmet = {each.kind: reason for each in found if (reason := surely_unmet(each.requires)) is not None}
@@ -57,10 +58,10 @@ def _open_first(
             continue
         try:
             if candidate.engine == "tensorflow":
-                return Loaded(_open_tensorflow(path, cores), unmet)
+                return Loaded(engines.open(candidate), unmet)
             if manifest is None:
-                return Loaded(_open_file(candidate.path, cores))
-            return _open_under_contract(path, manifest, candidate, cores, unmet, forced=forced)
+                return Loaded(engines.open(candidate))
+            return _open_under_contract(path, manifest, candidate, engines, unmet, forced=forced)
         except UnmetRequirement as error:
             unmet[candidate.kind] = error.what
     reasons = "; ".join(f"{each.name}: {unmet[each.kind]}" for each in found)
@@ -69,13 +70,13 @@ def _open_first(
 
 
 def _open_under_contract(
-    path: Path, manifest: Manifest, candidate: Candidate, cores: int, unmet: Mapping[str, str], *, forced: bool
+    path: Path, manifest: Manifest, candidate: Candidate, engines: Engines, unmet: Mapping[str, str], *, forced: bool
 ) -> Loaded:
     """Raises UnmetRequirement when the file lacks signatures that only the SavedModel has, which cannot be run here."""
     saved_model, contract = saved_model_of(path, manifest), _signatures(path, manifest)
     with ExitStack() as opened:
-        runtime = opened.enter_context(under(contract, _open_file(candidate.path, cores)))
-        rest = None if saved_model is None else partial(_open_tensorflow, path, cores)
+        runtime = opened.enter_context(under(contract, engines.open(candidate, under_contract=True)))
+        rest = None if saved_model is None else partial(engines.open, saved_model)
         served = opened.enter_context(UnderContract(runtime, contract, rest))
         reason = None if saved_model is None else _why_no_rest(served, saved_model)
         if reason is not None:
@@ -99,30 +100,6 @@ def _why_no_rest(served: UnderContract, saved_model: Candidate) -> str | None:
     except UnmetRequirement as error:
         return error.what
     return None
-
-
-def _open_file(path: Path, cores: int) -> Runtime:
-    return _open_onnx(path, cores) if path.suffix == ".onnx" else _open_litert(path, cores)
-
-
-def _open_onnx(path: Path, cores: int) -> Runtime:
-    from tfopt.runtimes.onnxruntime import ONNXRuntime
-
-    # As for LiteRT; threads within a run would spin on the cores of the runs beside it.
-    return ONNXRuntime(path, threads=1, at_once=cores)
-
-
-def _open_litert(path: Path, cores: int) -> Runtime:
-    from tfopt.runtimes.litert import LiteRTRuntime
-
-    # One single-threaded interpreter a core serves more requests a second than one interpreter on all cores.
-    return LiteRTRuntime(path, threads=1, interpreters=cores)
-
-
-def _open_tensorflow(path: Path, cores: int) -> Runtime:
-    from tfopt.runtimes.tensorflow import TensorFlowRuntime
-
-    return TensorFlowRuntime(path, threads=cores)
 
 
 def _signatures(path: Path, manifest: Manifest) -> dict[str, SignatureInfo]:

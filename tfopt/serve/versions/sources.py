@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tfopt.errors import NotFound, UsageError
-from tfopt.store import is_version_directory, read_labels, scan, version_number
+from tfopt.store import frozen_graph_in, is_version_directory, read_labels, scan, version_number
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _sources_at(name: str | None, path: Path) -> dict[str, Source]:
         return {name or path.stem: SingleVersion(path, 1)}
     if not path.is_dir():
         raise NotFound("there is no such model", where=str(path))
-    if is_version_directory(path):
+    if is_version_directory(path) or frozen_graph_in(path) is not None:
         number = version_number(path.name)
         parent = path.name if number is None else path.parent.name
         return {name or parent: SingleVersion(path, 1 if number is None else number)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 
 import pytest
 from hypothesis import given
@@ -46,7 +47,7 @@ from tfopt.serve.rest.json_text import ECHO_BYTES, echo, parse
         (b'{"a":"\\u12g4"}', "Incorrect hex digit after \\u escape in string. at offset: 6"),
         (b'{"a":"\\ud800"}', "The surrogate pair in string is invalid. at offset: 6"),
         (b'{"a":"\\ud800\\u0041"}', "The surrogate pair in string is invalid. at offset: 6"),
-        (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "The document is nested too deeply"),
+        (b'{"a":' + b"[" * 2_000_000 + b"]" * 2_000_000 + b"}", "The document is nested too deeply"),
     ],
 )
 def test_broken_json_is_named_as_rapidjson_names_it(body: bytes, message: str) -> None:
@@ -62,6 +63,26 @@ def test_a_document_that_is_no_object(body: bytes, shown: str) -> None:
     with pytest.raises(RequestError, match="Is not object") as caught:
         parse(body)
     assert str(caught.value) == f"JSON Value: {shown} Is not object"
+
+
+def test_any_nesting_is_read() -> None:
+    inner = b'{"k": [1, 2.5, -0, NaN, -Inf, Infinity, 18446744073709551616, "x\\n", null, true, false, {}, []]}'
+    value = parse(b'{"a": ' + b"[" * 5000 + inner + b"]" * 5000 + b"} and more")["a"]
+    for _ in range(5000):
+        (value,) = value
+    members = value["k"]
+    assert math.isnan(members.pop(3))
+    assert members == [1, 2.5, 0, -math.inf, math.inf, 2.0**64, "x\n", None, True, False, {}, []]
+    with pytest.raises(RequestError, match=r"Missing a comma or '\]' after an array element\. at offset: 5002"):
+        parse(b"[" * 5000 + b"1 ;")
+
+
+def test_a_fault_is_found_behind_much_that_is_sound() -> None:
+    body = b'{"a": [' + b'0.5, -12,"x" , 1e5,' * 100_000 + b"!"
+    start = time.monotonic()
+    assert first_fault(body) == ("Invalid value.", len(body) - 1)
+    assert time.monotonic() - start < 5
+    assert first_fault(b"[" * 2_100_000) is None, "given up"
 
 
 def test_the_dialect_is_wider_than_json() -> None:

@@ -93,7 +93,8 @@ def test_jsontensor_takes_nan() -> None:
 
 TWO = {"i": INT, "s": TEXT}
 REFUSED = [
-    ("DeeplyNestedMalformed", b'{"signature_name":' + DEEP[450_000:550_000] + b"}", {"x": INT}, "key must be a string value"),
+    ("DeeplyNestedMalformed", b'{"signature_name":' + DEEP[450_000:550_000] + b"}", {"x": INT},
+     "key must be a string value"),
     ("SingleUnnamedTensorErrors-empty", "", {"x": INT}, "document is empty"),
     ("SingleUnnamedTensorErrors-signature", '{"signature_name": 5, "instances": [[1,2]]}', {"x": INT},
      "must be a string value"),

@@ -63,6 +63,8 @@ def test_every_artifact_of_a_version_answers_every_request(both: Path, base: Pat
     assert manifest.data["recipe"] == "name: x"
     assert manifest.artifacts == {"saved_model": {}, "tflite": {"bytes": 1}}
     assert manifest.data["published"]["ran"] == done.ran
+    seconds = manifest.data["published"]["seconds"]
+    assert seconds.keys() == {"saved_model", "tflite"} and all(0 < each < 1 for each in seconds.values())
     again = publish(done.path, base)
     assert (again.number, again.samples, again.ran) == (2, "warmup", done.ran)
 

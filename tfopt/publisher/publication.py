@@ -161,5 +161,6 @@ def _record(task: Task, outcome: Outcome) -> dict[str, Any]:
         "ran": outcome.ran,
         "samples": outcome.samples,
         "notes": outcome.notes,
+        "seconds": outcome.seconds,
     }
     return {"signatures": outcome.signatures, "published": published}

@@ -24,6 +24,7 @@ from tfopt.publisher.opened import Opened, open_version
 from tfopt.publisher.requests import Requests, choose_requests
 from tfopt.publisher.source import ONNX, TFLITE
 from tfopt.publisher.task import Outcome, Task
+from tfopt.publisher.timing import seconds_by_kind
 from tfopt.runtimes.base import Runtime
 
 _CALLED = {"saved_model": "the SavedModel", "tflite": TFLITE, "onnx": ONNX}
@@ -46,9 +47,10 @@ def rehearse(task: Task) -> Outcome:
         requests = _settle(version, chosen, task.warmup)
         expected = [_expected(opened, request, number) for number, request in enumerate(requests, 1)]
         ran = {kind: _replay(runtime, requests, expected) for kind, runtime in opened.runtimes.items()}
+        seconds = seconds_by_kind(opened.runtimes, requests)
         signatures = {key: info.as_dict() for key, info in opened.signatures.items()}
     notes = (*map(_not_run, opened.unmet.items()), *chosen.notes)
-    return Outcome(signatures, ran, chosen.samples, notes, opened.requires)
+    return Outcome(signatures, ran, chosen.samples, notes, opened.requires, seconds)
 
 
 def _not_run(unmet: tuple[str, str]) -> str:

@@ -23,10 +23,12 @@ class Task:
 class Outcome:
     """`signatures` as the manifest keeps them; `ran` counts the requests that each kind of artifact has answered;
     `samples` says what these were made of: "data", "warmup" or "synthetic"; `notes` say what was not tried and why;
-    `requires` by kind what an artifact requires of the machine, as its ops tell."""
+    `requires` by kind what an artifact requires of the machine, as its ops tell; `seconds` by kind how long a request
+    took where there are several to compare."""
 
     signatures: Mapping[str, Any]
     ran: Mapping[str, int]
     samples: str
     notes: tuple[str, ...]
     requires: Mapping[str, Sequence[str]]
+    seconds: Mapping[str, float]

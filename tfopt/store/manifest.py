@@ -59,6 +59,12 @@ class Manifest:
         entry = self.artifacts.get(kind)
         return isinstance(entry, Mapping) and bool(entry.get("fidelity"))
 
+    def seconds(self, kind: str) -> float | None:
+        """How long a request took when the version was published; None when this was not measured."""
+        found = self._object("published").get("seconds")
+        seconds = found.get(kind) if isinstance(found, Mapping) else None
+        return seconds if isinstance(seconds, float) and seconds > 0 else None
+
     def with_entries(self, **entries: Any) -> Manifest:
         return Manifest({**self.data, **entries})
 

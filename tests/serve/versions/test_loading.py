@@ -27,10 +27,10 @@ from tfopt.runtimes.base import Runtime
 from tfopt.runtimes.litert import LiteRTRuntime
 from tfopt.runtimes.load import open_artifact
 from tfopt.runtimes.tensorflow import TensorFlowRuntime
-from tfopt.serve.versions.artifacts import RuntimeChoice
+from tfopt.serve.versions.artifacts import RuntimeChoice, candidates
 from tfopt.serve.versions.engines import Engines
 from tfopt.serve.versions.loading import load_version
-from tfopt.store import MANIFEST_PATH, Manifest, write_manifest
+from tfopt.store import MANIFEST_PATH, Manifest, read_manifest, write_manifest
 from tfopt.targets.onnx import write_onnx
 
 X = np.array([[1, 0, 0, 0, 0]], np.float32)
@@ -255,6 +255,27 @@ def test_the_preferred_runtime_is_tried_first(version: Path) -> None:
         loaded = load_version(version, "auto", Engines(1), prefer)  # type: ignore[arg-type]  # a literal, through a tuple
         with loaded.runtime as runtime:
             assert (runtime.kind, loaded.unmet) == (kind, {})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "first"),
+    [
+        ({}, "tflite"),
+        ({"tflite": 1.0, "saved_model": 1.0}, "tflite"),
+        ({"tflite": 1.0, "saved_model": 0.95}, "tflite"),  # not surely faster
+        ({"tflite": 1.0, "saved_model": 0.8}, "saved_model"),
+        ({"saved_model": 0.8}, "saved_model"),
+        ({"tflite": True, "saved_model": "fast"}, "tflite"),  # no figures
+    ],
+)
+def test_what_was_surely_faster_when_it_was_published_serves(
+    version: Path, seconds: dict[str, object], first: str
+) -> None:
+    vouch(version, "saved_model", "tflite")
+    manifest = (read_manifest(version) or Manifest()).with_entries(published={"seconds": seconds})
+    assert candidates(version, manifest, "auto")[0].kind == first
+    assert candidates(version, manifest, "auto", "litert")[0].kind == "tflite"
+    assert len(candidates(version, manifest, "auto")) == 2
 
 
 @pytest.mark.usefixtures("without_vnni")

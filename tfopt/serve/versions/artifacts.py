@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Final, Literal
 
@@ -19,6 +20,8 @@ _FILES: Final[dict[Engine, tuple[str, str]]] = {
     "litert": ("tflite", "model.tflite"),
     "onnxruntime": ("onnx", "model.onnx"),
 }
+#: What serves by order starts sooner and takes less memory, and gives way only to what is faster by this factor.
+_SURELY: Final = 1.1
 _SAVED_MODELS: Final = ("saved_model.pb", "saved_model.pbtxt")
 
 
@@ -42,20 +45,29 @@ def candidates(
 ) -> tuple[Candidate, ...]:
     """The artifacts of a version directory that may serve it, in the order in which they are tried; at least one.
 
-    `auto` takes those that the manifest says have passed the gate, and the SavedModel, in `ORDER` but for the one that
-    is preferred. Without a manifest nobody has compared them: then it is the SavedModel, or what there is without one.
+    `auto` takes those that the manifest says have passed the gate, and the SavedModel: the preferred one, then what was
+    surely faster when the version was published, else in `ORDER`. Without a manifest nobody has compared them: then it
+    is the SavedModel, or what there is without one.
     Raises InvalidModel when there is none, or not the one that `choice` asks for.
     """
     there = {found.engine: found for found in _found(path, manifest)}
     if choice != "auto":
         return (_chosen(path, manifest, choice, there),)
-    order = sorted(ORDER, key=lambda engine: engine != prefer)
-    passed = [there[engine] for engine in order if engine in there and _has_passed(manifest, there[engine])]
+    passed = [there[engine] for engine in ORDER if engine in there and _has_passed(manifest, there[engine])]
     if not passed:
         raise _nothing(path)
     if manifest is None:
         return (there.get("tensorflow", passed[0]),)
-    return tuple(passed)
+    return tuple(sorted(_fastest_first(passed, manifest), key=lambda found: found.engine != prefer))
+
+
+def _fastest_first(passed: list[Candidate], manifest: Manifest) -> list[Candidate]:
+    """The others stay behind the fastest in their order, and nothing is moved for less than `_SURELY`."""
+    seconds = {found.kind: manifest.seconds(found.kind) or inf for found in passed}
+    fastest = min(passed, key=lambda found: seconds[found.kind])
+    if seconds[passed[0].kind] <= _SURELY * seconds[fastest.kind]:
+        return passed
+    return sorted(passed, key=lambda found: found is not fastest)
 
 
 def lone_file(path: Path) -> Candidate:

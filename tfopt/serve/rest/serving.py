@@ -5,23 +5,25 @@ from __future__ import annotations
 from tfopt.errors import Code, RequestError
 from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.serve.plane import Plane
-from tfopt.serve.rest.codec import PredictBody, encode_predict
+from tfopt.serve.rest.codec import PredictBody
 from tfopt.serve.rest.describe import metadata_text, status_text
+from tfopt.serve.rest.forms import ArrayBody, Form, answer_form, form_of
 from tfopt.serve.rest.messages import Answer, Request
 
 
 def predict(plane: Plane, request: Request) -> Answer:
-    """Answer the JSON body of a predict request with another. Raises RequestError, ExecutionError."""
-    body = PredictBody(request.body)
+    """Raises RequestError, ExecutionError."""
+    form = form_of(request)
+    body = PredictBody(request.body) if form is Form.JSON else ArrayBody(request, form)
     signature = body.signature or DEFAULT_SIGNATURE
     with plane.servable(request.route.spec) as servable:
         info = servable.signatures.get(signature)
         if info is None:
             raise RequestError(f'Serving signature name: "{signature}" not found in signature def')
-        inputs, row = body.arrays(info.inputs), body.is_row
+        inputs, answer = body.arrays(info.inputs), answer_form(request, is_row=body.is_row)
         del body  # Python's numbers take ten times the memory of the arrays: not while the engine runs
         outputs = servable.run(signature, inputs, timeout=request.timeout)
-    return Answer(encode_predict(outputs, row=row))
+    return answer(outputs)
 
 
 def examples(plane: Plane, request: Request) -> Answer:

@@ -28,6 +28,11 @@ from tfopt.serve.rest.routes import Ask, EmptyRefusal, find_route
         ("GET", "/healthz", Ask.LIVE, ModelSpec("")),
         ("GET", "/readyz", Ask.READY, ModelSpec("")),
         ("GET", "/tfopt/v1/models", Ask.MODELS, ModelSpec("")),
+        ("GET", "/readyz?verbose=1", Ask.READY, ModelSpec("")),
+        ("POST", "/v2/models/a%2Fb:c/infer", Ask.INFER, ModelSpec("a/b:c")),
+        ("POST", "/v2/models/m/versions/007/infer", Ask.INFER, ModelSpec("m", 7)),
+        ("GET", "/v2/models/ready/ready", Ask.V2_MODEL_READY, ModelSpec("ready")),
+        ("OPTIONS", "/v2/models/m/infer", Ask.PREFLIGHT, ModelSpec("")),
     ],
 )
 def test_what_is_asked(method: str, target: str, ask: Ask, spec: ModelSpec) -> None:
@@ -72,7 +77,7 @@ def test_a_version_beyond_64_bits_is_refused_without_a_body() -> None:
     assert find_route("GET", f"/v1/models/m/versions/{2**63 - 1}").spec.version == 2**63 - 1
 
 
-@pytest.mark.parametrize("target", ["/", "/v2/models", "/healthz?x", "/v1", "/monitoring/prometheus/metrics"])
+@pytest.mark.parametrize("target", ["/", "/v2/models", "/healthz/", "/openapi-json", "/v1", "/monitoring/prometheus/metrics"])
 def test_other_paths_are_not_found(target: str) -> None:
     with pytest.raises(RequestError) as caught:
         find_route("GET", target)

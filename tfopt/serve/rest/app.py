@@ -14,6 +14,7 @@ from tfopt.serve.rest import own, serving
 from tfopt.serve.rest.bodies import Gone, Message, Receive, TooLarge, linger, packed, read_body, unpacked
 from tfopt.serve.rest.describe import error_text
 from tfopt.serve.rest.messages import Answer, Headers, Request, refusal
+from tfopt.serve.rest.oip import handlers as oip
 from tfopt.serve.rest.routes import Ask, Route, find_route
 
 log = logging.getLogger("tfopt.serve")
@@ -30,6 +31,7 @@ INFERENCE: Mapping[Ask, Handler] = {
     Ask.PREDICT: serving.predict,
     Ask.CLASSIFY: serving.examples,
     Ask.REGRESS: serving.examples,
+    Ask.INFER: oip.infer,
 }
 #: Requests that are answered at once, in the event loop.
 TALK: Mapping[Ask, Handler] = {
@@ -39,6 +41,11 @@ TALK: Mapping[Ask, Handler] = {
     Ask.LIVE: own.live,
     Ask.READY: own.ready,
     Ask.MODELS: own.models,
+    Ask.V2_LIVE: oip.live,
+    Ask.V2_READY: oip.ready,
+    Ask.V2_SERVER: oip.server_metadata,
+    Ask.V2_MODEL: oip.model_metadata,
+    Ask.V2_MODEL_READY: oip.model_ready,
 }
 
 _CORS = [
@@ -123,7 +130,7 @@ class RestApp:
             code = Code.INTERNAL
             answer = Answer(error_text("Internal error; the server's log has the details"), code)
         finally:
-            if target[:4].lower() == "/v1/":
+            if target[:4].lower() == "/v1/" or (route is not None and route.ask in INFERENCE):
                 self._count(route, code, perf_counter() - start)
         return answer
 

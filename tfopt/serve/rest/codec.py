@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +21,7 @@ from tfopt.ir.types import dtype_of
 from tfopt.runtimes.base import TensorInfo
 from tfopt.serve.rest.dense import dense_array, is_base64, narrow
 from tfopt.serve.rest.dtypes import FLOATS, IN_JSON, INTEGERS, text_name
-from tfopt.serve.rest.json_text import echo, parse
+from tfopt.serve.rest.json_text import echo, parse, with_tokens
 
 Arrays = dict[str, NDArray[Any]]
 Infos = Mapping[str, TensorInfo]
@@ -236,13 +235,7 @@ def _array_text(name: str, array: NDArray[Any]) -> bytes:
     # orjson takes no array without dimensions, but numpy's scalars. Both keep the shortest digits of a float32.
     value = array[()] if array.ndim == 0 else np.ascontiguousarray(array)
     text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
-    return _with_tokens(text, array) if dtype in FLOATS and not np.isfinite(array).all() else text
-
-
-def _with_tokens(text: bytes, array: NDArray[Any]) -> bytes:
-    """orjson writes null for what is not finite: put the tokens in these places, in order."""
-    tokens = iter(array[~np.isfinite(array)].tolist())
-    return re.sub(rb"null", lambda _: json.dumps(next(tokens)).encode(), text)
+    return with_tokens(text, array)
 
 
 def _strings_text(array: NDArray[Any], *, as_base64: bool) -> bytes:

@@ -26,9 +26,13 @@ def fitted(name: str, array: NDArray[Any], dtype: DType) -> NDArray[Any]:
     if dtype is DType.BFLOAT16 and array.dtype == np.dtype("V2"):  # how numpy writes what it does not know
         return array.view(wanted)
     if not (_is_float(dtype) and array.dtype.kind in "iuf") and not _holds(wanted, array):
-        raise RequestError(f"the input {name} is an array of {array.dtype}, the model takes {dtype}")
+        raise RequestError(f"the input {name} is an array of {_words(array)}, the model takes {dtype}")
     with np.errstate(over="ignore"):
         return array.astype(wanted)
+
+
+def _words(array: NDArray[Any]) -> str:
+    return {"S": "strings", "U": "strings", "O": "mixed values"}.get(array.dtype.kind, str(array.dtype))
 
 
 def _is_float(dtype: DType) -> bool:

@@ -13,7 +13,9 @@ from decimal import Decimal
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from tfopt.errors import RequestError
 from tfopt.serve.rest.json_nesting import nested_value
@@ -96,6 +98,14 @@ def _finite(digits: str) -> float:
     if math.isinf(value):
         raise ValueError("Number too big to be stored in double.")
     return value
+
+
+def with_tokens(text: bytes, array: NDArray[Any]) -> bytes:
+    """orjson writes null for what is not finite in `array`: the text with the tokens in these places, in order."""
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return text
+    tokens = iter(array[~np.isfinite(array)].tolist())
+    return re.sub(rb"null", lambda _: json.dumps(next(tokens)).encode(), text)
 
 
 def echo(value: Any) -> str:

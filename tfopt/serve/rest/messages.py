@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tfopt.errors import Code, ExecutionError, RequestError, TfoptError
 from tfopt.serve.rest.describe import error_text
-from tfopt.serve.rest.routes import EmptyRefusal, Route
+from tfopt.serve.rest.routes import EmptyRefusal, Route, WrongMethod
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -73,4 +73,6 @@ def refusal(error: TfoptError) -> Answer:
     code = error.status if isinstance(error, (RequestError, ExecutionError)) else error.code
     plain = f"{error.what}; {error.hint}" if error.hint else error.what
     message = error.said if isinstance(error, ExecutionError) else plain
+    if isinstance(error, WrongMethod):
+        return Answer(error_text(message), code, headers=((b"allow", error.allowed.encode()),), http_status=405)
     return Answer(b"" if isinstance(error, EmptyRefusal) else error_text(message), code)

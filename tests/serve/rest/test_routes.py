@@ -77,7 +77,9 @@ def test_a_version_beyond_64_bits_is_refused_without_a_body() -> None:
     assert find_route("GET", f"/v1/models/m/versions/{2**63 - 1}").spec.version == 2**63 - 1
 
 
-@pytest.mark.parametrize("target", ["/", "/v2/models", "/healthz/", "/openapi-json", "/v1", "/monitoring/prometheus/metrics"])
+@pytest.mark.parametrize(
+    "target", ["/", "/v2/models", "/healthz/", "/openapi-json", "/v1", "/monitoring/prometheus/metrics"]
+)
 def test_other_paths_are_not_found(target: str) -> None:
     with pytest.raises(RequestError) as caught:
         find_route("GET", target)

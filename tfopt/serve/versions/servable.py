@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from numpy.typing import NDArray
 
 from tfopt.runtimes.base import Runtime, SignatureInfo
+from tfopt.serve.versions.files import Fingerprint
 
-
-def identity_of(path: Path) -> tuple[int, int]:
-    """Tells a version directory from another one that has come to its place. (0, 0) when there is none."""
-    try:
-        state = path.stat()
-    except OSError:
-        return 0, 0
-    return state.st_dev, state.st_ino
+#: Who frees a model: calls what it is given, now or later, here or on a thread of its own.
+Unload = Callable[[Callable[[], None]], None]
 
 
 class Servable:
-    """One version, loaded from the directory `identity`. Every use stands between `acquire` and `release`."""
+    """One version, loaded from `files`. Every use stands between `acquire` and `release`."""
 
-    def __init__(self, number: int, identity: tuple[int, int], runtime: Runtime) -> None:
+    def __init__(self, number: int, files: Fingerprint, runtime: Runtime) -> None:
         self.number = number
-        self.identity = identity
+        self.files = files
         self._runtime = runtime
         self._users = 0
         self._closed: Callable[[], None] | None = None
+        self._unload: Unload = lambda free: free()
         self._retired = False
         self._lock = Lock()
 
@@ -70,16 +65,17 @@ class Servable:
             self._users -= 1
             last = self._retired and self._users == 0
         if last:
-            self._close()
+            self._unload(self._close)
 
-    def retire(self, closed: Callable[[], None]) -> None:
-        """Take no more users, free the model with the last of them, then call `closed` (in that user's thread)."""
+    def retire(self, closed: Callable[[], None], unload: Unload = lambda free: free()) -> None:
+        """Take no more users, have the model freed by `unload` after the last of them, then call `closed`."""
         with self._lock:
             self._closed = closed
+            self._unload = unload
             self._retired = True
             unused = self._users == 0
         if unused:
-            self._close()
+            unload(self._close)
 
     def _close(self) -> None:
         self._runtime.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from threading import Lock
@@ -60,6 +60,14 @@ class Statuses:
     def forget(self, number: int) -> None:
         with self._lock:
             self._by_number.pop(number, None)
+
+    def keep_tracked(self, numbers: Collection[int]) -> None:
+        """Forget those in START but these: they were waited for, and have gone."""
+        with self._lock:
+            gone = [number for number, known in self._by_number.items() if known.state is State.START]
+            for number in gone:
+                if number not in numbers:
+                    del self._by_number[number]
 
     def get(self, number: int) -> VersionStatus | None:
         with self._lock:

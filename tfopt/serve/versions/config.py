@@ -1,0 +1,94 @@
+"""What a server is told to serve, and what TensorFlow Serving would refuse of it, in its words.
+
+Source: tensorflow_serving/model_servers/server_core.cc.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tfopt.errors import Code, RequestError
+from tfopt.serve.versions.policies import NEWEST, Policy
+from tfopt.serve.versions.sources import BasePath, SingleVersion, Source
+
+#: The only platform of a stock TensorFlow Serving.
+TENSORFLOW: Final = "tensorflow"
+_URI = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
+
+
+@dataclass(frozen=True)
+class RequestLogging:
+    """Which requests of a model are logged, and where to (LoggingConfig)."""
+
+    type: str = ""
+    filename_prefix: str = ""
+    sampling_rate: float = 0.0
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One model to serve (ModelConfig of model_server_config.proto).
+
+    `base_path` holds a directory a version; with `version` it is that one version itself, a directory or a file.
+    `labels` None leaves them to the store (`.tfopt/labels.json`), which also keeps labelled versions in service; labels
+    given here only name versions that the policy serves.
+    """
+
+    name: str
+    base_path: Path | str
+    policy: Policy = NEWEST
+    labels: Mapping[str, int] | None = None
+    platform: str = TENSORFLOW
+    logging: RequestLogging | None = None
+    version: int | None = None
+
+    @property
+    def source(self) -> Source:
+        path = Path(str(self.base_path).removeprefix("file://"))
+        return BasePath(path) if self.version is None else SingleVersion(path, self.version)
+
+
+def check_configs(configs: Sequence[ModelConfig]) -> None:
+    """Raises RequestError with TensorFlow Serving's text for doubled names, relative paths and unknown platforms, and
+    for paths that are not on a file system."""
+    seen: set[str] = set()
+    for config in configs:
+        if config.name in seen:
+            raise RequestError(f"Illegal to list model {config.name} multiple times in config list")
+        seen.add(config.name)
+    for config in configs:
+        _check_path(config)
+    for config in configs:
+        if not config.platform:
+            what = "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+            raise RequestError(f"{what}ModelServerConfig::model_platform, model name is {config.name}")
+        if config.platform != TENSORFLOW:
+            raise RequestError(f"Model {config.name} requests unsupported platform {config.platform}")
+
+
+def _check_path(config: ModelConfig) -> None:
+    path = str(config.base_path)
+    if not config.name:
+        raise RequestError(f"a model has no name; its base path is {path!r}")
+    uri = _URI.match(path)
+    if uri is not None and uri[1].lower() != "file":
+        hint = "mount or copy it, and give the directory"
+        what = f"Model {config.name} cannot be read from {path}: there is no file system for {uri[1]}://"
+        raise RequestError(what, code=Code.UNIMPLEMENTED, hint=hint)
+    if uri is None and not path.startswith("/") and not Path(path).is_absolute():
+        what = f"Expected model {config.name} to have an absolute path or URI; got base_path()={path}"
+        raise RequestError(what)
+
+
+def check_platforms(before: Sequence[ModelConfig], after: Sequence[ModelConfig]) -> None:
+    """Raises RequestError for a model whose platform changes."""
+    platforms = {config.name: config.platform for config in before}
+    for config in after:
+        known = platforms.get(config.name, config.platform)
+        if known != config.platform:
+            what = f"Illegal to change a model's platform. For model {config.name} platform was {known}"
+            raise RequestError(f"{what} and new platform requested is {config.platform}")

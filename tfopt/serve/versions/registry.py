@@ -1,0 +1,165 @@
+"""The models of a server, which may be told at any time to serve others (TensorFlow Serving's ReloadConfig).
+
+Source: tensorflow_serving/model_servers/server_core.cc.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from threading import Lock
+from typing import Literal
+
+from tfopt.errors import Code, RequestError, TfoptError
+from tfopt.serve.versions.config import ModelConfig, check_configs, check_platforms
+from tfopt.serve.versions.model import ModelVersions
+from tfopt.serve.versions.statuses import Statuses
+
+log = logging.getLogger("tfopt.serve")
+
+#: How many models that are served no more can still be asked for their status.
+_REMEMBERED = 100
+
+
+class Models(Mapping[str, ModelVersions]):
+    """Models by name, in the order of their configs. Reading needs no lock: the mapping is replaced whole.
+
+    `make` builds a model that has not been started.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[ModelConfig],
+        make: Callable[[ModelConfig], ModelVersions],
+        *,
+        unavailable_labels: Literal["none", "new", "any"] = "none",
+    ) -> None:
+        """Raises RequestError as `check_configs`."""
+        check_configs(configs)
+        self._make = make
+        self._unavailable_labels = unavailable_labels
+        self._configs = tuple(configs)
+        self._models = {config.name: make(config) for config in configs}
+        self._ended: OrderedDict[str, Statuses] = OrderedDict()
+        self._changing = Lock()
+        self._stopped = False
+
+    def __getitem__(self, name: str) -> ModelVersions:
+        return self._models[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._models)
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    @property
+    def configs(self) -> tuple[ModelConfig, ...]:
+        """What is served."""
+        return self._configs
+
+    def statuses(self, name: str) -> Statuses | None:
+        """Of a model that is served, or was; None of one that never was."""
+        model = self._models.get(name)
+        return self._ended.get(name) if model is None else model.statuses
+
+    def start(self) -> None:
+        for model in self._models.values():
+            model.start()
+
+    def stop(self, timeout: float) -> None:
+        """Unload everything; loads under way are waited for `timeout` seconds, all together."""
+        deadline = time.monotonic() + timeout
+        with self._changing:
+            self._stopped = True
+            for model in self._models.values():
+                model.stop(max(0.0, deadline - time.monotonic()))
+
+    def reconfigure(self, configs: Sequence[ModelConfig], *, timeout: float = 600.0) -> None:
+        """Serve these models and no others, as soon as they can be.
+
+        When they are refused, nothing changes. Else what is new, or has another base path or policy, is loaded, and
+        what served stays until then; models that are not among them go after their last request. Comes back when each
+        new or changed model serves or cannot, or after `timeout` seconds. A label of a model that runs must name an
+        available version; one of a new model is given when its version becomes available.
+
+        Raises RequestError with TensorFlow Serving's texts: INVALID_ARGUMENT and FAILED_PRECONDITION for what is
+        refused, UNKNOWN when a new model cannot be served, which does not undo the rest.
+        """
+        deadline = time.monotonic() + timeout
+        if not self._changing.acquire(timeout=timeout):
+            what = f"another reload of the config has not ended within {timeout:g} s"
+            raise RequestError(what, code=Code.UNAVAILABLE, hint="try again")
+        try:
+            new, changed = self._change(configs)
+        finally:
+            self._changing.release()
+        for model in (*changed, *new):
+            model.decided.wait(max(0.0, deadline - time.monotonic()))
+        _check_available([model for model in new if not model.snapshot.servables])
+
+    def _change(self, configs: Sequence[ModelConfig]) -> tuple[list[ModelVersions], list[ModelVersions]]:
+        """The models that are new, and those of which something else is asked."""
+        check_configs(configs)
+        check_platforms(self._configs, configs)
+        before = {config.name: config for config in self._configs}
+        for config in configs:
+            if config.name in before:
+                self._check_labels(before[config.name], config)
+        if self._stopped:
+            raise RequestError("the server is stopping", code=Code.UNAVAILABLE)
+        new = {config.name: self._make(config) for config in configs if config.name not in before}
+        changed = [config for config in configs if config.name in before and _asks_else(before[config.name], config)]
+        for config in changed:
+            self._models[config.name].configure(config.source, config.policy, config.labels)
+        gone = {name: model for name, model in self._models.items() if name not in {config.name for config in configs}}
+        self._models = {config.name: new.get(config.name) or self._models[config.name] for config in configs}
+        self._configs = tuple(configs)
+        for model in new.values():
+            model.start()
+            self._ended.pop(model.name, None)
+        for name, model in gone.items():
+            self._ended[name] = model.statuses
+            model.stop(timeout=0.0)
+            log.info("%s: is served no more", name)
+        while len(self._ended) > _REMEMBERED:
+            self._ended.popitem(last=False)
+        return list(new.values()), [self._models[config.name] for config in changed]
+
+    def _check_labels(self, before: ModelConfig, after: ModelConfig) -> None:
+        """Raises RequestError for a label of a running model that is given to a version that cannot be asked."""
+        snapshot = self._models[after.name].snapshot
+        for label, number in (after.labels or {}).items():
+            unchanged = (before.labels or {}).get(label) == number
+            if unchanged or number in snapshot.servables or self._unavailable_labels == "any":
+                continue
+            in_use = snapshot.labels.get(label, number) != number
+            if self._unavailable_labels == "new" and not in_use:
+                continue
+            what = f"Request to assign label to version {number} of model {after.name}"
+            raise RequestError(
+                f"{what}, which is not currently available for inference", code=Code.FAILED_PRECONDITION
+            )
+
+
+def _asks_else(before: ModelConfig, after: ModelConfig) -> bool:
+    return (before.source, before.policy, before.labels) != (after.source, after.policy, after.labels)
+
+
+def _check_available(missing: Sequence[ModelVersions]) -> None:
+    """Raises RequestError with what TensorFlow Serving says of models that cannot be served."""
+    if missing:
+        told = "".join(f"{{{{name: {model.name}{_of_what(model)}}}{_why(model)}}}, " for model in missing)
+        raise RequestError(f"{len(missing)} model(s) did not become available: {{{told}}}", code=Code.UNKNOWN)
+
+
+def _of_what(model: ModelVersions) -> str:
+    known = model.statuses.newest_first()
+    return f" version: {known[0].number}" if known else ""
+
+
+def _why(model: ModelVersions) -> str:
+    problem: TfoptError | None = model.problem
+    return "" if problem is None else f" due to error: {problem.code.value}: {problem}"

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tfopt.errors import Code, RequestError
 from tfopt.serve.metrics import Metrics
 from tfopt.serve.versions.model import ModelVersions
 from tfopt.serve.versions.servable import Servable
-from tfopt.serve.versions.statuses import VersionStatus
+from tfopt.serve.versions.statuses import Statuses, VersionStatus
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,16 @@ class ModelSpec:
 class Plane:
     """The models of a server, and what it counts."""
 
-    def __init__(self, models: Mapping[str, ModelVersions], metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, ModelVersions],
+        metrics: Metrics | None = None,
+        *,
+        ended: Mapping[str, Statuses] | None = None,
+    ) -> None:
+        """`ended`: what became of models that are served no more. Both mappings may change at any time."""
         self.models = models
+        self._ended = {} if ended is None else ended
         self.metrics = metrics or Metrics()
         self.metrics.watch(models)
 
@@ -47,30 +55,32 @@ class Plane:
 
     def _acquire(self, spec: ModelSpec) -> Servable:
         model = self.models.get(spec.name)
-        if spec.label is not None and (model is None or spec.label not in model.snapshot.labels):
-            raise RequestError(f"Unrecognized servable version label: {spec.label}")
-        found = model.acquire(spec.version, spec.label) if model is not None else None
+        if spec.label is not None:
+            labels = model.snapshot.labels if model is not None else {}
+            if spec.label not in labels:
+                code = Code.UNAVAILABLE if _is_loading(model) else Code.INVALID_ARGUMENT
+                raise RequestError(f"Unrecognized servable version label: {spec.label}", code=code)
+            spec = replace(spec, version=labels[spec.label], label=None)
+        found = model.acquire(spec.version) if model is not None else None
         if found is None:
             raise self._not_found(spec, model)
         return found
 
     def _not_found(self, spec: ModelSpec, model: ModelVersions | None) -> RequestError:
-        # TensorFlow Serving opens its port only when all is loaded; ours is open before, and 503 asks to come again.
-        loading = model is not None and not model.started.is_set()
-        return RequestError(
-            f"Servable not found for request: {spec}", code=Code.UNAVAILABLE if loading else Code.NOT_FOUND
-        )
+        code = Code.UNAVAILABLE if _is_loading(model) else Code.NOT_FOUND
+        return RequestError(f"Servable not found for request: {spec}", code=code)
 
     def statuses(self, spec: ModelSpec) -> list[VersionStatus]:
         """Of the version that `spec` names, else of all, newest first. Labels are ignored, as in TensorFlow Serving."""
         model = self.models.get(spec.name)
+        statuses = self._ended.get(spec.name) if model is None else model.statuses
         if spec.version is not None:
-            status = model.statuses.get(spec.version) if model is not None else None
+            status = statuses.get(spec.version) if statuses is not None else None
             if status is None:
                 what = f"Could not find version {spec.version} of model {spec.name}"
                 raise RequestError(what, code=Code.NOT_FOUND)
             return [status]
-        known = model.statuses.newest_first() if model is not None else []
+        known = statuses.newest_first() if statuses is not None else []
         if not known:
             raise RequestError(f"Could not find any versions of model {spec.name}", code=Code.NOT_FOUND)
         return known
@@ -78,3 +88,8 @@ class Plane:
     def is_ready(self) -> bool:
         """Does every model serve a version?"""
         return all(model.snapshot.servables for model in self.models.values())
+
+
+def _is_loading(model: ModelVersions | None) -> bool:
+    # TensorFlow Serving opens its port only when all is loaded; ours is open before, and 503 asks to come again.
+    return model is not None and not model.started.is_set()

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -27,11 +27,16 @@ except ModuleNotFoundError as error:
 from tfopt.serve.metrics import DEFAULT_PATH, Metrics
 from tfopt.serve.plane import Plane
 from tfopt.serve.process import dedicate_process
+from tfopt.serve.settings.config_file import ConfigFile
+from tfopt.serve.settings.model_config import read_model_configs
 from tfopt.serve.versions.artifacts import Engine, RuntimeChoice
+from tfopt.serve.versions.config import ModelConfig
 from tfopt.serve.versions.engines import Engines
 from tfopt.serve.versions.loading import load_version
-from tfopt.serve.versions.model import ModelVersions
+from tfopt.serve.versions.model import ModelVersions, Rules
+from tfopt.serve.versions.registry import Models
 from tfopt.serve.versions.sources import find_sources
+from tfopt.serve.versions.unloading import Unloader
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -58,6 +63,10 @@ class Server:
     for a REST request, None for as long as it takes; `gzip_answers`: pack long answers for clients that ask for it.
     `metrics_path`: where Prometheus finds the metrics, nowhere when None; `metrics_by_version`: requests are counted by
     version and signature too.
+    `configs` are served too, and those of `config_file`, which is looked at again every `config_poll_interval` seconds
+    (0: never). `rules` say how versions come and go, `load_threads` how many models are loaded at once, by default one
+    a core, and `unload_threads` how many are freed at once. With `ports_wait` the ports open when the models have been
+    loaded, and a model whose base path is not there yet is no reason not to start.
     """
 
     def __init__(
@@ -78,27 +87,53 @@ class Server:
         metrics_path: str | None = DEFAULT_PATH,
         metrics_by_version: bool = False,
         engines: Engines | None = None,
+        configs: Sequence[ModelConfig] | None = None,
+        config_file: Path | None = None,
+        config_poll_interval: float = 0.0,
+        rules: Rules | None = None,
+        load_threads: int | None = None,
+        unload_threads: int = 1,
+        ports_wait: bool = False,
     ) -> None:
-        """Raises NotFound, UsageError for models that are none, or to prefer another runtime than the one asked for."""
+        """Raises NotFound, UsageError for models that are none, or to prefer another runtime than the one asked for,
+        and for a config file that cannot be served; RequestError for configs that cannot be."""
         if prefer is not None and runtime != "auto":
             raise UsageError(f"--runtime {runtime} leaves nothing to prefer", hint="leave out one of the two")
         self._host = host
         self._port = port
+        self._ports_wait = ports_wait
         cores = threads or _available_cores()
-        slots = threading.Semaphore(cores)
+        slots = threading.Semaphore(load_threads or cores)
         metrics = Metrics(details=metrics_by_version)
         load = metrics.timing_loads(
             partial(load_version, choice=runtime, engines=engines or Engines(cores), prefer=prefer)
         )
-        self.models = {
-            name: ModelVersions(name, source, load, poll_interval=poll_interval, slots=slots)
-            for name, source in find_sources(models).items()
-        }
+        self._unloader = Unloader(unload_threads)
+        rules = rules or Rules()
+
+        def make(config: ModelConfig) -> ModelVersions:
+            return ModelVersions(
+                config.name,
+                config.source,
+                load,
+                policy=config.policy,
+                labels=config.labels,
+                poll_interval=poll_interval,
+                rules=rules,
+                slots=slots,
+                unload=self._unloader,
+            )
+
+        served = _all_configs(models, configs, config_file)
+        self.models = Models(served, make, unavailable_labels=rules.unavailable_labels)
+        self._config_file: ConfigFile | None = None
+        if config_file is not None and config_poll_interval > 0:
+            self._config_file = ConfigFile(config_file, self.models, config_poll_interval)
         # Twice the cores: while some wait for the engine, others read and write JSON.
         self._executor = ThreadPoolExecutor(2 * cores, "tfopt-request")
         self.metrics = metrics
         app = RestApp(
-            Plane(self.models, metrics),
+            Plane(self.models, metrics, ended=self.models.ended),
             self._executor,
             body_limit=body_limit,
             timeout=rest_timeout,
@@ -119,25 +154,28 @@ class Server:
 
         Raises ServerUnavailable when the port is taken, and a model's own error when not one of them can be served.
         """
+        try:
+            if self._ports_wait:
+                self._start_models()
+            self._open_ports()
+            if not self._ports_wait:
+                self._start_models()
+        except BaseException:
+            self.stop(load_timeout=0.5)
+            raise
+        if self._config_file is not None:
+            self._config_file.start()
+        return self
+
+    def _open_ports(self) -> None:
         listener = _listen(self._host, self._port)
         self._port = listener.getsockname()[1]
         self._thread = threading.Thread(target=self._uvicorn.run, args=([listener],), name="tfopt-serve", daemon=True)
         self._thread.start()
-        try:
-            self._start_models()
-        except BaseException:
-            self.stop(load_timeout=0.5)
-            raise
-        return self
 
     def _start_models(self) -> None:
-        for model in self.models.values():
-            model.start()
-        for model in self.models.values():
-            model.started.wait()
-        problems = [model.problem for model in self.models.values() if not model.snapshot.servables]
-        if len(problems) == len(self.models):
-            raise next(problem for problem in problems if problem is not None)
+        self.models.start()
+        self.models.await_start(patient=self._ports_wait)
 
     def stop(self, *, load_timeout: float = 10.0) -> None:
         """Take no more requests, finish those under way, unload the models. Loads under way are not waited for longer
@@ -145,8 +183,10 @@ class Server:
         self._uvicorn.should_exit = True
         if self._thread is not None:
             self._thread.join()
-        for model in self.models.values():
-            model.stop(load_timeout)
+        if self._config_file is not None:
+            self._config_file.stop()
+        self.models.stop(load_timeout)
+        self._unloader.stop()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def __enter__(self) -> Self:
@@ -177,6 +217,15 @@ class Server:
                 started()
             stopping.wait()
             log.info("stopping: finishing the requests under way")
+
+
+def _all_configs(
+    models: Sequence[str | Path], configs: Sequence[ModelConfig] | None, file: Path | None
+) -> list[ModelConfig]:
+    """Models by what a user names, and by configs; without any of these there must be models."""
+    named = find_sources(models) if models or (configs is None and file is None) else {}
+    of_file = [] if file is None else read_model_configs(file)
+    return [*(ModelConfig.of(name, source) for name, source in named.items()), *(configs or ()), *of_file]
 
 
 def _config(app: RestApp, drain_timeout: float) -> uvicorn.Config:

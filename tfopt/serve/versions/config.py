@@ -46,6 +46,11 @@ class ModelConfig:
     logging: RequestLogging | None = None
     version: int | None = None
 
+    @classmethod
+    def of(cls, name: str, source: Source) -> ModelConfig:
+        """A model of what a user names on the command line."""
+        return cls(name, source.path, version=source.number if isinstance(source, SingleVersion) else None)
+
     @property
     def source(self) -> Source:
         path = Path(str(self.base_path).removeprefix("file://"))

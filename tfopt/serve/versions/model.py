@@ -55,6 +55,8 @@ class _Aim:
     source: Source
     policy: Policy
     labels: Mapping[str, int] | None
+    #: Did versions come from somewhere else before?
+    moved: bool = False
     #: Set when its first look is over, whatever came of it.
     looked: Event = field(default_factory=Event)
     #: Set when something is served or nothing is awaited.
@@ -122,12 +124,18 @@ class ModelVersions:
         failed = self._failures.newest is not None and self._failures.due is None
         return failed and not self._snapshot.servables and not self._arrivals.any
 
+    @property
+    def is_retrying(self) -> bool:
+        """Is nothing served, and will a version that failed be tried again as it is?"""
+        return self._failures.due is not None and not self._snapshot.servables
+
     def start(self) -> None:
         self._thread.start()
 
     def configure(self, source: Source, policy: Policy, labels: Mapping[str, int] | None) -> None:
         """Serve this from now on. What serves goes when what is asked for is there. A load under way is finished."""
-        self._aim = _Aim(source, policy, labels)
+        before, self._aim = self._aim, _Aim(source, policy, labels, moved=source != self._aim.source)
+        before.decided.set()  # nobody awaits it any more
         self._woken.set()
 
     def stop(self, timeout: float = 10.0) -> None:
@@ -139,6 +147,7 @@ class ModelVersions:
         with self._switching:
             self._stopped = True
         self._switch(Snapshot())
+        self._aim.decided.set()
 
     def acquire(self, version: int | None = None, label: str | None = None) -> Servable | None:
         """The version asked for, by default the latest, to be released after use; None when it is not available."""
@@ -207,12 +216,12 @@ class ModelVersions:
         self._arrivals.keep(tried)
         self.statuses.keep_tracked(tried)
         servables = {number: servable for number, servable in self._snapshot.servables.items() if number in kept}
+        self._judge(aim, servables)
         self._switch(Snapshot(servables, labels))
-        self._judge(aim, listing)
 
-    def _judge(self, aim: _Aim, listing: Listing) -> None:
+    def _judge(self, aim: _Aim, servables: Mapping[int, Servable]) -> None:
         failure = self._failures.newest
-        if self._snapshot.servables:
+        if servables:
             self.problem = None
         elif failure is not None:
             self.problem = failure[1]
@@ -264,8 +273,9 @@ class ModelVersions:
         tried.add(number)
         if self._stopping.is_set() or self._aim is not aim or not self._failures.may_try(number, files):
             return known is not None
-        at_once = not aim.looked.is_set() or (is_sealed(path) and not self._failures.has(number))
-        if not self._has_arrived(number, path, files, at_once=at_once and known is None):
+        first = not aim.looked.is_set() and (known is None or aim.moved)
+        sealed = known is None and is_sealed(path) and not self._failures.has(number)
+        if not self._has_arrived(number, path, files, at_once=first or sealed):
             return known is not None
         return self._load_version(number, path, files) or known is not None
 

@@ -21,6 +21,8 @@ log = logging.getLogger("tfopt.serve")
 
 #: How many models that are served no more can still be asked for their status.
 _REMEMBERED = 100
+#: Seconds between looks at whether a start is over.
+_BREATH = 0.1
 
 
 class Models(Mapping[str, ModelVersions]):
@@ -60,14 +62,30 @@ class Models(Mapping[str, ModelVersions]):
         """What is served."""
         return self._configs
 
-    def statuses(self, name: str) -> Statuses | None:
-        """Of a model that is served, or was; None of one that never was."""
-        model = self._models.get(name)
-        return self._ended.get(name) if model is None else model.statuses
+    @property
+    def ended(self) -> Mapping[str, Statuses]:
+        """What became of models that are served no more."""
+        return self._ended
 
     def start(self) -> None:
         for model in self._models.values():
             model.start()
+
+    def await_start(self, *, patient: bool) -> None:
+        """Wait until each model serves or cannot. When not one of them can: raise its own error, or, when `patient`,
+        wait until one serves or all that failed will not be tried again, and then raise RequestError with TensorFlow
+        Serving's text. A base path that is not there or empty is waited for by `patient`, but not here."""
+        models = list(self._models.values())
+        for model in models:
+            model.started.wait()
+        while patient and any(model.is_retrying for model in models) and not any(map(_serves, models)):
+            time.sleep(_BREATH)
+        if not models or any(map(_serves, models)):
+            return
+        if not patient:
+            raise next(model.problem for model in models if model.problem is not None)
+        if all(model.has_given_up for model in models):
+            raise _unavailable(models, "servable(s)")
 
     def stop(self, timeout: float) -> None:
         """Unload everything; loads under way are waited for `timeout` seconds, all together."""
@@ -98,7 +116,10 @@ class Models(Mapping[str, ModelVersions]):
             self._changing.release()
         for model in (*changed, *new):
             model.decided.wait(max(0.0, deadline - time.monotonic()))
-        _check_available([model for model in new if not model.snapshot.servables])
+        # What a later reload has taken away again is no failure of this one.
+        missing = [model for model in new if not _serves(model) and self._models.get(model.name) is model]
+        if missing:
+            raise _unavailable(missing, "model(s)")
 
     def _change(self, configs: Sequence[ModelConfig]) -> tuple[list[ModelVersions], list[ModelVersions]]:
         """The models that are new, and those of which something else is asked."""
@@ -139,20 +160,21 @@ class Models(Mapping[str, ModelVersions]):
             if self._unavailable_labels == "new" and not in_use:
                 continue
             what = f"Request to assign label to version {number} of model {after.name}"
-            raise RequestError(
-                f"{what}, which is not currently available for inference", code=Code.FAILED_PRECONDITION
-            )
+            raise RequestError(f"{what}, which is not currently available for inference", code=Code.FAILED_PRECONDITION)
 
 
 def _asks_else(before: ModelConfig, after: ModelConfig) -> bool:
     return (before.source, before.policy, before.labels) != (after.source, after.policy, after.labels)
 
 
-def _check_available(missing: Sequence[ModelVersions]) -> None:
-    """Raises RequestError with what TensorFlow Serving says of models that cannot be served."""
-    if missing:
-        told = "".join(f"{{{{name: {model.name}{_of_what(model)}}}{_why(model)}}}, " for model in missing)
-        raise RequestError(f"{len(missing)} model(s) did not become available: {{{told}}}", code=Code.UNKNOWN)
+def _serves(model: ModelVersions) -> bool:
+    return bool(model.snapshot.servables)
+
+
+def _unavailable(models: Sequence[ModelVersions], what: str) -> RequestError:
+    """What TensorFlow Serving says of models that cannot be served."""
+    told = "".join(f"{{{{name: {model.name}{_of_what(model)}}}{_why(model)}}}, " for model in models)
+    return RequestError(f"{len(models)} {what} did not become available: {{{told}}}", code=Code.UNKNOWN)
 
 
 def _of_what(model: ModelVersions) -> str:

@@ -15,9 +15,12 @@ class Unloader:
         self._executor = ThreadPoolExecutor(max(1, threads), "tfopt-unload")
 
     def __call__(self, free: Callable[[], None]) -> None:
-        self._executor.submit(free)
-        # Behind it, since a job holds what it frees until it is over.
-        self._executor.submit(trim_heap)
+        try:
+            self._executor.submit(free)
+            # Behind it, since a job holds what it frees until it is over.
+            self._executor.submit(trim_heap)
+        except RuntimeError:  # stopped: a request that outlived the server frees what it used
+            free()
 
     def stop(self) -> None:
         """Wait until all that was handed over is freed."""

@@ -9,7 +9,7 @@ from tfopt.errors import InvalidModel
 from tfopt.formats.checkpoint_index import data_files
 from tfopt.formats.saved_model_parts import parts_of
 from tfopt.formats.wire import Damaged
-from tfopt.store import is_version_directory, read_manifest
+from tfopt.store import frozen_graph_in, is_version_directory, read_manifest
 
 #: Seconds that something incomplete must lie still before it counts as broken, not as a copy under way.
 PATIENCE = 10.0
@@ -28,8 +28,8 @@ def lacking(path: Path) -> str | None:
         if manifest is not None:
             missing = next((name for name in manifest.files if not (path / name).is_file()), None)
             return None if missing is None else f"{missing}, which the manifest lists, is missing"
-        if not is_version_directory(path):
-            return "there is no SavedModel, no model.tflite and no model.onnx in it"
+        if not is_version_directory(path) and frozen_graph_in(path) is None:
+            return "there is no SavedModel, no model.tflite, no model.onnx and no frozen graph in it"
         return _lacking_saved_model(path) if (path / "saved_model.pb").is_file() else None
     except InvalidModel as error:
         return f"{Path(error.where or path).name}: {error.what}"

@@ -15,6 +15,7 @@ from tfopt import errors
 from tfopt.passes.registry import steps
 from tfopt.recipe import shipped_recipes
 from tfopt.report.passes_table import step_text
+from tfopt.serve.settings.flag_help import table
 
 REFERENCE = Path(__file__).parent / "reference"
 COMMANDS = (
@@ -25,6 +26,7 @@ COMMANDS = (
     "publish",
     "versions",
     "serve",
+    "model-server",
     "predict",
     "passes",
     "recipes",
@@ -77,6 +79,35 @@ def exit_codes_page() -> str:
     return "\n".join([*head, *table, ""])
 
 
+MODEL_SERVER = """# tfopt model-server
+
+`tfopt model-server` takes the place of `tensorflow_model_server`: the same flags, settings files, ports, log lines to
+wait for, and what it answers on [REST](../how-to/serve.md) and gRPC. `tfopt serve` is the same server with flags for
+people.
+
+Flags are read as TensorFlow reads them: `--flag=value`, `--flag` alone for what is true or false, the last one
+counts. `--flag value` does as well. Different from TensorFlow Serving:
+
+- what is no flag is an error (exit code 2), where TensorFlow Serving names it and starts all the same;
+- `--port=0` without `--grpc_socket_path` is allowed when there is a `--rest_api_port`;
+- `Failed to start server. Error: ...` is printed on stdout, as TensorFlow Serving does, and the [exit
+  code](exit-codes.md) says what kind of error it was (there: always 255);
+- SIGTERM and Ctrl-C finish the requests under way and exit with 0, within `--tfopt_drain_seconds`; TensorFlow Serving
+  ends at once, and so does this one at a second signal;
+- `logging_config` of a model works, where TensorFlow Serving refuses to start: see
+  [monitoring](../how-to/monitoring.md);
+- `--enable_batching` reads and checks the parameters; requests are not put into batches yet, and the log says so;
+- `--use_alts_credentials` is refused: serving in the open instead would be worse.
+
+A flag that changes nothing here is accepted, and a line in the log says why when it asks for something else than what
+is so anyway. Flags that begin with `tfopt_` are tfopt's own.
+"""
+
+
+def model_server_page() -> str:
+    return f"{MODEL_SERVER}\n{table()}\n"
+
+
 def _first_paragraph(error: type) -> str:
     return " ".join((error.__doc__ or "").split("\n\n")[0].split())
 
@@ -86,6 +117,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "passes.md": passes_page,
     "recipes.md": recipes_page,
     "exit-codes.md": exit_codes_page,
+    "model-server.md": model_server_page,
 }
 
 

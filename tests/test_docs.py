@@ -57,7 +57,7 @@ def known_options(command: str) -> set[str]:
     shown = subprocess.run(
         [sys.executable, "-m", "tfopt", *shlex.split(command), "--help"], capture_output=True, text=True, check=True
     ).stdout
-    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", shown))
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z_-]*", shown))
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,9 @@ assert not loaded, f"imported {loaded}"
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS), ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], *([command, "--help"] for command in (*COMMANDS, "model-server")), ["--version"]]
+)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROBE, ",".join(HEAVY), *arguments],

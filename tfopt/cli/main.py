@@ -11,7 +11,20 @@ from typing import Annotated
 import typer
 
 from tfopt import __version__
-from tfopt.cli import bench, compress, demo, inspect, passes, predict, publish, recipes, serve, train, versions
+from tfopt.cli import (
+    bench,
+    compress,
+    demo,
+    inspect,
+    model_server,
+    passes,
+    predict,
+    publish,
+    recipes,
+    serve,
+    train,
+    versions,
+)
 from tfopt.errors import INTERRUPTED_EXIT_CODE, OutputError, TfoptError
 
 #: The base of all usage errors; typer exports only a subclass of it.
@@ -48,6 +61,13 @@ for _module in (inspect, compress, train, bench, publish, serve, predict, passes
     _command = getattr(_module, _name)
     # Given as it is: typer would cut a summary that it takes from the docstring.
     app.command(_name, short_help=_command.__doc__.partition("\n")[0])(_command)
+#: Its flags are TensorFlow Serving's, which it reads by itself.
+app.command(
+    "model-server",
+    short_help="Serve models under tensorflow_model_server's flags.",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)(model_server.model_server)
 app.add_typer(versions.app, name="versions", short_help=versions.app.info.help)
 
 

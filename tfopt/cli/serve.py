@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from typing import Annotated
 
 import typer
+
+from tfopt.serve.logs import LogFormat, LogLevel, log_on_stderr
 
 
 class Runtime(str, Enum):
@@ -47,6 +47,18 @@ def serve(
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Cores to compute with; all by default.")] = None,
     cors: Annotated[bool, typer.Option("--cors", help="Let web pages from anywhere read the answers.")] = False,
+    log_format: Annotated[LogFormat, typer.Option(help="text, or json: an object a line.")] = LogFormat.text,
+    log_level: Annotated[LogLevel, typer.Option(help="The least of what is logged.")] = LogLevel.info,
+    access_log: Annotated[bool, typer.Option("--access-log", help="A line in the log for each request.")] = False,
+    drain_timeout: Annotated[
+        float, typer.Option(min=0, help="Seconds in which requests under way may finish after SIGTERM.")
+    ] = 30.0,
+    drain_delay: Annotated[
+        float, typer.Option(min=0, help="Seconds after SIGTERM in which requests are still taken; /readyz says no.")
+    ] = 0.0,
+    metrics_by_version: Annotated[
+        bool, typer.Option("--metrics-by-version", help="Two more labels of the metrics: version and signature.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON line on stdout once it serves.")] = False,
 ) -> None:
     """Serve models over TensorFlow Serving's REST interface.
@@ -73,6 +85,9 @@ def serve(
         prefer=None if prefer is None else prefer.value,
         threads=threads,
         cors=cors,
+        drain_timeout=drain_timeout,
+        drain_delay=drain_delay,
+        metrics_by_version=metrics_by_version,
     )
 
     def started() -> None:
@@ -80,7 +95,7 @@ def serve(
             _print_line({"event": "serving", "url": server.url, "models": sorted(server.models)})
         say(f"serving {', '.join(sorted(server.models))} at {server.url}")
 
-    with _log_on_stderr():
+    with log_on_stderr(log_format, log_level, access=access_log):
         server.serve_forever(started)
 
 
@@ -88,20 +103,3 @@ def _print_line(event: dict[str, object]) -> None:
     import json
 
     print(json.dumps(event), flush=True)
-
-
-@contextmanager
-def _log_on_stderr() -> Iterator[None]:
-    import logging
-
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log = logging.getLogger("tfopt")
-    before = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(before)

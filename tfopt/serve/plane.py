@@ -43,6 +43,10 @@ class Plane:
         self._ended = {} if ended is None else ended
         self.metrics = metrics or Metrics()
         self.metrics.watch(models)
+        #: The server is about to stop: it says that it is not ready.
+        self.leaving = False
+        #: It stops: it takes no more requests for inference.
+        self.draining = False
 
     @contextmanager
     def servable(self, spec: ModelSpec) -> Iterator[Servable]:
@@ -52,6 +56,11 @@ class Plane:
             yield found
         finally:
             found.release()
+
+    def check_open(self) -> None:
+        """Raises RequestError when the server stops, for a client to go elsewhere."""
+        if self.draining:
+            raise RequestError("The server is shutting down", code=Code.UNAVAILABLE)
 
     def _acquire(self, spec: ModelSpec) -> Servable:
         model = self.models.get(spec.name)
@@ -86,8 +95,9 @@ class Plane:
         return known
 
     def is_ready(self) -> bool:
-        """Does every model serve a version?"""
-        return all(model.snapshot.servables for model in self.models.values())
+        """Does every model serve a version, and is the server to stay?"""
+        stays = not self.leaving and not self.draining
+        return stays and all(model.snapshot.servables for model in self.models.values())
 
 
 def _is_loading(model: ModelVersions | None) -> bool:

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import logging
+import os
+import signal
 import sys
+import threading
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+log = logging.getLogger("tfopt.serve")
 
 #: glibc's mallopt parameters (malloc.h).
 _M_MMAP_THRESHOLD = -3
@@ -22,3 +33,46 @@ def dedicate_process() -> None:
     if mallopt is not None:  # musl has none
         mallopt(_M_MMAP_THRESHOLD, 512 * 1024)
         mallopt(_M_ARENA_MAX, 2)
+
+
+class Stopped(BaseException):
+    """A signal asks to stop what has not begun to serve."""
+
+
+class StopSignals:
+    """SIGTERM and SIGINT while it is entered. Until `serving` is set they raise Stopped in the main thread, then they
+    end `wait`; the second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.serving = False
+        self._stopping = threading.Event()
+
+    def wait(self) -> None:
+        self._stopping.wait()
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self._stopping.is_set():
+            os._exit(128 + number)
+        self._stopping.set()
+        if not self.serving:
+            raise Stopped
+
+
+def end_process_after(seconds: float) -> None:
+    """End this process, with exit code 0, unless it has ended by itself: threads in native code cannot be stopped."""
+
+    def end() -> None:
+        log.warning("stopping: requests that did not finish in time are given up")
+        os._exit(0)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from tfopt.errors import MissingExtra, ServerUnavailable, UsageError
@@ -24,9 +22,10 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtra.of(str(error.name), "serve", "serving") from error
 
+from tfopt.serve.listening import listen
 from tfopt.serve.metrics import DEFAULT_PATH, Metrics
 from tfopt.serve.plane import Plane
-from tfopt.serve.process import dedicate_process
+from tfopt.serve.process import Stopped, StopSignals, dedicate_process, end_process_after
 from tfopt.serve.settings.config_file import ConfigFile
 from tfopt.serve.settings.model_config import read_model_configs
 from tfopt.serve.versions.artifacts import Engine, RuntimeChoice
@@ -44,12 +43,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("tfopt.serve")
 
 DEFAULT_PORT = 8501
+#: Seconds for what is left to do when all requests are done: unloading models, ending a load.
+_SLACK = 5.0
 #: Seconds after which an idle connection is closed.
 KEEP_ALIVE = 75
 
 
 class Server:
-    """Serves `models`, each `path` or `name=path`, on a port (0: any free one), while it is entered.
+    """Serves `models`, each `path` or `name=path`, on a port (0: any free one, None: no REST), while it is entered.
 
         with tfopt.Server("models/linear", port=0) as server:
             tfopt.Client(server.url).predict("linear", [[5.0]])
@@ -59,10 +60,12 @@ class Server:
     `threads`: cores to compute with, all by default; `poll_interval`: seconds between looks for new versions;
     `body_limit`: bytes of a request; `io_timeout`: seconds in which a request must have arrived, and for which a
     client may leave an answer unread;
-    `drain_timeout`: seconds for requests under way when the server stops; `rest_timeout`: seconds that a model may run
-    for a REST request, None for as long as it takes; `gzip_answers`: pack long answers for clients that ask for it.
+    `drain_timeout`: seconds for requests under way when the server stops; `drain_delay`: seconds for which requests are
+    still taken after a signal to stop, while `/readyz` says no, so that balancers turn to others first;
+    `rest_timeout`: seconds that a model may run for a REST request, None for as long as it takes; `gzip_answers`: pack
+    long answers for clients that ask for it.
     `metrics_path`: where Prometheus finds the metrics, nowhere when None; `metrics_by_version`: requests are counted by
-    version and signature too.
+    version and signature too. `request_threads`: threads that read requests, run models and write answers.
     `configs` are served too, and those of `config_file`, which is looked at again every `config_poll_interval` seconds
     (0: never). `rules` say how versions come and go, `load_threads` how many models are loaded at once, by default one
     a core, and `unload_threads` how many are freed at once. With `ports_wait` the ports open when the models have been
@@ -73,7 +76,7 @@ class Server:
         self,
         *models: str | Path,
         host: str = "127.0.0.1",
-        port: int = DEFAULT_PORT,
+        port: int | None = DEFAULT_PORT,
         poll_interval: float = 1.0,
         runtime: RuntimeChoice = "auto",
         prefer: Engine | None = None,
@@ -81,12 +84,14 @@ class Server:
         body_limit: int = DEFAULT_BODY_LIMIT,
         io_timeout: float = 60.0,
         drain_timeout: float = 30.0,
+        drain_delay: float = 0.0,
         cors: bool = False,
         rest_timeout: float | None = DEFAULT_TIMEOUT,
         gzip_answers: bool = True,
         metrics_path: str | None = DEFAULT_PATH,
         metrics_by_version: bool = False,
         engines: Engines | None = None,
+        request_threads: int | None = None,
         configs: Sequence[ModelConfig] | None = None,
         config_file: Path | None = None,
         config_poll_interval: float = 0.0,
@@ -102,7 +107,7 @@ class Server:
         self._host = host
         self._port = port
         self._ports_wait = ports_wait
-        cores = threads or _available_cores()
+        cores = threads or available_cores()
         slots = threading.Semaphore(load_threads or cores)
         metrics = Metrics(details=metrics_by_version)
         load = metrics.timing_loads(
@@ -130,10 +135,10 @@ class Server:
         if config_file is not None and config_poll_interval > 0:
             self._config_file = ConfigFile(config_file, self.models, config_poll_interval)
         # Twice the cores: while some wait for the engine, others read and write JSON.
-        self._executor = ThreadPoolExecutor(2 * cores, "tfopt-request")
-        self.metrics = metrics
+        self._executor = ThreadPoolExecutor(request_threads or 2 * cores, "tfopt-request")
+        self.plane = Plane(self.models, metrics, ended=self.models.ended)
         app = RestApp(
-            Plane(self.models, metrics, ended=self.models.ended),
+            self.plane,
             self._executor,
             body_limit=body_limit,
             timeout=rest_timeout,
@@ -141,11 +146,17 @@ class Server:
             gzip=gzip_answers,
             metrics_path=metrics_path,
         )
+        self._app = app
+        self._drain_delay = drain_delay
+        self._drain_timeout = drain_timeout
         self._uvicorn = Uvicorn(_config(app, drain_timeout), io_timeout)
         self._thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
+        """Where REST is. Raises ServerUnavailable when it is off."""
+        if self._port is None:
+            raise ServerUnavailable("this server has no REST port")
         host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self._host, self._host)
         return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
 
@@ -157,7 +168,8 @@ class Server:
         try:
             if self._ports_wait:
                 self._start_models()
-            self._open_ports()
+            if self._port is not None:
+                self._start_rest(self._port)
             if not self._ports_wait:
                 self._start_models()
         except BaseException:
@@ -167,8 +179,8 @@ class Server:
             self._config_file.start()
         return self
 
-    def _open_ports(self) -> None:
-        listener = _listen(self._host, self._port)
+    def _start_rest(self, port: int) -> None:
+        listener = listen(self._host, port)
         self._port = listener.getsockname()[1]
         self._thread = threading.Thread(target=self._uvicorn.run, args=([listener],), name="tfopt-serve", daemon=True)
         self._thread.start()
@@ -179,7 +191,12 @@ class Server:
 
     def stop(self, *, load_timeout: float = 10.0) -> None:
         """Take no more requests, finish those under way, unload the models. Loads under way are not waited for longer
-        than `load_timeout` seconds."""
+        than `load_timeout` seconds. Until then health is told: alive, and not ready."""
+        self.plane.draining = True
+        deadline = time.monotonic() + self._drain_timeout
+        while self._app.running and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self._uvicorn.config.timeout_graceful_shutdown = max(1, round(deadline - time.monotonic()))
         self._uvicorn.should_exit = True
         if self._thread is not None:
             self._thread.join()
@@ -197,26 +214,24 @@ class Server:
 
     def serve_forever(self, started: Callable[[], None] | None = None) -> None:
         """Serve until SIGTERM or SIGINT, then finish the requests under way. For the main thread of a process of its
-        own, whose settings it changes. Calls `started` once it serves. A second signal ends the process at once.
+        own, whose settings it changes. Calls `started` once it serves. A second signal ends the process at once, and so
+        does the end of the time for draining: a run that hangs holds up nobody.
 
         Raises as `start`.
         """
         dedicate_process()
-        with self:
-            stopping = threading.Event()
-            before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-            def stop(number: int, frame: FrameType | None) -> None:
-                stopping.set()
-                for other, handler in before.items():
-                    signal.signal(other, handler)
-
-            for number in before:
-                signal.signal(number, stop)
-            if started is not None:
-                started()
-            stopping.wait()
-            log.info("stopping: finishing the requests under way")
+        try:
+            with StopSignals() as signals, self:
+                signals.serving = True
+                if started is not None:
+                    started()
+                signals.wait()
+                log.info("stopping: finishing the requests under way")
+                end_process_after(self._drain_delay + self._drain_timeout + _SLACK)
+                self.plane.leaving = True
+                time.sleep(self._drain_delay)
+        except Stopped:
+            end_process_after(_SLACK)
 
 
 def _all_configs(
@@ -244,27 +259,6 @@ def _config(app: RestApp, drain_timeout: float) -> uvicorn.Config:
     )
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    where = f"{host}:{port}"
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise ServerUnavailable(f"cannot listen: {error.strerror}", where=where) from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if host == "::":
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # IPv4 as well
-        listener.bind(address)
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        hint = "choose another port, or stop the server that has this one"
-        raise ServerUnavailable(f"cannot listen: {error.strerror}", where=where, hint=hint) from error
-    return listener
-
-
-def _available_cores() -> int:
+def available_cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

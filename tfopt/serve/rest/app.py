@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from time import perf_counter
 
 from tfopt.errors import Code, TfoptError
+from tfopt.serve.logs import log_access
 from tfopt.serve.plane import Plane
 from tfopt.serve.rest import own, serving
 from tfopt.serve.rest.bodies import Gone, Message, Receive, TooLarge, linger, packed, read_body, unpacked
@@ -78,6 +79,8 @@ class RestApp:
         self._cors = _CORS if cors else []
         self._gzip = gzip
         self._metrics_path = metrics_path
+        #: Requests for inference that have come and are not answered.
+        self.running = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         try:
@@ -130,16 +133,25 @@ class RestApp:
             code = Code.INTERNAL
             answer = Answer(error_text("Internal error; the server's log has the details"), code)
         finally:
+            seconds = perf_counter() - start
             if target[:4].lower() == "/v1/" or (route is not None and route.ask in INFERENCE):
-                self._count(route, code, perf_counter() - start)
+                self._count(route, code, seconds)
+            request = f"{scope['method']} {target}"
+            model = "" if route is None else route.spec.name
+            log_access(peer=_peer(scope), request=request, model=model, code=code, seconds=seconds)
         return answer
 
     async def _routed(self, route: Route, headers: Headers, receive: Receive) -> Answer:
         if route.ask not in INFERENCE:
             return TALK[route.ask](self._plane, Request(route, headers))
-        body = await read_body(headers, receive, self._body_limit)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self._infer, route, headers, body)
+        self._plane.check_open()
+        self.running += 1
+        try:
+            body = await read_body(headers, receive, self._body_limit)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._executor, self._infer, route, headers, body)
+        finally:
+            self.running -= 1
 
     def _count(self, route: Route | None, code: Code, seconds: float) -> None:
         """All under /v1/, naming a model or not; what is no inference has no API. So TensorFlow Serving counts."""
@@ -153,3 +165,8 @@ class RestApp:
         del body
         answer = INFERENCE[route.ask](self._plane, request)
         return packed(headers, answer) if self._gzip else answer
+
+
+def _peer(scope: Message) -> str:
+    client = scope.get("client")
+    return f"{client[0]}:{client[1]}" if client else ""

@@ -1,0 +1,134 @@
+"""`tfopt model-server`: what it prints, what it refuses, and how it ends."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_serve import base  # noqa: F401 - a fixture
+from tests.serve.conftest import ask_at
+from tfopt.cli.main import main
+from tfopt.errors import UsageError
+from tfopt.serve.metrics import DEFAULT_PATH
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """The server, and the lines of its log until it serves."""
+    command = [sys.executable, "-m", "tfopt", "model-server", *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    lines: list[str] = []
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            lines.append(line.rstrip("\n"))
+            if "Exporting HTTP/REST API at" in line:
+                break
+        yield process, lines
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def test_it_serves_and_says_what_others_wait_for(base: Path, tmp_path: Path) -> None:  # noqa: F811 - the fixture
+    config = tmp_path / "monitoring.txt"
+    config.write_text("prometheus_config: { enable: true }")
+    port = free_port()
+    flags = [f"--rest_api_port={port}", "--port=0", "--model_name=m", f"--model_base_path={base}", "--enable_profiler"]
+    with running(*flags, f"--monitoring_config_file={config}") as (process, lines):
+        url = f"http://127.0.0.1:{port}"
+        assert ask_at(url, "POST", "/v1/models/m:predict", {"instances": [[1, 2, 5]]}).status == 200
+        page = ask_at(url, "GET", DEFAULT_PATH)
+        assert b':tensorflow:serving:request_count{model_name="m",status="OK"} 1\n' in page.body
+        assert lines[-1].endswith(f" INFO Exporting HTTP/REST API at:localhost:{port} ...")
+        assert any(line.endswith("WARNING --enable_profiler=true has no effect: there is none") for line in lines)
+        start = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert time.monotonic() - start < 5
+
+
+def fails(capsys: pytest.CaptureFixture[str], code: int, *flags: str) -> str:
+    """What it prints on stdout, which its last line on stderr says too."""
+    assert main(["model-server", *flags]) == code
+    captured = capsys.readouterr()
+    said = captured.out.removeprefix("Failed to start server. Error: ").rstrip("\n")
+    assert captured.err.splitlines()[-1] == f"tfopt: {said.partition(': ')[2]}"
+    return said
+
+
+BASE_PATH = "--model_base_path=/nothing/here"
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--port=0"], "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set."),
+        ([], "Both server_options.model_base_path and server_options.model_config_file are empty!"),
+        (
+            [BASE_PATH, "--use_alts_credentials", "--ssl_config_file=x"],
+            "Either use_alts_credentials must be false or ssl_config_file must be empty.",
+        ),
+        ([BASE_PATH, "--use_alts_credentials"], "there is no ALTS here; use --ssl_config_file"),
+        (
+            [BASE_PATH, "--batching_parameters_file=x"],
+            "server_options.batching_parameters_file is set without setting server_options.enable_batching to true.",
+        ),
+        (
+            [BASE_PATH, *(f"--tensorflow_{name}_parallelism=2" for name in ("session", "intra_op", "inter_op"))],
+            "Either configure server_options.tensorflow_session_parallelism or (server_options.",
+        ),
+    ],
+)
+def test_flags_that_do_not_fit_together(flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = fails(capsys, UsageError.exit_code, *flags)
+    assert told.startswith("INVALID_ARGUMENT: ") and said in told
+
+
+def test_settings_files_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.txt"
+    bad.write_text("improperly formatted file")
+    batching = [BASE_PATH, "--enable_batching", f"--batching_parameters_file={bad}"]
+    told = fails(capsys, UsageError.exit_code, *batching)
+    assert told.startswith(f"INVALID_ARGUMENT: {bad}: Error parsing text-format tensorflow.serving.BatchingParameters:")
+    told = fails(capsys, UsageError.exit_code, BASE_PATH, f"--monitoring_config_file={tmp_path}/gone")
+    assert told == f"INVALID_ARGUMENT: {tmp_path}/gone: cannot be read: No such file or directory"
+    told = fails(capsys, UsageError.exit_code, f"--model_config_file={bad}")
+    assert "Error parsing text-format tensorflow.serving.ModelServerConfig" in told
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--prot=8500", "unknown argument: --prot=8500; did you mean --port?"),
+        ("--port=http", "Couldn't interpret value http for flag port; it wants an int32"),
+        ("--tfopt_log_format=xml", "'xml' is no format of the log; there are json, text"),
+        ("--tfopt_log_level=inf", "'inf' is no level of the log; did you mean info?"),
+    ],
+)
+def test_flags_that_are_none(flag: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["model-server", flag]) == UsageError.exit_code
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", f"tfopt: {said}\n")
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["model-server", "--version"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("TensorFlow ModelServer: tfopt ") and second.startswith("TensorFlow Library: ")
+    assert main(["model-server", "--port=0", "--help"]) == 0
+    assert "--model_base_path" in capsys.readouterr().out

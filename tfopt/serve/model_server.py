@@ -1,0 +1,148 @@
+"""tensorflow_model_server's command line as a server of ours: its checks, their order, and what it says.
+
+Source: tensorflow_serving/model_servers/server.cc.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from tfopt.errors import UsageError
+from tfopt.serve.server import Server, available_cores
+from tfopt.serve.settings.batching import read_batching
+from tfopt.serve.settings.flag_parser import Flags
+from tfopt.serve.settings.monitoring import read_metrics_path
+from tfopt.serve.versions.config import ModelConfig
+from tfopt.serve.versions.engines import Engines
+from tfopt.serve.versions.model import Rules
+from tfopt.serve.versions.retries import Retries
+
+log = logging.getLogger("tfopt.serve")
+
+_MANY_THREADS = (
+    "Either configure server_options.tensorflow_session_parallelism or "
+    "(server_options.tensorflow_intra_op_parallelism, server_options.tensorflow_inter_op_parallelism) separately. "
+    "You cannot configure all."
+)
+
+
+def run_model_server(flags: Flags) -> None:
+    """Serve as the flags say until SIGTERM or SIGINT.
+
+    Raises UsageError for flags that do not fit together and for settings files that are none, and what
+    `Server.start` raises.
+    """
+    check(flags)
+    for warning in flags.idle():
+        log.warning("%s", warning)
+    server = build(flags)
+    server.serve_forever(lambda: announce(flags))
+
+
+def check(flags: Flags) -> None:
+    """TensorFlow Serving's checks, in its order and its words. Without gRPC it does not start; here REST may do."""
+    if not flags.number("port") and not flags.text("grpc_socket_path") and not flags.number("rest_api_port"):
+        raise UsageError(
+            "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set.",
+            hint="or --rest_api_port",
+        )
+    if flags.is_on("use_alts_credentials"):
+        if flags.text("ssl_config_file"):
+            raise UsageError("Either use_alts_credentials must be false or ssl_config_file must be empty.")
+        raise UsageError("--use_alts_credentials: there is no ALTS here", hint="use --ssl_config_file")
+    if not flags.text("model_base_path") and not flags.text("model_config_file"):
+        what = "Both server_options.model_base_path and server_options.model_config_file are empty!"
+        raise UsageError(what, hint="name one of the two")
+    if flags.text("batching_parameters_file") and not flags.is_on("enable_batching"):
+        raise UsageError(
+            "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
+        )
+    if all(flags.number(f"tensorflow_{name}_parallelism") > 0 for name in ("intra_op", "inter_op", "session")):
+        raise UsageError(_MANY_THREADS)
+
+
+def build(flags: Flags) -> Server:
+    """Raises as `run_model_server`."""
+    if flags.is_on("enable_batching"):
+        _batching(flags)
+    monitoring = flags.text("monitoring_config_file")
+    config_file = flags.text("model_config_file")
+    return Server(
+        configs=None if config_file else [_model(flags)],
+        config_file=Path(config_file) if config_file else None,
+        config_poll_interval=max(0, flags.number("model_config_file_poll_wait_seconds")),
+        poll_interval=flags.number("file_system_poll_wait_seconds"),
+        rules=_rules(flags),
+        load_threads=flags.number("num_load_threads") or None,
+        unload_threads=max(1, flags.number("num_unload_threads")),
+        ports_wait=True,
+        host=flags.text("tfopt_host"),
+        port=_rest_port(flags),
+        cors=flags.is_on("rest_api_enable_cors_support"),
+        request_threads=flags.number("rest_api_num_threads") or None,
+        rest_timeout=flags.number("rest_api_timeout_in_ms") / 1000,
+        gzip_answers=False,
+        metrics_path=read_metrics_path(Path(monitoring)) if monitoring else None,
+        metrics_by_version=flags.is_on("tfopt_metrics_by_version"),
+        drain_timeout=float(flags.values["tfopt_drain_seconds"]),
+        drain_delay=float(flags.values["tfopt_drain_delay_seconds"]),
+        prefer="litert" if flags.is_on("prefer_tflite_model") else None,
+        engines=_engines(flags),
+    )
+
+
+def announce(flags: Flags) -> None:
+    """What waits for tensorflow_model_server waits for these lines."""
+    if flags.number("port"):
+        log.info("Running gRPC ModelServer at 0.0.0.0:%d ...", flags.number("port"))
+    if flags.text("grpc_socket_path"):
+        log.info("Running gRPC ModelServer at UNIX socket %s ...", flags.text("grpc_socket_path"))
+    if (port := _rest_port(flags)) is not None:
+        log.info("Exporting HTTP/REST API at:localhost:%d ...", port)
+
+
+def _rest_port(flags: Flags) -> int | None:
+    port = flags.number("rest_api_port")
+    if port and port == flags.number("port"):
+        log.error(
+            "server_options.http_port cannot be same as grpc_port. "
+            "Please use a different port for HTTP/REST API. Skipped exporting HTTP/REST API."
+        )
+        return None
+    return port or None
+
+
+def _model(flags: Flags) -> ModelConfig:
+    name, path = flags.text("model_name"), flags.text("model_base_path")
+    log.info("Building single TensorFlow model file config:  model_name: %s model_base_path: %s", name, path)
+    return ModelConfig(name, path)
+
+
+def _rules(flags: Flags) -> Rules:
+    interval = max(0.0, flags.number("load_retry_interval_micros") / 1e6)
+    retries = Retries(max(0, flags.number("max_num_load_retries")), interval)
+    new = flags.is_on("allow_version_labels_for_unavailable_models")
+    return Rules(retries, unavailable_labels="new" if new else "none")
+
+
+def _engines(flags: Flags) -> Engines:
+    intra_op, inter_op = (flags.number(f"tensorflow_{name}_op_parallelism") for name in ("intra", "inter"))
+    if intra_op <= 0 and inter_op <= 0:
+        intra_op = inter_op = flags.number("tensorflow_session_parallelism")
+    session_config = flags.text("tensorflow_session_config_file")
+    pools = flags.number("num_tflite_pools") or available_cores()
+    return Engines(
+        available_cores(),
+        tags=tuple(flags.text("saved_model_tags").split(",")),
+        intra_op=max(intra_op, 0) or None,
+        inter_op=max(inter_op, 0) or None,
+        session_config=Path(session_config) if session_config else None,
+        interpreters=max(1, pools * flags.number("num_tflite_interpreters_per_pool")),
+    )
+
+
+def _batching(flags: Flags) -> None:
+    if path := flags.text("batching_parameters_file"):
+        read_batching(Path(path))
+    log.warning("--enable_batching: the parameters are sound; each request still runs by itself in this release")

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
+from functools import partial
 from time import perf_counter
 
 from tfopt.errors import Code, TfoptError
@@ -81,6 +82,7 @@ class RestApp:
         self._metrics_path = metrics_path
         #: Requests for inference that have come and are not answered.
         self.running = 0
+        self._talk: Mapping[Ask, Handler] = {**TALK, Ask.OPENAPI: partial(own.openapi, metrics_path)}
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         try:
@@ -143,7 +145,7 @@ class RestApp:
 
     async def _routed(self, route: Route, headers: Headers, receive: Receive) -> Answer:
         if route.ask not in INFERENCE:
-            return TALK[route.ask](self._plane, Request(route, headers))
+            return self._talk[route.ask](self._plane, Request(route, headers))
         self._plane.check_open()
         self.running += 1
         try:

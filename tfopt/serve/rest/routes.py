@@ -63,6 +63,18 @@ class EmptyRefusal(RequestError):
     """Refused without a body, as TensorFlow Serving does for a version number beyond 64 bits."""
 
 
+#: TensorFlow Serving's requests, for people to read: what matches them are the two patterns.
+SERVING = tuple(
+    (method, f"/v1/models/{{model}}{whom}{what}", ask)
+    for method, what, ask in (
+        ("GET", "", Ask.STATUS),
+        ("GET", "/metadata", Ask.METADATA),
+        ("POST", ":predict", Ask.PREDICT),
+        ("POST", ":classify", Ask.CLASSIFY),
+        ("POST", ":regress", Ask.REGRESS),
+    )
+    for whom in ("", "/versions/{version}", "/labels/{label}")
+)
 #: Paths that TensorFlow Serving answers with 404. What is in braces stands for a name or a number.
 OWN = (
     ("GET", "/healthz", Ask.LIVE),

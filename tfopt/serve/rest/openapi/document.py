@@ -1,4 +1,4 @@
-"""The OpenAPI description of the REST interface: made of the routes and of an entry for each thing that may be asked."""
+"""The OpenAPI description of the REST interface, made of the routes and an entry for each thing that may be asked."""
 
 from __future__ import annotations
 

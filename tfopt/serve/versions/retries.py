@@ -126,6 +126,7 @@ class Arrivals:
         Raises InvalidModel when it is not whole and has not changed for `wholeness.PATIENCE`, OSError.
         """
         seen = self._seen.get(number)
+        at_once = at_once and seen is None  # what was waited for is being written
         if seen is None or seen.files != files:
             seen = self._seen[number] = _Seen(files, time.monotonic(), None)
             seen.lacking = wholeness.lacking(path)

@@ -27,8 +27,9 @@ def lacking(path: Path) -> str | None:
         manifest = read_manifest(path)
         if manifest is not None:
             missing = next((name for name in manifest.files if not (path / name).is_file()), None)
-            return None if missing is None else f"{missing}, which the manifest lists, is missing"
-        if not is_version_directory(path) and frozen_graph_in(path) is None:
+            if missing is not None:
+                return f"{missing}, which the manifest lists, is missing"
+        elif not is_version_directory(path) and frozen_graph_in(path) is None:
             return "there is no SavedModel, no model.tflite, no model.onnx and no frozen graph in it"
         return _lacking_saved_model(path) if (path / "saved_model.pb").is_file() else None
     except InvalidModel as error:

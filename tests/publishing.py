@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -49,15 +51,23 @@ def start_publish(*arguments: str | Path) -> subprocess.Popen[str]:
 
 
 def child_of(process: subprocess.Popen[str]) -> int:
-    """The process that loads and runs the model, once it is there and has become a Python of its own."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    """The process that loads and runs the model, once it is there."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        for child in children.read_text().split():
-            if b"rehearsal" in Path(f"/proc/{child}/cmdline").read_bytes():
-                return int(child)
+        for child in _below(process.pid):
+            told = Path(f"/proc/{child}/comm").read_bytes(), Path(f"/proc/{child}/cmdline").read_bytes()
+            if any(b"rehearsal" in each for each in told):
+                return child
         time.sleep(0.005)
     raise TimeoutError("no rehearsal was started")
+
+
+def _below(pid: int) -> Iterator[int]:
+    """Its children, theirs, and so on; some may be gone."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+            yield child
+            yield from _below(child)
 
 
 def is_running(pid: int) -> bool:

@@ -13,7 +13,7 @@ PACKAGE = Path(tfopt.__file__).parent
 
 #: Lowest first; rooms on one level do not import each other, except where named in SIDEWAYS.
 LEVELS = [
-    {"errors", "processes", "requirements", "words"},
+    {"errors", "nest", "processes", "requirements", "words"},
     {"ir"},
     {"passes", "formats", "store", "data", "client"},
     {"recipe", "targets", "runtimes"},

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tfopt.errors import ConversionError
+from tfopt.nest import Child, start
 from tfopt.processes import import_path, lifeline, peak_resident_bytes
 
 _POLL_SECONDS = 0.02
@@ -35,14 +34,8 @@ def run_child(module: str, arguments: Sequence[str], scratch: Path, *, what: str
     talk = scratch / "talk.txt"
     begun = time.monotonic()
     with lifeline() as stdin, talk.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            stdin=stdin,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            cwd=scratch,
-            env={**os.environ, "PYTHONPATH": import_path()},
-        )
+        env = {**os.environ, "PYTHONPATH": import_path()}
+        process = start(module, arguments, stdin=stdin, stdout=out, stderr=out, cwd=scratch, env=env)
         try:
             timed_out, peak = _wait(process, begun + timeout)
         except BaseException:  # Ctrl-C above all: nobody is left to wait for it
@@ -51,12 +44,13 @@ def run_child(module: str, arguments: Sequence[str], scratch: Path, *, what: str
     finished = Finished(talk.read_text(errors="replace"), time.monotonic() - begun, peak)
     if timed_out:
         raise ConversionError(f"{what} was not done within {timeout:g} seconds{_memory(peak)}")
-    if process.returncode:
-        raise ConversionError(f"{what} {_end(process.returncode, finished.talk)}{_memory(peak)}")
+    status = process.poll()
+    if status:
+        raise ConversionError(f"{what} {_end(status, finished.talk)}{_memory(peak)}")
     return finished
 
 
-def _wait(process: subprocess.Popen[bytes], deadline: float) -> tuple[bool, int | None]:
+def _wait(process: Child, deadline: float) -> tuple[bool, int | None]:
     """Whether it had to be killed at the deadline, and its peak memory."""
     timed_out, peak = False, None
     while process.poll() is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tfopt.formats.serving.config import CONFIG
 from tfopt.formats.serving.schema import Schema
-from tfopt.formats.serving.tensorflow_messages import ERRORS, TENSORFLOW
+from tfopt.formats.serving.tensorflow_messages import ERRORS, RAW_TENSORFLOW, TENSORFLOW
 
 _MESSAGES = {
     "ModelSpec": (
@@ -106,16 +106,32 @@ API = Schema(
     services=_SERVICES,
     imports=(TENSORFLOW, ERRORS, CONFIG),
 )
-#: The same calls as the server reads them: an example stays what its client wrote, and is not parsed on its way to the
-#: model.
+#: The same calls as the server reads and writes them: the numbers of a tensor are the bytes of an array, an example
+#: stays what its client wrote, and a label may be any bytes that the model gives.
 _RAW_MESSAGES = {
+    "PredictRequest": (
+        "tensorflow.serving.ModelSpec model_spec 1",
+        "map<string,Tensor> inputs 2",
+        "repeated string output_filter 3",
+    ),
+    "PredictResponse": ("map<string,Tensor> outputs 1", "tensorflow.serving.ModelSpec model_spec 2"),
     "ExampleList": ("repeated bytes examples 1",),
     "ExampleListWithContext": ("repeated bytes examples 1", "bytes context 2"),
     "Input": ("ExampleList example_list 1 kind", "ExampleListWithContext example_list_with_context 2 kind"),
     "SingleRequest": ("tensorflow.serving.ModelSpec model_spec 1", "Input input 2"),
     "MultiInferenceRequest": ("repeated tensorflow.serving.InferenceTask tasks 1", "Input input 2"),
+    "Class": ("bytes label 1", "float score 2"),
+    "Classifications": ("repeated Class classes 1",),
+    "ClassificationResult": ("repeated Classifications classifications 1",),
+    "ClassificationResponse": ("ClassificationResult result 1", "tensorflow.serving.ModelSpec model_spec 2"),
+    "InferenceResult": (
+        "tensorflow.serving.ModelSpec model_spec 1",
+        "ClassificationResult classification_result 2 result",
+        "tensorflow.serving.RegressionResult regression_result 3 result",
+    ),
+    "MultiInferenceResponse": ("repeated InferenceResult results 1",),
 }
-_RAW = Schema("tfopt/raw_serving.proto", "tfopt.raw", _RAW_MESSAGES, imports=(API,))
+_RAW = Schema("tfopt/raw_serving.proto", "tfopt.raw", _RAW_MESSAGES, imports=(API, RAW_TENSORFLOW))
 
 ClassificationRequest: Any = API.message("ClassificationRequest")
 ClassificationResponse: Any = API.message("ClassificationResponse")
@@ -136,4 +152,8 @@ ReloadConfigResponse: Any = API.message("ReloadConfigResponse")
 SignatureDefMap: Any = API.message("SignatureDefMap")
 #: A ClassificationRequest or a RegressionRequest, which are the same on the wire.
 RawSingleRequest: Any = _RAW.message("SingleRequest")
+RawClassificationResponse: Any = _RAW.message("ClassificationResponse")
 RawMultiInferenceRequest: Any = _RAW.message("MultiInferenceRequest")
+RawMultiInferenceResponse: Any = _RAW.message("MultiInferenceResponse")
+RawPredictRequest: Any = _RAW.message("PredictRequest")
+RawPredictResponse: Any = _RAW.message("PredictResponse")

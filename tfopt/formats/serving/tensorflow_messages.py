@@ -16,16 +16,22 @@ DATA_TYPES = {
     1: DType.FLOAT32, 2: DType.FLOAT64, 3: DType.INT32, 4: DType.UINT8, 5: DType.INT16, 6: DType.INT8,
     7: DType.STRING, 8: DType.COMPLEX64, 9: DType.INT64, 10: DType.BOOL, 11: DType.QINT8, 12: DType.QUINT8,
     13: DType.QINT32, 14: DType.BFLOAT16, 17: DType.UINT16, 18: DType.COMPLEX128, 19: DType.FLOAT16,
-    22: DType.UINT32, 23: DType.UINT64,
+    15: DType.QINT16, 16: DType.QUINT16, 22: DType.UINT32, 23: DType.UINT64, 24: DType.FLOAT8_E5M2,
+    25: DType.FLOAT8_E4M3FN, 29: DType.INT4, 30: DType.UINT4,
 }  # fmt: skip
+DATA_TYPE_NUMBERS = {dtype: number for number, dtype in DATA_TYPES.items()}
 #: Names that differ from our own in capitals.
 _NAMES = {DType.FLOAT16: "DT_HALF", DType.FLOAT32: "DT_FLOAT", DType.FLOAT64: "DT_DOUBLE"}
 
+
+def data_type_name(dtype: DType) -> str:
+    """As in `DT_FLOAT`."""
+    return _NAMES.get(dtype, f"DT_{dtype.value.upper()}")
+
+
 _DATA_TYPE_NAMES = {
     "DT_INVALID": 0,
-    **{_NAMES.get(dtype, f"DT_{dtype.value.upper()}"): number for number, dtype in DATA_TYPES.items()},
-    "DT_QINT16": 15,
-    "DT_QUINT16": 16,
+    **{data_type_name(dtype): number for number, dtype in DATA_TYPES.items()},
     "DT_RESOURCE": 20,
     "DT_VARIANT": 21,
 }
@@ -54,6 +60,7 @@ _MESSAGES = {
         "repeated double dcomplex_val 12",
         "repeated uint32 uint32_val 16",
         "repeated uint64 uint64_val 17",
+        "bytes float8_val 18",
     ),
     "BytesList": ("repeated bytes value 1",),
     "FloatList": ("repeated float value 1",),
@@ -69,10 +76,24 @@ _MESSAGES = {
         "map<string,TensorProto> defaults 4",
     ),
 }
+#: A TensorProto whose lists of numbers stay the bytes that they are on the wire: a packed list is one field of bytes.
+_RAW_TENSOR = (
+    "tensorflow.DataType dtype 1",
+    "tensorflow.TensorShapeProto tensor_shape 2",
+    "bytes tensor_content 4",
+    *(
+        f"repeated bytes {field.split()[-2]} {field.split()[-1]}"
+        for field in _MESSAGES["TensorProto"]
+        if "_val " in field
+    ),
+)
 
 TENSORFLOW = Schema("tfopt/tensorflow.proto", "tensorflow", _MESSAGES, enums={"DataType": _DATA_TYPE_NAMES})
 ERRORS = Schema("tfopt/error_codes.proto", "tensorflow.error", {}, enums={"Code": {n: i for i, n in enumerate(_CODES)}})
 
+RAW_TENSORFLOW = Schema("tfopt/raw_tensorflow.proto", "tfopt.raw", {"Tensor": _RAW_TENSOR}, imports=(TENSORFLOW,))
+
 Example: Any = TENSORFLOW.message("Example")
 SignatureDef: Any = TENSORFLOW.message("SignatureDef")
 TensorProto: Any = TENSORFLOW.message("TensorProto")
+RawTensor: Any = RAW_TENSORFLOW.message("Tensor")

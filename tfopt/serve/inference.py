@@ -38,6 +38,9 @@ class Classification:
     labels: list[list[bytes]] | None
     scores: NDArray[np.float32] | None
 
+    def __len__(self) -> int:
+        return len(self.labels if self.labels is not None else self.scores if self.scores is not None else ())
+
 
 @dataclass(frozen=True)
 class Task:

@@ -26,6 +26,7 @@ from tfopt.serve.listening import listen
 from tfopt.serve.metrics import DEFAULT_PATH, Metrics
 from tfopt.serve.plane import Plane
 from tfopt.serve.process import Stopped, StopSignals, dedicate_process, end_process_after
+from tfopt.serve.rpc.options import GrpcOptions
 from tfopt.serve.settings.config_file import ConfigFile
 from tfopt.serve.settings.model_config import read_model_configs
 from tfopt.serve.versions.artifacts import Engine, RuntimeChoice
@@ -39,6 +40,8 @@ from tfopt.serve.versions.unloading import Unloader
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from tfopt.serve.rpc.server import GrpcServer
 
 log = logging.getLogger("tfopt.serve")
 
@@ -70,6 +73,8 @@ class Server:
     (0: never). `rules` say how versions come and go, `load_threads` how many models are loaded at once, by default one
     a core, and `unload_threads` how many are freed at once. With `ports_wait` the ports open when the models have been
     loaded, and a model whose base path is not there yet is no reason not to start.
+    `grpc_port` (0: any free one), `grpc_socket_path`: where gRPC is served as well, nowhere when both are None; `grpc`
+    says more of how.
     """
 
     def __init__(
@@ -99,6 +104,9 @@ class Server:
         load_threads: int | None = None,
         unload_threads: int = 1,
         ports_wait: bool = False,
+        grpc_port: int | None = None,
+        grpc_socket_path: str | None = None,
+        grpc: GrpcOptions | None = None,
     ) -> None:
         """Raises NotFound, UsageError for models that are none, or to prefer another runtime than the one asked for,
         and for a config file that cannot be served; RequestError for configs that cannot be."""
@@ -150,6 +158,10 @@ class Server:
         self._drain_delay = drain_delay
         self._drain_timeout = drain_timeout
         self._uvicorn = Uvicorn(_config(app, drain_timeout), io_timeout)
+        self._grpc: GrpcServer | None = None
+        if grpc_port is not None or grpc_socket_path is not None:
+            server = _grpc_server()
+            self._grpc = server(self.plane, host=host, port=grpc_port, socket_path=grpc_socket_path, options=grpc)
         self._thread: threading.Thread | None = None
 
     @property
@@ -159,6 +171,11 @@ class Server:
             raise ServerUnavailable("this server has no REST port")
         host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self._host, self._host)
         return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
+
+    @property
+    def grpc_address(self) -> str | None:
+        """Where clients find the gRPC port, `host:port`; None when there is none."""
+        return None if self._grpc is None else self._grpc.address
 
     def start(self) -> Self:
         """Listen, and wait until each model serves a version or cannot.
@@ -170,6 +187,8 @@ class Server:
                 self._start_models()
             if self._port is not None:
                 self._start_rest(self._port)
+            if self._grpc is not None:
+                self._grpc.start()
             if not self._ports_wait:
                 self._start_models()
         except BaseException:
@@ -177,6 +196,8 @@ class Server:
             raise
         if self._config_file is not None:
             self._config_file.start()
+        if self._grpc is not None:
+            self._grpc.ready()
         return self
 
     def _start_rest(self, port: int) -> None:
@@ -194,12 +215,15 @@ class Server:
         than `load_timeout` seconds. Until then health is told: alive, and not ready."""
         self.plane.draining = True
         deadline = time.monotonic() + self._drain_timeout
+        drained = None if self._grpc is None else self._grpc.stop(self._drain_timeout)
         while self._app.running and time.monotonic() < deadline:
             time.sleep(0.01)
         self._uvicorn.config.timeout_graceful_shutdown = max(1, round(deadline - time.monotonic()))
         self._uvicorn.should_exit = True
         if self._thread is not None:
             self._thread.join()
+        if drained is not None:
+            drained.wait()
         if self._config_file is not None:
             self._config_file.stop()
         self.models.stop(load_timeout)
@@ -229,6 +253,8 @@ class Server:
                 log.info("stopping: finishing the requests under way")
                 end_process_after(self._drain_delay + self._drain_timeout + _SLACK)
                 self.plane.leaving = True
+                if self._grpc is not None:
+                    self._grpc.leave()
                 time.sleep(self._drain_delay)
         except Stopped:
             end_process_after(_SLACK)
@@ -241,6 +267,14 @@ def _all_configs(
     named = find_sources(models) if models or (configs is None and file is None) else {}
     of_file = [] if file is None else read_model_configs(file)
     return [*(ModelConfig.of(name, source) for name, source in named.items()), *(configs or ()), *of_file]
+
+
+def _grpc_server() -> type[GrpcServer]:
+    try:
+        from tfopt.serve.rpc.server import GrpcServer
+    except ModuleNotFoundError as error:
+        raise MissingExtra.of(str(error.name), "grpc", "serving gRPC") from error
+    return GrpcServer
 
 
 def _config(app: RestApp, drain_timeout: float) -> uvicorn.Config:

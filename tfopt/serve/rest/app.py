@@ -12,6 +12,7 @@ from time import perf_counter
 from tfopt.errors import Code, TfoptError
 from tfopt.serve.logs import log_access
 from tfopt.serve.plane import Plane
+from tfopt.serve.refusals import INTERNAL
 from tfopt.serve.rest import own, serving
 from tfopt.serve.rest.bodies import Gone, Message, Receive, TooLarge, linger, packed, read_body, unpacked
 from tfopt.serve.rest.describe import error_text
@@ -133,7 +134,7 @@ class RestApp:
         except Exception:  # the rim: a request that fails in an unforeseen way must not end the connection's others
             log.exception("a request failed: %s %s", scope["method"], target)
             code = Code.INTERNAL
-            answer = Answer(error_text("Internal error; the server's log has the details"), code)
+            answer = Answer(error_text(INTERNAL), code)
         finally:
             seconds = perf_counter() - start
             if target[:4].lower() == "/v1/" or (route is not None and route.ask in INFERENCE):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tfopt.errors import Code, ExecutionError, RequestError, TfoptError
+from tfopt.errors import Code, TfoptError
+from tfopt.serve.refusals import told
 from tfopt.serve.rest.describe import error_text
 from tfopt.serve.rest.routes import EmptyRefusal, Route, WrongMethod
 
@@ -70,9 +71,7 @@ def header(headers: Headers, name: bytes) -> bytes:
 
 
 def refusal(error: TfoptError) -> Answer:
-    code = error.status if isinstance(error, (RequestError, ExecutionError)) else error.code
-    plain = f"{error.what}; {error.hint}" if error.hint else error.what
-    message = error.said if isinstance(error, ExecutionError) else plain
+    code, message = told(error)
     if isinstance(error, WrongMethod):
         return Answer(error_text(message), code, headers=((b"allow", error.allowed.encode()),), http_status=405)
     return Answer(b"" if isinstance(error, EmptyRefusal) else error_text(message), code)

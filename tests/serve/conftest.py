@@ -67,6 +67,7 @@ def base(tmp_path_factory: pytest.TempPathFactory, built: Callable[..., Path], l
         ("two", saved_models.two_signatures, 1),
         ("words", saved_models.table, 1),
         ("echo", own_models.echo, 1),
+        ("examples", own_models.examples, 1),
     ):
         (directory / name).mkdir()
         (directory / name / str(number)).symlink_to(built(builder), target_is_directory=True)
@@ -79,7 +80,7 @@ def base(tmp_path_factory: pytest.TempPathFactory, built: Callable[..., Path], l
 
 @pytest.fixture(scope="session")
 def server(base: Path) -> Iterator[tfopt.Server]:
-    with tfopt.Server(base, port=0) as running:
+    with tfopt.Server(base, port=0, grpc_port=0) as running:
         yield running
 
 

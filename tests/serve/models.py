@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
 
 from tests.models import save
 
-DTYPES = ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "bool", "half")
+DTYPES = (
+    *("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "bool", "half"),
+    *("bfloat16", "uint16", "complex64", "complex128", "string"),
+)
 
 
 def echo(directory: Path) -> Path:
@@ -59,3 +63,47 @@ def counter(directory: Path) -> Path:
         return {"y": tf.while_loop(lambda y: y < x, lambda y: [y + 1.0], [0.0])[0]}
 
     return save(tf.Module(), directory, serving_default=serve)
+
+
+def examples(directory: Path) -> Path:
+    """Signatures of serialized tf.Examples that have one float x each, for Classify and Regress.
+
+    `serving_default(inputs) -> outputs [batch, 1]`, which is x / 2 + 2; `flat -> outputs [batch]`;
+    `classify -> classes [["a", "b\\xff"]], scores [[x, -x]]` for each, `labels`, `scores` one of them;
+    and those that answer what they must not: `wide`, `late`, `whole`, `ranked`, `fewer`, `uneven`.
+    """
+    module = tf.Module()
+    serialized = [tf.TensorSpec([None], tf.string, "inputs")]
+
+    def parsed(inputs: tf.Tensor) -> tf.Tensor:
+        return tf.io.parse_example(inputs, {"x": tf.io.FixedLenFeature([], tf.float32)})["x"]
+
+    def labels(x: tf.Tensor) -> tf.Tensor:
+        return tf.tile(tf.constant([[b"a", b"b\xff"]]), [tf.size(x), 1])
+
+    def answering(**made: Callable[[tf.Tensor], tf.Tensor]) -> tf.types.experimental.GenericFunction:
+        @tf.function(input_signature=serialized)
+        def serve(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            x = parsed(inputs)
+            return {name: make(x) for name, make in made.items()}
+
+        return serve
+
+    def scores(x: tf.Tensor) -> tf.Tensor:
+        return tf.stack([x, -x], axis=1)
+
+    return save(
+        module,
+        directory,
+        serving_default=answering(outputs=lambda x: x[:, None] / 2 + 2),
+        flat=answering(outputs=lambda x: x / 2 + 2),
+        classify=answering(classes=labels, scores=scores),
+        labels=answering(classes=labels),
+        scores=answering(scores=scores),
+        wide=answering(outputs=scores),
+        late=answering(outputs=lambda x: x[:-1]),
+        whole=answering(outputs=lambda x: tf.cast(x, tf.int32)),
+        ranked=answering(scores=lambda x: x),
+        fewer=answering(scores=lambda x: scores(x)[:-1]),
+        uneven=answering(classes=lambda x: labels(x)[:, :1], scores=scores),
+    )

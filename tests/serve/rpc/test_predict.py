@@ -41,7 +41,7 @@ VALUES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("dtype", models.DTYPES)
+@pytest.mark.parametrize("dtype", models.ALL_DTYPES)
 def test_every_dtype_goes_both_ways(predictions: PredictionServiceStub, dtype: str) -> None:
     sent = tf.constant(VALUES.get(dtype, [0, 100]), getattr(tf, dtype))
     listed, content = tf.make_tensor_proto(sent), TensorProto.FromString(tf.io.serialize_tensor(sent).numpy())

@@ -161,7 +161,14 @@ class Server:
         self._grpc: GrpcServer | None = None
         if grpc_port is not None or grpc_socket_path is not None:
             server = _grpc_server()
-            self._grpc = server(self.plane, host=host, port=grpc_port, socket_path=grpc_socket_path, options=grpc)
+            self._grpc = server(
+                self.plane,
+                host=host,
+                port=grpc_port,
+                socket_path=grpc_socket_path,
+                options=grpc,
+                reconfigure=self.models.reconfigure,
+            )
         self._thread: threading.Thread | None = None
 
     @property

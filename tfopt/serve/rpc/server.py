@@ -15,7 +15,7 @@ from tfopt.errors import Code, RequestError, ServerUnavailable, TfoptError, Usag
 from tfopt.serve.plane import Plane
 from tfopt.serve.refusals import INTERNAL, told
 from tfopt.serve.rpc.beside import Health, add_reflection
-from tfopt.serve.rpc.models import ModelCalls
+from tfopt.serve.rpc.models import ModelCalls, Reconfigure
 from tfopt.serve.rpc.options import LARGEST_MESSAGE, GrpcOptions, Tls
 from tfopt.serve.rpc.prediction import PredictionCalls
 
@@ -34,7 +34,10 @@ _NO_DEADLINE = 1e8
 
 
 class GrpcServer:
-    """Answers on `port` of `host` (0: any free one, None: none) and on the Unix socket `socket_path`."""
+    """Answers on `port` of `host` (0: any free one, None: none) and on the Unix socket `socket_path`.
+
+    Clients may change the models through `reconfigure`, when it is given.
+    """
 
     def __init__(
         self,
@@ -44,6 +47,7 @@ class GrpcServer:
         port: int | None = None,
         socket_path: str | None = None,
         options: GrpcOptions | None = None,
+        reconfigure: Reconfigure | None = None,
     ) -> None:
         """Raises UsageError for settings that make no server."""
         settings = options or GrpcOptions()
@@ -58,7 +62,7 @@ class GrpcServer:
             plane, as_content=settings.as_content, check_method_name=settings.check_method_name
         )
         self._add(PREDICTION_SERVICE, predictions.methods)
-        self._add(MODEL_SERVICE, ModelCalls(plane).methods)
+        self._add(MODEL_SERVICE, ModelCalls(plane, reconfigure).methods)
         self._health = Health(self._server, SERVICES) if settings.health else None
         if settings.reflection:
             add_reflection(self._server, SERVICES)
@@ -150,10 +154,10 @@ def _credentials(tls: Tls) -> Any:
 
 
 def _channel_options(settings: GrpcOptions) -> list[tuple[str, int | str]]:
-    return [
+    ours: dict[str, int | str] = {
         # Two servers would else share a port, and a request go to either.
-        ("grpc.so_reuseport", 0),
-        ("grpc.max_receive_message_length", settings.max_message),
-        ("grpc.max_send_message_length", LARGEST_MESSAGE),
-        *settings.channel_arguments,
-    ]
+        "grpc.so_reuseport": 0,
+        "grpc.max_receive_message_length": settings.max_message,
+        "grpc.max_send_message_length": LARGEST_MESSAGE,
+    }
+    return list((ours | dict(settings.channel_arguments)).items())

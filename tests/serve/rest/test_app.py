@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import tfopt
 from tests.models import weights
-from tests.serve.conftest import Ask
+from tests.serve import models as own_models
+from tests.serve.conftest import Ask, ask_at
 
 ROW = [1.0, 2.0, 5.0]
 LINEAR = "/v1/models/linear"
@@ -353,3 +358,18 @@ def test_health_and_the_list_of_models(ask: Ask) -> None:
     assert models["linear"]["labels"] == {"stable": 123} and models["linear"]["problem"] is None
     assert models["linear"]["versions"] == [{"version": 123, "state": "AVAILABLE", "artifact": "saved_model"}]
     assert models["lite"]["versions"] == [{"version": 5, "state": "AVAILABLE", "artifact": "tflite"}]
+
+
+def test_a_run_beyond_the_timeout_is_ended(tmp_path: Path, built: Callable[..., Path]) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "1").symlink_to(built(own_models.counter))
+    with tfopt.Server(tmp_path / "m", port=0, rest_timeout=0.2) as server:
+        for path, body in (
+            ("/v1/models/m:predict", {"inputs": 1e9}),
+            ("/v2/models/m/infer", {"inputs": [{"name": "x", "datatype": "FP32", "shape": [], "data": 1e9}]}),
+        ):
+            start = time.monotonic()
+            reply = ask_at(server.url, "POST", path, body)
+            assert reply.status == 504 and "imed out" in reply.error, reply
+            assert time.monotonic() - start < 5
+        assert ask_at(server.url, "POST", "/v1/models/m:predict", {"inputs": 3}).json == {"outputs": 3.0}

@@ -14,7 +14,7 @@ from tfopt.serve.logs import log_access
 from tfopt.serve.plane import Plane
 from tfopt.serve.refusals import INTERNAL
 from tfopt.serve.rest import own, serving
-from tfopt.serve.rest.bodies import Gone, Message, Receive, TooLarge, linger, packed, read_body, unpacked
+from tfopt.serve.rest.bodies import Gone, Intake, Message, Receive, Unread, linger, packed, unpacked
 from tfopt.serve.rest.describe import error_text
 from tfopt.serve.rest.messages import Answer, Headers, Request, refusal
 from tfopt.serve.rest.oip import handlers as oip
@@ -76,7 +76,7 @@ class RestApp:
     ) -> None:
         self._plane = plane
         self._executor = executor
-        self._body_limit = body_limit
+        self._intake = Intake(body_limit)
         self._timeout = timeout
         self._cors = _CORS if cors else []
         self._gzip = gzip
@@ -90,8 +90,8 @@ class RestApp:
             answer = await self._answer(scope, receive)
         except Gone:
             return
-        except TooLarge:
-            await self._refuse_body(receive, send)
+        except Unread as unread:
+            await self._refuse_body(unread.answer, receive, send)
             return
         await self._start(send, answer)
         await send({"type": "http.response.body", "body": answer.body})
@@ -102,10 +102,8 @@ class RestApp:
         headers = [*own, *answer.headers, *self._cors, *more]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
 
-    async def _refuse_body(self, receive: Receive, send: Send) -> None:
+    async def _refuse_body(self, answer: Answer, receive: Receive, send: Send) -> None:
         """Answer at once, read a little more and drop it, then close: a reset would take the answer away."""
-        text = error_text(f"The request's body is larger than {self._body_limit} bytes")
-        answer = Answer(text, Code.RESOURCE_EXHAUSTED, http_status=413)
         await self._start(send, answer, (b"connection", b"close"))
         await send({"type": "http.response.body", "body": answer.body, "more_body": True})
         await linger(receive)
@@ -126,8 +124,8 @@ class RestApp:
         except TfoptError as error:
             answer = refusal(error)
             code = answer.code
-        except TooLarge:
-            code = Code.RESOURCE_EXHAUSTED
+        except Unread as unread:
+            code = unread.answer.code
             raise
         except Gone:
             raise
@@ -150,9 +148,12 @@ class RestApp:
         self._plane.check_open()
         self.running += 1
         try:
-            body = await read_body(headers, receive, self._body_limit)
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._executor, self._infer, route, headers, body)
+            body = await self._intake.read(headers, receive)
+            try:
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._executor, self._infer, route, headers, body)
+            finally:
+                self._intake.release(body)
         finally:
             self.running -= 1
 

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any
 
+from tfopt.errors import Code
+from tfopt.serve.rest.describe import error_text
 from tfopt.serve.rest.messages import JSON, Answer, Headers, header
 
 Message = MutableMapping[str, Any]
@@ -23,31 +25,67 @@ _GZIP_LEVEL = 1
 LINGER = 2.0
 
 
-class TooLarge(Exception):
-    """The body is larger than the server takes."""
+#: How many of the largest bodies the server holds at one time.
+MOST_BODIES = 4
+
+
+class Unread(Exception):
+    """The body is not read to its end: `answer` says why."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
 
 
 class Gone(Exception):
     """The client has left before its request was complete."""
 
 
-async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
-    """Raises TooLarge, Gone."""
-    length = header(headers, b"content-length")
-    if length.isdigit() and int(length) > limit:
-        raise TooLarge
-    parts: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Gone
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        more = message.get("more_body", False)
-        if size > limit:
-            raise TooLarge
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+class Intake:
+    """Reads bodies of up to `limit` bytes, and holds no more than a few times as much at one time, whoever sends."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held = 0
+
+    async def read(self, headers: Headers, receive: Receive) -> bytes:
+        """The body, to be released when it has been dealt with. Raises Unread, Gone."""
+        length = header(headers, b"content-length")
+        if length.isdigit() and int(length) > self._limit:
+            raise self._too_large()
+        parts: list[bytes] = []
+        size, more = 0, True
+        try:
+            while more:
+                part, more = await _part(receive)
+                parts.append(part)
+                size += len(part)
+                self._held += len(part)
+                self._check(size)
+        except BaseException:
+            self._held -= size
+            raise
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def release(self, body: bytes) -> None:
+        self._held -= len(body)
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise self._too_large()
+        if self._held > MOST_BODIES * self._limit:
+            raise Unread(Answer(error_text("The server holds too many large requests"), Code.UNAVAILABLE))
+
+    def _too_large(self) -> Unread:
+        text = error_text(f"The request's body is larger than {self._limit} bytes")
+        return Unread(Answer(text, Code.RESOURCE_EXHAUSTED, http_status=413))
+
+
+async def _part(receive: Receive) -> tuple[bytes, bool]:
+    """The next part, and whether more come."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise Gone
+    return message.get("body", b""), message.get("more_body", False)
 
 
 async def linger(receive: Receive) -> None:

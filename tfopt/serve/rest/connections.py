@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -34,6 +36,9 @@ class Connection(HttpToolsProtocol):
     _unread_since = 0.0
     _in_head = False
     _head_size = 0
+    _received = b""
+    _again = b""
+    _upgrade_asked = False
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -45,7 +50,11 @@ class Connection(HttpToolsProtocol):
             if self._head_size > HEAD_LIMIT:
                 self.transport.abort()
                 return
-        super().data_received(data)
+        self._received = data
+        while self._received:
+            self._again = b""
+            super().data_received(self._received)
+            self._received = self._again
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -55,11 +64,30 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        super().on_headers_complete()
+        self._upgrade_asked = self.parser.should_upgrade()
+        if not self._upgrade_asked:
+            super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._request_since = None
+        if not self._upgrade_asked:
+            super().on_message_complete()
+            self._request_since = None
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Called while the parser's HttpParserUpgrade is handled: answer the request as if it asked for no upgrade.
+
+        Java's client asks for HTTP/2 with every request, and the parser takes such a one for a request without a body.
+        """
+        if self.parser.get_method() == b"CONNECT":
+            self.send_400_response("This server is no proxy.")
+            return
+        paused = sys.exc_info()[1]
+        rest = self._received[paused.args[0] :] if paused is not None else b""
+        line = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        kept = [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+        self._again = b"\r\n".join([line, *kept, b"", b""]) + rest
 
     def abort_when_slow(self, timeout: float) -> None:
         now = self.loop.time()

@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from tfopt.errors import RequestError
+from tfopt.errors import Code, RequestError
 from tfopt.serve.rest.json_nesting import nested_value
 from tfopt.serve.rest.json_syntax import first_fault
 
@@ -26,6 +26,13 @@ ECHO_BYTES = 256
 
 #: Bytes of a document that is nested deeper than the fast parsers follow: reading it takes a microsecond a bracket.
 NESTING_BYTES = 2 * 2**20
+
+#: Bytes of memory that Python's values may take for one body, in the worst case, and the body's size from which that
+#: is looked at.
+MEMORY_LIMIT = 4 * 2**30
+_SMALL = 2**20
+#: At most so many bytes for each of these bytes in a body: an element's value and place, a list, a dict, half a string.
+_COSTS = {b",": 32, b"[": 80, b"{": 200, b'"': 28}
 
 #: Strings are matched first, so that a token inside of one is left alone.
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|-?Inf(?:inity)?|-NaN', re.DOTALL)
@@ -39,6 +46,9 @@ def parse(body: bytes) -> dict[str, Any]:
     """
     if not body:
         raise RequestError("JSON Parse error: The document is empty")
+    if len(body) > _SMALL and sum(body.count(mark) * cost for mark, cost in _COSTS.items()) > MEMORY_LIMIT:
+        hint = "send fewer examples at once, or .npy files"
+        raise RequestError("The JSON has too many values", code=Code.RESOURCE_EXHAUSTED, hint=hint)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:

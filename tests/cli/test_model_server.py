@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -11,7 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import pytest
+import trustme
+from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest
+from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
 
 from tests.cli.test_serve import base  # noqa: F401 - a fixture
 from tests.serve.conftest import ask_at
@@ -47,19 +52,66 @@ def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]
 def test_it_serves_and_says_what_others_wait_for(base: Path, tmp_path: Path) -> None:  # noqa: F811 - the fixture
     config = tmp_path / "monitoring.txt"
     config.write_text("prometheus_config: { enable: true }")
-    port = free_port()
-    flags = [f"--rest_api_port={port}", "--port=0", "--model_name=m", f"--model_base_path={base}", "--enable_profiler"]
+    port, grpc_port = free_port(), free_port()
+    flags = [f"--rest_api_port={port}", f"--port={grpc_port}", f"--grpc_socket_path={tmp_path}/grpc"]
+    flags += ["--model_name=m", f"--model_base_path={base}", "--enable_profiler", "--tfopt_access_log"]
     with running(*flags, f"--monitoring_config_file={config}") as (process, lines):
         url = f"http://127.0.0.1:{port}"
         assert ask_at(url, "POST", "/v1/models/m:predict", {"instances": [[1, 2, 5]]}).status == 200
         page = ask_at(url, "GET", DEFAULT_PATH)
         assert b':tensorflow:serving:request_count{model_name="m",status="OK"} 1\n' in page.body
+        assert lines[-3].endswith(f" INFO Running gRPC ModelServer at 0.0.0.0:{grpc_port} ...")
+        assert lines[-2].endswith(f" INFO Running gRPC ModelServer at UNIX socket {tmp_path}/grpc ...")
         assert lines[-1].endswith(f" INFO Exporting HTTP/REST API at:localhost:{port} ...")
+        for address in (f"127.0.0.1:{grpc_port}", f"unix:{tmp_path}/grpc"):
+            assert grpc_status(address, "m") == 1
         assert any(line.endswith("WARNING --enable_profiler=true has no effect: there is none") for line in lines)
         start = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        _, told = process.communicate(timeout=20)
+        assert process.returncode == 0
+        assert '"POST /v1/models/m:predict" OK' in told and '"GetModelStatus" OK' in told
         assert time.monotonic() - start < 5
+
+
+def grpc_status(address: str, model: str) -> int:
+    """The version that is there."""
+    request = GetModelStatusRequest()
+    request.model_spec.name = model
+    with grpc.insecure_channel(address) as channel:
+        (status,) = ModelServiceStub(channel).GetModelStatus(request, timeout=20).model_version_status
+        return int(status.version)
+
+
+def pem(issued: trustme.LeafCert) -> tuple[bytes, bytes]:
+    return issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes()
+
+
+def test_grpc_behind_tls(base: Path, tmp_path: Path) -> None:  # noqa: F811 - the fixture
+    authority = trustme.CA()
+    ca = authority.cert_pem.bytes()
+    key, certificate = pem(authority.issue_cert("localhost"))
+    own_key, own_certificate = pem(authority.issue_cert("client.example.org"))
+    config = tmp_path / "ssl.txt"
+    config.write_text(
+        f"server_key: {json.dumps(key.decode())} server_cert: {json.dumps(certificate.decode())}"
+        f" custom_ca: {json.dumps(ca.decode())} client_verify: true"
+    )
+    port, rest = free_port(), free_port()
+    flags = [f"--port={port}", f"--rest_api_port={rest}", "--model_name=m", f"--model_base_path={base}"]
+    request = GetModelStatusRequest()
+    request.model_spec.name = "m"
+    with running(*flags, f"--ssl_config_file={config}"):
+        for shown in ({}, {"private_key": own_key, "certificate_chain": own_certificate}):
+            credentials = grpc.ssl_channel_credentials(ca, **shown)
+            with grpc.secure_channel(f"localhost:{port}", credentials) as channel:
+                ask = ModelServiceStub(channel).GetModelStatus
+                if shown:
+                    assert len(ask(request, timeout=20).model_version_status) == 1
+                else:
+                    with pytest.raises(grpc.RpcError) as refused:
+                        ask(request, timeout=20)
+                    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def fails(capsys: pytest.CaptureFixture[str], code: int, *flags: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,12 @@ class Runtime(str, Enum):
     tensorflow = "tensorflow"
     litert = "litert"
     onnxruntime = "onnxruntime"
+
+
+class LoggedInputs(str, Enum):
+    keep = "keep"
+    hash = "hash"
+    omit = "omit"
 
 
 class Preferred(str, Enum):
@@ -59,6 +66,17 @@ def serve(
     metrics_by_version: Annotated[
         bool, typer.Option("--metrics-by-version", help="Two more labels of the metrics: version and signature.")
     ] = False,
+    log_requests: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Log requests there: TFRecord files that warmup and --data read."),
+    ] = None,
+    log_requests_rate: Annotated[float, typer.Option(min=0, max=1, help="The share of them that is logged.")] = 0.01,
+    log_requests_bytes: Annotated[
+        str, typer.Option(metavar="SIZE", help="Room for all of them; the oldest files go. 500MB, 1GB, ...")
+    ] = "1GB",
+    log_requests_inputs: Annotated[
+        LoggedInputs, typer.Option(help="Log inputs as they are, a SHA-256 of each, or none.")
+    ] = LoggedInputs.keep,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON line on stdout once it serves.")] = False,
 ) -> None:
     """Serve models over TensorFlow Serving's REST interface.
@@ -74,7 +92,9 @@ def serve(
       curl -d '{"instances": [5.0]}' http://localhost:8501/v1/models/linear:predict
     """
     from tfopt.cli.output import say
+    from tfopt.serve.request_log.targets import LogSettings
     from tfopt.serve.server import Server
+    from tfopt.serve.sizes import parse_size
 
     server = Server(
         *models,
@@ -88,6 +108,9 @@ def serve(
         drain_timeout=drain_timeout,
         drain_delay=drain_delay,
         metrics_by_version=metrics_by_version,
+        log_requests=LogSettings(
+            log_requests, log_requests_rate, parse_size(log_requests_bytes), log_requests_inputs.value
+        ),
     )
 
     def started() -> None:

@@ -119,11 +119,11 @@ def _images(files: Sequence[Path], inputs: Mapping[str, TensorType], source: Sou
 def _records(
     files: Sequence[Path], inputs: Mapping[str, TensorType], source: Source, signature: str
 ) -> tuple[Mapping[str, NDArray[Any]], _Kind]:
-    if len(files) > 1 or not is_request(next(read_file(files[0]))):
+    if not is_request(next(read_file(files[0]))):
         source.check_options("map", *IMAGE_OPTIONS)
         return collect(read_examples(files, inputs, source.options), source.text, source.limit), "file"
     source.check_options()
-    requests = read_requests(files[0], signature)
+    requests = [request for file in files for request in read_requests(file, signature, most=None)]
     if not requests:
         what = f"none of the recorded requests is for the signature {signature}"
         raise InvalidSamples(what, where=source.text, hint="name another with --signature or SIGNATURE=SOURCE")

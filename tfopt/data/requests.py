@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tfopt.data.checks import check_names, checked
 from tfopt.data.samples import Arrays, Batching, Samples, batching
-from tfopt.formats.serving.warmup import WARMUP_PATH, read_warmup
+from tfopt.formats.serving.warmup import MAX_RECORDS, WARMUP_PATH, read_warmup
 from tfopt.ir.types import TensorType
 from tfopt.words import counted
 
@@ -35,9 +35,10 @@ def warmup_samples(path: Path, signature: str, inputs: Mapping[str, TensorType])
     return Samples(arrays, "warmup", description, how)
 
 
-def read_requests(file: Path, signature: str) -> list[Arrays]:
-    """The inputs of every recorded request for `signature`. Raises InvalidModel for a damaged file."""
-    return [request.inputs for request in read_warmup(file) if request.signature == signature]
+def read_requests(file: Path, signature: str, *, most: int | None = MAX_RECORDS) -> list[Arrays]:
+    """The inputs of every recorded request for `signature`. Raises InvalidModel for a damaged file, or one of more
+    than `most` records."""
+    return [request.inputs for request in read_warmup(file, most=most) if request.signature == signature]
 
 
 def join_requests(

@@ -89,7 +89,7 @@ def classify(
     """Classes of serialized tensorflow.Examples."""
     info = _find_signature(servable, signature)
     wanted = _check_classifier(info, check_method_name)
-    results = _run(servable, signature, examples, wanted, timeout)
+    results = _run(servable, signature, examples, wanted, timeout, api="Classify")
     return _classification(results, len(examples))
 
 
@@ -104,7 +104,7 @@ def regress(
     """A number for each of the serialized tensorflow.Examples."""
     info = _find_signature(servable, signature)
     wanted = _check_regressor(info, check_method_name)
-    return _regression(_run(servable, signature, examples, wanted, timeout), len(examples))
+    return _regression(_run(servable, signature, examples, wanted, timeout, api="Regress"), len(examples))
 
 
 def infer_all(
@@ -122,7 +122,7 @@ def infer_all(
     ]
     answers: list[Classification | NDArray[np.float32]] = []
     for task, wanted in plans:
-        results = _run(servable, task.signature, examples, wanted, timeout)
+        results = _run(servable, task.signature, examples, wanted, timeout, api="MultiInference")
         judge = _classification if task.method == CLASSIFY else _regression
         answers.append(judge(results, len(examples)))
     return answers
@@ -219,13 +219,19 @@ def _plan(servable: Servable, task: Task, before: Sequence[Task], *, check_metho
 
 
 def _run(
-    servable: Servable, signature: str, examples: Sequence[bytes], outputs: tuple[str, ...], timeout: float | None
+    servable: Servable,
+    signature: str,
+    examples: Sequence[bytes],
+    outputs: tuple[str, ...],
+    timeout: float | None,
+    *,
+    api: str,
 ) -> dict[str, NDArray[Any]]:
     if not examples:
         raise RequestError("Input is empty.")
     fed = np.empty(len(examples), object)
     fed[:] = examples
-    return servable.run(signature or DEFAULT_SIGNATURE, {"inputs": fed}, outputs=outputs, timeout=timeout)
+    return servable.run(signature or DEFAULT_SIGNATURE, {"inputs": fed}, outputs=outputs, timeout=timeout, api=api)
 
 
 def _classification(results: Mapping[str, NDArray[Any]], count: int) -> Classification:

@@ -50,9 +50,13 @@ def log_on_stderr(kind: LogFormat = LogFormat.text, level: LogLevel = LogLevel.i
         ACCESS.setLevel(before[1])
 
 
+def access_is_logged() -> bool:
+    return ACCESS.isEnabledFor(logging.INFO)
+
+
 def log_access(*, peer: str, request: str, model: str, code: Code, seconds: float) -> None:
     """One request that has been answered: `request` is "POST /v1/models/m:predict" or the name of a call."""
-    if not ACCESS.isEnabledFor(logging.INFO):
+    if not access_is_logged():
         return
     fields = {
         "peer": peer, "request": request, "model": model, "code": code.value, "milliseconds": round(seconds * 1e3, 3)

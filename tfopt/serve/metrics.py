@@ -58,6 +58,7 @@ class Metrics:
         self._warmup_records = Counter(f"{_SERVING}model_warmup_records_read", "model_path", "status")
         self._loads = Counter(f"{_LOADER}load_attempt_count", "model_path", "status")
         self._load_latency = Counter(f"{_LOADER}load_latency", "model_path")
+        self._dropped = Counter("tfopt_request_log_dropped_total", "model_name", "reason")
         self._gauges: list[Gauge] = [Gauge("tfopt_process_resident_memory_bytes", (), _memory)]
 
     def request(
@@ -102,6 +103,11 @@ class Metrics:
     def logged(self, model: str, code: Code) -> None:
         """A request that was chosen to be logged, and what came of that."""
         self._logged.add((model, code.value))
+
+    def log_dropped(self, model: str, reason: str) -> None:
+        """A request that was chosen to be logged, and is not."""
+        self.logged(model, Code.RESOURCE_EXHAUSTED)
+        self._dropped.add((model, reason))
 
     def warmup(self, path: str, *, status: str, seconds: float, records: int) -> None:
         """A version was warmed up; `status` is "OK" or the error's text."""
@@ -149,6 +155,7 @@ class Metrics:
     def _families(self) -> Iterator[Family]:
         yield from (self._requests, self._latency, self._runtime, self._examples, self._example_counts)
         yield from (self._logged, self._warmup_latency, self._warmup_records, self._loads, self._load_latency)
+        yield self._dropped
         yield from self._gauges
 
 

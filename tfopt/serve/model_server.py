@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import cast, get_args
 
 from tfopt.errors import UsageError
+from tfopt.serve.request_log.records import Inputs
+from tfopt.serve.request_log.targets import LogSettings
+from tfopt.serve.rpc.options import GrpcOptions, parse_channel_arguments
 from tfopt.serve.server import Server, available_cores
 from tfopt.serve.settings.batching import read_batching
 from tfopt.serve.settings.flag_parser import Flags
 from tfopt.serve.settings.monitoring import read_metrics_path
+from tfopt.serve.settings.ssl import read_tls
+from tfopt.serve.sizes import parse_size
 from tfopt.serve.versions.config import ModelConfig
 from tfopt.serve.versions.engines import Engines
 from tfopt.serve.versions.model import Rules
@@ -83,10 +89,14 @@ def build(flags: Flags) -> Server:
         request_threads=flags.number("rest_api_num_threads") or None,
         rest_timeout=flags.number("rest_api_timeout_in_ms") / 1000,
         gzip_answers=False,
+        grpc_port=flags.number("port") or None,
+        grpc_socket_path=flags.text("grpc_socket_path") or None,
+        grpc=_grpc(flags),
         metrics_path=read_metrics_path(Path(monitoring)) if monitoring else None,
         metrics_by_version=flags.is_on("tfopt_metrics_by_version"),
         drain_timeout=float(flags.values["tfopt_drain_seconds"]),
         drain_delay=float(flags.values["tfopt_drain_delay_seconds"]),
+        log_requests=_log_settings(flags),
         prefer="litert" if flags.is_on("prefer_tflite_model") else None,
         engines=_engines(flags),
     )
@@ -140,6 +150,27 @@ def _engines(flags: Flags) -> Engines:
         session_config=Path(session_config) if session_config else None,
         interpreters=max(1, pools * flags.number("num_tflite_interpreters_per_pool")),
     )
+
+
+def _grpc(flags: Flags) -> GrpcOptions:
+    ssl = flags.text("ssl_config_file")
+    return GrpcOptions(
+        tls=read_tls(Path(ssl)) if ssl else None,
+        max_threads=flags.number("grpc_max_threads") or None,
+        channel_arguments=parse_channel_arguments(flags.text("grpc_channel_arguments")),
+        health=flags.is_on("enable_grpc_healthcheck_service"),
+        reflection=False,
+        as_content=flags.is_on("enable_serialization_as_tensor_content"),
+        check_method_name=flags.is_on("enable_signature_method_name_check"),
+    )
+
+
+def _log_settings(flags: Flags) -> LogSettings:
+    inputs = flags.text("tfopt_log_requests_inputs")
+    if inputs not in get_args(Inputs):
+        what = f"--tfopt_log_requests_inputs: {inputs!r} is none of {', '.join(get_args(Inputs))}"
+        raise UsageError(what)
+    return LogSettings(total=parse_size(flags.text("tfopt_log_requests_bytes")), inputs=cast(Inputs, inputs))
 
 
 def _batching(flags: Flags) -> None:

@@ -26,6 +26,8 @@ from tfopt.serve.listening import listen
 from tfopt.serve.metrics import DEFAULT_PATH, Metrics
 from tfopt.serve.plane import Plane
 from tfopt.serve.process import Stopped, StopSignals, dedicate_process, end_process_after
+from tfopt.serve.request_log.log import RequestLog
+from tfopt.serve.request_log.targets import LogSettings
 from tfopt.serve.rpc.options import GrpcOptions
 from tfopt.serve.settings.config_file import ConfigFile
 from tfopt.serve.settings.model_config import read_model_configs
@@ -35,6 +37,7 @@ from tfopt.serve.versions.engines import Engines
 from tfopt.serve.versions.loading import load_version
 from tfopt.serve.versions.model import ModelVersions, Rules
 from tfopt.serve.versions.registry import Models
+from tfopt.serve.versions.servable import Run
 from tfopt.serve.versions.sources import find_sources
 from tfopt.serve.versions.unloading import Unloader
 
@@ -75,6 +78,7 @@ class Server:
     loaded, and a model whose base path is not there yet is no reason not to start.
     `grpc_port` (0: any free one), `grpc_socket_path`: where gRPC is served as well, nowhere when both are None; `grpc`
     says more of how.
+    `log_requests`: which requests are logged, and where; without it those that configs name.
     """
 
     def __init__(
@@ -107,6 +111,7 @@ class Server:
         grpc_port: int | None = None,
         grpc_socket_path: str | None = None,
         grpc: GrpcOptions | None = None,
+        log_requests: LogSettings | None = None,
     ) -> None:
         """Raises NotFound, UsageError for models that are none, or to prefer another runtime than the one asked for,
         and for a config file that cannot be served; RequestError for configs that cannot be."""
@@ -135,10 +140,18 @@ class Server:
                 rules=rules,
                 slots=slots,
                 unload=self._unloader,
+                observe=partial(self._observe, config.name),
             )
 
         served = _all_configs(models, configs, config_file)
-        self.models = Models(served, make, unavailable_labels=rules.unavailable_labels)
+        logging_of = log_requests or LogSettings()
+        self._metrics = metrics
+        self._request_log = RequestLog(metrics, total=logging_of.total, inputs=logging_of.inputs)
+
+        def log_as_told(configs: Sequence[ModelConfig]) -> None:
+            self._request_log.targets = logging_of.targets(configs)
+
+        self.models = Models(served, make, unavailable_labels=rules.unavailable_labels, changed=log_as_told)
         self._config_file: ConfigFile | None = None
         if config_file is not None and config_poll_interval > 0:
             self._config_file = ConfigFile(config_file, self.models, config_poll_interval)
@@ -235,7 +248,16 @@ class Server:
             self._config_file.stop()
         self.models.stop(load_timeout)
         self._unloader.stop()
+        self._request_log.stop()
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _observe(self, model: str, run: Run) -> None:
+        self._metrics.runtime(
+            model=model, api=run.api, kind=run.kind, seconds=run.seconds, version=run.version, signature=run.signature
+        )
+        if run.api in ("Classify", "Regress"):  # of MultiInference the examples are counted once, not for each run
+            self._metrics.examples(model, len(run.inputs["inputs"]))
+        self._request_log.offer(model, run)
 
     def __enter__(self) -> Self:
         return self.start()

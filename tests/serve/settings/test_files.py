@@ -9,6 +9,7 @@ import pytest
 from tfopt.errors import UsageError
 from tfopt.serve.settings.batching import read_batching
 from tfopt.serve.settings.monitoring import read_metrics_path
+from tfopt.serve.settings.ssl import read_tls
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -85,3 +86,17 @@ def test_batching(tmp_path: Path) -> None:
 def test_batching_that_no_scheduler_takes(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         read_batching(written(tmp_path, text))
+
+
+def test_tls(tmp_path: Path) -> None:
+    found = read_tls(
+        written(tmp_path, 'server_key: "-----BEGIN KEY" server_cert: "-----BEGIN CERT" client_verify: false')
+    )
+    assert (found.key, found.certificate) == (b"-----BEGIN KEY", b"-----BEGIN CERT")
+    assert (found.ca, found.client_verify) == (None, False)
+
+
+@pytest.mark.parametrize("text", ['server_key: "/etc/key.pem" server_cert: "-----BEGIN"', 'server_key: "-----BEGIN"'])
+def test_names_of_files_are_no_pem(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError, match="is no PEM; it wants the contents of the PEM file, not its name"):
+        read_tls(written(tmp_path, text))

@@ -33,11 +33,11 @@ class WarmupRequest:
     inputs: Mapping[str, NDArray[Any]]
 
 
-def read_warmup(path: Path) -> list[WarmupRequest]:
+def read_warmup(path: Path, *, most: int | None = MAX_RECORDS) -> list[WarmupRequest]:
     """The Predict requests of a warmup file. Requests of the other APIs hold tf.Examples, no tensors: left out.
 
     Raises InvalidModel with the record's number, counted from 1, for a damaged file and for one that TensorFlow
-    Serving would refuse because it is too long.
+    Serving would refuse because it has more than `most` records; None takes a request log of any length.
     """
     where = str(path)
     try:
@@ -46,8 +46,8 @@ def read_warmup(path: Path) -> list[WarmupRequest]:
         raise InvalidModel(f"the warmup requests cannot be read: {error.strerror}", where=where) from error
     found = []
     for number, record in enumerate(decode_records(content, where), 1):
-        if number > MAX_RECORDS:
-            raise InvalidModel(f"more than the {MAX_RECORDS} warmup requests TensorFlow Serving takes", where=where)
+        if most is not None and number > most:
+            raise InvalidModel(f"more than the {most} warmup requests TensorFlow Serving takes", where=where)
         found += _requests(record, f"{where}, record {number}")
     return found
 

@@ -132,9 +132,9 @@ class PredictionCalls:
         answer = RawMultiInferenceResponse()
         with self._plane.servable(read_spec(specs[0])) as servable:
             version = servable.number
-            answers = inference.infer_all(
-                servable, tasks, _examples(request.input), timeout=timeout, check_method_name=self._check
-            )
+            examples = _examples(request.input)
+            answers = inference.infer_all(servable, tasks, examples, timeout=timeout, check_method_name=self._check)
+        self._plane.metrics.examples(specs[0].name, len(examples))
         for spec, found in zip(specs, answers, strict=True):
             result = answer.results.add()
             if isinstance(found, Classification):

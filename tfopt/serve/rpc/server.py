@@ -7,17 +7,20 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]  # it ships no types
 
 from tfopt.errors import Code, RequestError, ServerUnavailable, TfoptError, UsageError
+from tfopt.serve.logs import access_is_logged, log_access
 from tfopt.serve.plane import Plane
 from tfopt.serve.refusals import INTERNAL, told
 from tfopt.serve.rpc.beside import Health, add_reflection
 from tfopt.serve.rpc.models import ModelCalls, Reconfigure
 from tfopt.serve.rpc.options import LARGEST_MESSAGE, GrpcOptions, Tls
 from tfopt.serve.rpc.prediction import PredictionCalls
+from tfopt.serve.rpc.specs import model_named
 
 log = logging.getLogger("tfopt.serve")
 
@@ -117,6 +120,7 @@ class GrpcServer:
 
     def _handler(self, name: str, call: Call) -> Callable[[bytes, Any], bytes]:
         def answer(body: bytes, context: Any) -> bytes:
+            start, code = perf_counter(), Code.OK
             try:
                 return call(body, self._timeout(context))
             except TfoptError as error:
@@ -124,6 +128,10 @@ class GrpcServer:
             except Exception:  # the rim: a request that fails in an unforeseen way must not end the server
                 log.exception("a request failed: %s", name)
                 code, text = Code.INTERNAL, INTERNAL
+            finally:
+                if access_is_logged():
+                    model, seconds = model_named(name, body), perf_counter() - start
+                    log_access(peer=context.peer(), request=name, model=model, code=code, seconds=seconds)
             context.abort(grpc.StatusCode[code.name], _cut(text))
             raise AssertionError  # abort does not return
 

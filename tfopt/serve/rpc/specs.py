@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from tfopt.errors import Code, RequestError
+from tfopt.formats.serving.api import GetModelStatusRequest, RawMultiInferenceRequest
 from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.serve.plane import ModelSpec
 
@@ -36,6 +37,17 @@ def read_spec(message: Any) -> ModelSpec:
         message.version.value if choice == "version" else None,
         message.version_label if choice == "version_label" else None,
     )
+
+
+def model_named(call: str, body: bytes) -> str:
+    """The name of the model in the body of any call, for the log; empty when there is none."""
+    kind = RawMultiInferenceRequest if call == "MultiInference" else GetModelStatusRequest
+    try:
+        request = kind.FromString(body)  # what another call has beside its ModelSpec is unknown to it, and passed over
+    except DecodeError:
+        return ""
+    specs = [task.model_spec for task in request.tasks] if call == "MultiInference" else [request.model_spec]
+    return specs[0].name if specs else ""
 
 
 def answer_spec(message: Any, asked: Any, version: int) -> None:

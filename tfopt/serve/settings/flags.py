@@ -124,5 +124,7 @@ FLAGS: Final[tuple[Flag, ...]] = (
     Flag("tfopt_log_format", "string", "text", "text, or json: an object a line."),
     Flag("tfopt_log_level", "string", "info", "debug, info, warning or error."),
     Flag("tfopt_access_log", "bool", False, "A line in the log for each request."),
+    Flag("tfopt_log_requests_bytes", "string", "1GB", "Room for all request logs of logging_config; the oldest go."),
+    Flag("tfopt_log_requests_inputs", "string", "keep", "Log inputs as they are (keep), a hash of each, or omit them."),
     Flag("tfopt_metrics_by_version", "bool", False, "Two more labels of the metrics: version and signature."),
 )  # fmt: skip

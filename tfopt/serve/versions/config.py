@@ -17,6 +17,8 @@ from tfopt.serve.versions.sources import BasePath, SingleVersion, Source
 
 #: The only platform of a stock TensorFlow Serving.
 TENSORFLOW: Final = "tensorflow"
+#: Types of a log_collector_config that write files.
+_COLLECTORS: Final = ("", "file", "tfrecord")
 _URI = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 
 
@@ -59,7 +61,7 @@ class ModelConfig:
 
 def check_configs(configs: Sequence[ModelConfig]) -> None:
     """Raises RequestError with TensorFlow Serving's text for doubled names, relative paths and unknown platforms, and
-    for paths that are not on a file system."""
+    for paths that are not on a file system; for request logs that cannot be written as they are told to."""
     seen: set[str] = set()
     for config in configs:
         if config.name in seen:
@@ -73,6 +75,23 @@ def check_configs(configs: Sequence[ModelConfig]) -> None:
             raise RequestError(f"{what}ModelServerConfig::model_platform, model name is {config.name}")
         if config.platform != TENSORFLOW:
             raise RequestError(f"Model {config.name} requests unsupported platform {config.platform}")
+    for config in configs:
+        if config.logging is not None:
+            _check_logging(config.name, config.logging)
+
+
+def _check_logging(name: str, logging: RequestLogging) -> None:
+    """A stock TensorFlow Serving logs no requests, so that the kinds of collectors are ours to name."""
+    if logging.type not in _COLLECTORS:
+        hint = f"{' and '.join(filter(None, _COLLECTORS))} write TFRecord files, and so does none"
+        what = f"Cannot find LogCollector::Factory for type: {logging.type}"
+        raise RequestError(what, code=Code.NOT_FOUND, hint=hint)
+    if not logging.filename_prefix.startswith("/") and not Path(logging.filename_prefix).is_absolute():
+        prefix = logging.filename_prefix
+        raise RequestError(f"the filename_prefix of the log of model {name} is no absolute path: {prefix!r}")
+    if not 0 <= logging.sampling_rate <= 1:
+        what = f"the sampling_rate of the log of model {name} is not between 0 and 1: {logging.sampling_rate}"
+        raise RequestError(what)
 
 
 def _check_path(config: ModelConfig) -> None:

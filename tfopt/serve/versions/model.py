@@ -22,7 +22,7 @@ from tfopt.serve.versions.files import Fingerprint, fingerprint
 from tfopt.serve.versions.loading import Loaded
 from tfopt.serve.versions.policies import NEWEST, Policy
 from tfopt.serve.versions.retries import PATIENT, Arrivals, Failures, Retries, is_sealed
-from tfopt.serve.versions.servable import Servable, Unload
+from tfopt.serve.versions.servable import Run, Servable, Unload
 from tfopt.serve.versions.snapshot import Snapshot
 from tfopt.serve.versions.sources import Listing, Source
 from tfopt.serve.versions.statuses import State, Statuses, VersionStatus
@@ -67,7 +67,7 @@ class ModelVersions:
     """One model with a thread of its own, so that a model that is slow or broken holds up no other.
 
     `load` turns a version directory into what serves it, `unload` frees it; `slots` limits how many models load at
-    once; `poll_interval` is in seconds: with 0 the base path is listed once, below 0 never.
+    once; `poll_interval` is in seconds: with 0 the base path is listed once, below 0 never; `observe` is told of runs.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class ModelVersions:
         rules: Rules | None = None,
         slots: Semaphore | None = None,
         unload: Unload = lambda free: free(),
+        observe: Callable[[Run], None] | None = None,
     ) -> None:
         self.name = name
         self.statuses = Statuses()
@@ -95,6 +96,7 @@ class ModelVersions:
         self._rules = rules or Rules()
         self._slots = slots or Semaphore()
         self._unload = unload
+        self._observe = observe
         self._snapshot = Snapshot()
         self._listing: tuple[_Aim, Listing] | None = None
         self._failures = Failures(self._rules.retries)
@@ -303,7 +305,7 @@ class ModelVersions:
             self._failed(number, path, files, error)
             return False
         runtime = loaded.runtime
-        servable = Servable(number, files, runtime)
+        servable = Servable(number, files, runtime, self._observe)
         if not self._switch(replace(self._snapshot, servables={**self._snapshot.servables, number: servable})):
             runtime.close()
             self.statuses.set(VersionStatus(number, State.END))

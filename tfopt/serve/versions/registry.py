@@ -37,13 +37,16 @@ class Models(Mapping[str, ModelVersions]):
         make: Callable[[ModelConfig], ModelVersions],
         *,
         unavailable_labels: Literal["none", "new", "any"] = "none",
+        changed: Callable[[Sequence[ModelConfig]], None] = lambda configs: None,
     ) -> None:
-        """Raises RequestError as `check_configs`."""
+        """`changed` is told of the configs whenever they are others. Raises RequestError as `check_configs`."""
         check_configs(configs)
         self._make = make
         self._unavailable_labels = unavailable_labels
         self._configs = tuple(configs)
+        self._changed = changed
         self._models = {config.name: make(config) for config in configs}
+        changed(configs)
         self._ended: OrderedDict[str, Statuses] = OrderedDict()
         self._changing = Lock()
         self._stopped = False
@@ -138,6 +141,7 @@ class Models(Mapping[str, ModelVersions]):
         gone = {name: model for name, model in self._models.items() if name not in {config.name for config in configs}}
         self._models = {config.name: new.get(config.name) or self._models[config.name] for config in configs}
         self._configs = tuple(configs)
+        self._changed(configs)
         for model in new.values():
             model.start()
             self._ended.pop(model.name, None)

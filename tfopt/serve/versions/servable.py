@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from threading import Lock
-from typing import Any
+from time import perf_counter
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -15,13 +16,29 @@ from tfopt.serve.versions.files import Fingerprint
 Unload = Callable[[Callable[[], None]], None]
 
 
-class Servable:
-    """One version, loaded from `files`. Every use stands between `acquire` and `release`."""
+class Run(NamedTuple):
+    """One run of a version for a request, which gave an answer; `api` as TensorFlow Serving calls it."""
 
-    def __init__(self, number: int, files: Fingerprint, runtime: Runtime) -> None:
+    api: str
+    version: int
+    kind: str
+    signature: str
+    inputs: Mapping[str, NDArray[Any]]
+    outputs: Mapping[str, NDArray[Any]]
+    seconds: float
+
+
+class Servable:
+    """One version, loaded from `files`. Every use stands between `acquire` and `release`; `observe` is told of every
+    run that gave an answer, and does not take long."""
+
+    def __init__(
+        self, number: int, files: Fingerprint, runtime: Runtime, observe: Callable[[Run], None] | None = None
+    ) -> None:
         self.number = number
         self.files = files
         self._runtime = runtime
+        self._observe = observe
         self._users = 0
         self._closed: Callable[[], None] | None = None
         self._unload: Unload = lambda free: free()
@@ -43,9 +60,15 @@ class Servable:
         *,
         outputs: Collection[str] | None = None,
         timeout: float | None = None,
+        api: str = "Predict",
     ) -> dict[str, NDArray[Any]]:
         """As `Runtime.run`. Raises NotFound, ExecutionError."""
-        return self._runtime.run(signature, inputs, outputs=outputs, timeout=timeout)
+        start = perf_counter()
+        answer = self._runtime.run(signature, inputs, outputs=outputs, timeout=timeout)
+        if self._observe is not None:
+            seconds = perf_counter() - start
+            self._observe(Run(api, self.number, self.kind, signature, inputs, answer, seconds))
+        return answer
 
     @property
     def users(self) -> int:

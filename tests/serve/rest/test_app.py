@@ -354,7 +354,7 @@ def test_health_and_the_list_of_models(ask: Ask) -> None:
     assert ask("GET", "/healthz").json == {"status": "ok"}
     assert ask("GET", "/readyz").json == {"status": "ok"}
     models = {model["name"]: model for model in ask("GET", "/tfopt/v1/models").json["models"]}
-    assert sorted(models) == ["echo", "linear", "lite", "two", "words"]
+    assert models.keys() >= {"echo", "linear", "lite", "two", "words"}
     assert models["linear"]["labels"] == {"stable": 123} and models["linear"]["problem"] is None
     assert models["linear"]["versions"] == [{"version": 123, "state": "AVAILABLE", "artifact": "saved_model"}]
     assert models["lite"]["versions"] == [{"version": 5, "state": "AVAILABLE", "artifact": "tflite"}]

@@ -249,7 +249,7 @@ def test_what_json_can_and_cannot_carry_goes_through(ask: Ask, signature: str, d
 @pytest.mark.parametrize(
     ("body", "kind", "status", "part"),
     [
-        (npz(z=ROWS), NPZ, 400, "x"),
+        (npz(z=ROWS), NPZ, 400, "input tensor alias not found in signature: z. Inputs expected to be in the set {x}."),
         (b"no array", NPY, 400, "the body is no .npy file"),
         (b"no archive", NPZ, 400, "the body is no .npz file"),
         (npy(np.array(["a"])), NPY, 400, "the input x is an array of strings, the model takes float32"),

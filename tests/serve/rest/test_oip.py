@@ -190,6 +190,8 @@ BYTES = {"binary_data_size": 12}
         ({"inputs": [], "parameters": []}, "parameters in the request is to be an object"),
         ({"inputs": [x(data=[1, 2, 3], name="z")]}, "the model has no input z; there are x"),
         ({"inputs": [x(data=[1, 2, 3])] * 2}, "the input x comes twice"),
+        ({"inputs": []},
+         "input size does not match signature: 0!=1 len({}) != len({x}). Sent extra: {}. Missing but required: {x}."),
         ({"inputs": [x()]}, "the input x needs either data or the parameter binary_data_size"),
         ({"inputs": [x(data=[], parameters={"binary_data_size": 0})]},
          "the input x needs either data or the parameter binary_data_size"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tfopt.errors import Code, RequestError
 from tfopt.ir.graph import DEFAULT_SIGNATURE
+from tfopt.serve import inference
 from tfopt.serve.plane import Plane
 from tfopt.serve.rest.codec import PredictBody
 from tfopt.serve.rest.describe import metadata_text, status_text
@@ -22,7 +23,7 @@ def predict(plane: Plane, request: Request) -> Answer:
             raise RequestError(f'Serving signature name: "{signature}" not found in signature def')
         inputs, answer = body.arrays(info.inputs), answer_form(request, is_row=body.is_row)
         del body  # Python's numbers take ten times the memory of the arrays: not while the engine runs
-        outputs = servable.run(signature, inputs, timeout=request.timeout)
+        outputs = inference.predict(servable, signature, inputs, timeout=request.timeout)
     return answer(outputs)
 
 

@@ -16,6 +16,7 @@ import tfopt
 from tfopt.errors import Code, RequestError, nearest
 from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.runtimes.base import SignatureInfo, TensorInfo
+from tfopt.serve import inference
 from tfopt.serve.plane import ModelSpec, Plane
 from tfopt.serve.rest.messages import Answer, Request
 from tfopt.serve.rest.oip.dtypes import name_of
@@ -72,7 +73,8 @@ def infer(plane: Plane, request: Request) -> Answer:
     with plane.servable(spec) as servable:
         key, info = _signature(servable.signatures, body.signature)
         inputs, wanted = body.arrays(info.inputs), body.wanted(info.outputs)
-        outputs = servable.run(key, inputs, outputs=[output.name for output in wanted], timeout=request.timeout)
+        names = [output.name for output in wanted]
+        outputs = inference.predict(servable, key, inputs, outputs=names, timeout=request.timeout)
         number = servable.number
     return infer_answer(spec.name, number, body, wanted, outputs)
 

@@ -22,6 +22,7 @@ from tests.serve.conftest import base, lite, server  # noqa: F401 - fixtures
 from tests.serve.models import DTYPES
 from tfopt.client import Client
 from tfopt.errors import Code, RequestError, ServerUnavailable, UsageError
+from tfopt.serve.settings.options import RestOptions
 
 
 @pytest.fixture
@@ -276,7 +277,7 @@ def test_new_outputs_of_a_new_version_are_noticed() -> None:
 
 
 def test_a_body_that_is_refused_while_it_is_sent(base: Any) -> None:  # noqa: F811
-    with tfopt.Server(base / "lite", port=0, body_limit=1000) as small, Client(small.url) as client:
+    with tfopt.Server(base / "lite", port=0, rest=RestOptions(body_limit=1000)) as small, Client(small.url) as client:
         with pytest.raises(RequestError, match="larger than 1000 bytes") as caught:
             client.predict("lite", np.zeros((200_000, 3)))
         assert caught.value.status is Code.RESOURCE_EXHAUSTED

@@ -14,6 +14,7 @@ import pytest
 import tfopt
 from tests import models as saved_models
 from tests.serve import models as own_models
+from tfopt.serve.settings.options import RestOptions
 from tfopt.store import Manifest, Store, write_manifest
 
 
@@ -152,5 +153,7 @@ SIGNATURES = {
 def own_server(own_base: Path, publish: Publish) -> Iterator[tfopt.Server]:
     """Serves what is published there, version 1 at first, with short limits."""
     publish(1)
-    with tfopt.Server(own_base, port=0, poll_interval=0.05, io_timeout=1.0, body_limit=100_000) as running:
+    with tfopt.Server(
+        own_base, port=0, poll_interval=0.05, rest=RestOptions(io_timeout=1.0, body_limit=100_000)
+    ) as running:
         yield running

@@ -15,6 +15,7 @@ import tfopt
 from tests.serve.asking import BODY, PREDICT, eventually, predicts
 from tests.serve.conftest import Publish, ask_at
 from tfopt.errors import RequestError, UsageError
+from tfopt.serve.settings.options import VersionOptions
 from tfopt.serve.versions.config import ModelConfig
 from tfopt.serve.versions.model import Rules
 from tfopt.serve.versions.policies import All
@@ -75,7 +76,9 @@ def test_ports_that_open_when_the_models_are_loaded(own_base: Path, publish: Pub
     (tmp_path / "bad" / "1" / "model.tflite").write_bytes(b"no model at all")
     configs = [ModelConfig(name, tmp_path / name) for name in ("m", "bad", "later")]
     rules = Rules(Retries(limit=5, interval=60))
-    with tfopt.Server(configs=configs, port=0, rules=rules, ports_wait=True, poll_interval=0.05) as server:
+    with tfopt.Server(
+        configs=configs, port=0, versions=VersionOptions(rules, ports_wait=True), poll_interval=0.05
+    ) as server:
         assert predicts(server) == 8, "one bad model and one that is not there yet hold up no other"
         assert ask_at(server.url, "GET", "/readyz").status == 503
         own_base.rename(tmp_path / "later")
@@ -84,7 +87,9 @@ def test_ports_that_open_when_the_models_are_loaded(own_base: Path, publish: Pub
     with pytest.raises(
         RequestError, match=r"1 servable\(s\) did not become available: \{\{\{name: bad version: 1\} due"
     ):
-        tfopt.Server(configs=configs[1:2], port=0, rules=Rules(Retries(limit=0)), ports_wait=True).start()
+        tfopt.Server(
+            configs=configs[1:2], port=0, versions=VersionOptions(Rules(Retries(limit=0)), ports_wait=True)
+        ).start()
 
 
 def test_a_killed_server_starts_again(own_base: Path, publish: Publish) -> None:

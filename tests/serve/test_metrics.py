@@ -14,6 +14,7 @@ from tests.serve.conftest import Publish, ask_at
 from tfopt.errors import Code
 from tfopt.serve.families import OTHER
 from tfopt.serve.metrics import DEFAULT_PATH, Metrics
+from tfopt.serve.settings.options import MetricsOptions
 
 REQUESTS = ":tensorflow:serving:request_count"
 LATENCY = ":tensorflow:serving:request_latency"
@@ -95,10 +96,10 @@ def test_versions_and_loads(own_server: tfopt.Server, own_base: Path, publish: P
 
 def test_another_path_and_none(own_base: Path, publish: Publish) -> None:
     publish(1)
-    with tfopt.Server(own_base, port=0, metrics_path="/elsewhere") as server:
+    with tfopt.Server(own_base, port=0, metrics=MetricsOptions("/elsewhere")) as server:
         assert find(scrape(server, "/elsewhere"), "tfopt_versions", model_name="m", state="AVAILABLE") == 1
         assert ask_at(server.url, "GET", DEFAULT_PATH).status == 404
-    with tfopt.Server(own_base, port=0, metrics_path=None) as server:
+    with tfopt.Server(own_base, port=0, metrics=MetricsOptions(None)) as server:
         assert ask_at(server.url, "GET", DEFAULT_PATH).status == 404
 
 

@@ -17,6 +17,7 @@ from tfopt.errors import Code, RequestError
 from tfopt.runtimes.base import Runtime
 from tfopt.serve.plane import ModelSpec, Plane
 from tfopt.serve.rest.app import RestApp
+from tfopt.serve.settings.options import RestOptions
 from tfopt.serve.versions.loading import Loaded
 from tfopt.serve.versions.model import ModelVersions
 from tfopt.serve.versions.sources import BasePath
@@ -40,7 +41,7 @@ def ask(plane: Plane, method: str, path: str, body: bytes = b"") -> tuple[int, A
         sent.append(message)
 
     with ThreadPoolExecutor(1) as executor:
-        app = RestApp(plane, executor, body_limit=1000, cors=False)
+        app = RestApp(plane, executor, RestOptions(body_limit=1000))
         scope = {"type": "http", "method": method, "raw_path": path.encode(), "query_string": b"", "headers": []}
         asyncio.run(app(scope, receive, send))
     return sent[0]["status"], json.loads(sent[1]["body"])

@@ -94,6 +94,7 @@ def serve(
     from tfopt.cli.output import say
     from tfopt.serve.request_log.targets import LogSettings
     from tfopt.serve.server import Server
+    from tfopt.serve.settings.options import DrainOptions, MetricsOptions, RestOptions
     from tfopt.serve.sizes import parse_size
 
     server = Server(
@@ -104,10 +105,9 @@ def serve(
         runtime=runtime.value,
         prefer=None if prefer is None else prefer.value,
         threads=threads,
-        cors=cors,
-        drain_timeout=drain_timeout,
-        drain_delay=drain_delay,
-        metrics_by_version=metrics_by_version,
+        rest=RestOptions(cors=cors),
+        drain=DrainOptions(drain_timeout, drain_delay),
+        metrics=MetricsOptions(by_version=metrics_by_version),
         log_requests=LogSettings(
             log_requests, log_requests_rate, parse_size(log_requests_bytes), log_requests_inputs.value
         ),

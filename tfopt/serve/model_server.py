@@ -17,6 +17,7 @@ from tfopt.serve.server import Server, available_cores
 from tfopt.serve.settings.batching import read_batching
 from tfopt.serve.settings.flag_parser import Flags
 from tfopt.serve.settings.monitoring import read_metrics_path
+from tfopt.serve.settings.options import DrainOptions, MetricsOptions, RestOptions, VersionOptions
 from tfopt.serve.settings.ssl import read_tls
 from tfopt.serve.sizes import parse_size
 from tfopt.serve.versions.config import ModelConfig
@@ -79,26 +80,22 @@ def build(flags: Flags) -> Server:
         config_file=Path(config_file) if config_file else None,
         config_poll_interval=max(0, flags.number("model_config_file_poll_wait_seconds")),
         poll_interval=flags.number("file_system_poll_wait_seconds"),
-        rules=_rules(flags),
-        load_threads=flags.number("num_load_threads") or None,
-        unload_threads=max(1, flags.number("num_unload_threads")),
-        ports_wait=True,
         host=flags.text("tfopt_host"),
         port=_rest_port(flags),
-        cors=flags.is_on("rest_api_enable_cors_support"),
-        request_threads=flags.number("rest_api_num_threads") or None,
-        rest_timeout=flags.number("rest_api_timeout_in_ms") / 1000,
-        gzip_answers=False,
         grpc_port=flags.number("port") or None,
         grpc_socket_path=flags.text("grpc_socket_path") or None,
         grpc=_grpc(flags),
-        metrics_path=read_metrics_path(Path(monitoring)) if monitoring else None,
-        metrics_by_version=flags.is_on("tfopt_metrics_by_version"),
-        drain_timeout=float(flags.values["tfopt_drain_seconds"]),
-        drain_delay=float(flags.values["tfopt_drain_delay_seconds"]),
         log_requests=_log_settings(flags),
         prefer="litert" if flags.is_on("prefer_tflite_model") else None,
         engines=_engines(flags),
+        rest=_rest(flags),
+        versions=_versions(flags),
+        drain=DrainOptions(
+            float(flags.values["tfopt_drain_seconds"]), float(flags.values["tfopt_drain_delay_seconds"])
+        ),
+        metrics=MetricsOptions(
+            read_metrics_path(Path(monitoring)) if monitoring else None, flags.is_on("tfopt_metrics_by_version")
+        ),
     )
 
 
@@ -127,6 +124,24 @@ def _model(flags: Flags) -> ModelConfig:
     name, path = flags.text("model_name"), flags.text("model_base_path")
     log.info("Building single TensorFlow model file config:  model_name: %s model_base_path: %s", name, path)
     return ModelConfig(name, path)
+
+
+def _rest(flags: Flags) -> RestOptions:
+    return RestOptions(
+        timeout=flags.number("rest_api_timeout_in_ms") / 1000,
+        threads=flags.number("rest_api_num_threads") or None,
+        cors=flags.is_on("rest_api_enable_cors_support"),
+        gzip=False,
+    )
+
+
+def _versions(flags: Flags) -> VersionOptions:
+    return VersionOptions(
+        _rules(flags),
+        load_threads=flags.number("num_load_threads") or None,
+        unload_threads=max(1, flags.number("num_unload_threads")),
+        ports_wait=True,
+    )
 
 
 def _rules(flags: Flags) -> Rules:

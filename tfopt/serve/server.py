@@ -17,13 +17,13 @@ from tfopt.errors import MissingExtra, ServerUnavailable, UsageError
 try:
     import uvicorn
 
-    from tfopt.serve.rest.app import DEFAULT_BODY_LIMIT, DEFAULT_TIMEOUT, RestApp
+    from tfopt.serve.rest.app import RestApp
     from tfopt.serve.rest.connections import Connection, Uvicorn
 except ModuleNotFoundError as error:
     raise MissingExtra.of(str(error.name), "serve", "serving") from error
 
 from tfopt.serve.listening import listen
-from tfopt.serve.metrics import DEFAULT_PATH, Metrics
+from tfopt.serve.metrics import Metrics
 from tfopt.serve.plane import Plane
 from tfopt.serve.process import Stopped, StopSignals, dedicate_process, end_process_after
 from tfopt.serve.request_log.log import RequestLog
@@ -31,11 +31,12 @@ from tfopt.serve.request_log.targets import LogSettings
 from tfopt.serve.rpc.options import GrpcOptions
 from tfopt.serve.settings.config_file import ConfigFile
 from tfopt.serve.settings.model_config import read_model_configs
+from tfopt.serve.settings.options import DrainOptions, MetricsOptions, RestOptions, VersionOptions
 from tfopt.serve.versions.artifacts import Engine, RuntimeChoice
 from tfopt.serve.versions.config import ModelConfig
 from tfopt.serve.versions.engines import Engines
-from tfopt.serve.versions.loading import load_version
-from tfopt.serve.versions.model import ModelVersions, Rules
+from tfopt.serve.versions.loading import Loaded, load_version
+from tfopt.serve.versions.model import ModelVersions
 from tfopt.serve.versions.registry import Models
 from tfopt.serve.versions.servable import Run
 from tfopt.serve.versions.sources import find_sources
@@ -61,24 +62,12 @@ class Server:
         with tfopt.Server("models/linear", port=0) as server:
             tfopt.Client(server.url).predict("linear", [[5.0]])
 
-    `runtime` asks for one, and `prefer` for one to be tried first (`serve.artifacts`); `engines` says more of how they
-    are opened.
-    `threads`: cores to compute with, all by default; `poll_interval`: seconds between looks for new versions;
-    `body_limit`: bytes of a request; `io_timeout`: seconds in which a request must have arrived, and for which a
-    client may leave an answer unread;
-    `drain_timeout`: seconds for requests under way when the server stops; `drain_delay`: seconds for which requests are
-    still taken after a signal to stop, while `/readyz` says no, so that balancers turn to others first;
-    `rest_timeout`: seconds that a model may run for a REST request, None for as long as it takes; `gzip_answers`: pack
-    long answers for clients that ask for it.
-    `metrics_path`: where Prometheus finds the metrics, nowhere when None; `metrics_by_version`: requests are counted by
-    version and signature too. `request_threads`: threads that read requests, run models and write answers.
-    `configs` are served too, and those of `config_file`, which is looked at again every `config_poll_interval` seconds
-    (0: never). `rules` say how versions come and go, `load_threads` how many models are loaded at once, by default one
-    a core, and `unload_threads` how many are freed at once. With `ports_wait` the ports open when the models have been
-    loaded, and a model whose base path is not there yet is no reason not to start.
-    `grpc_port` (0: any free one), `grpc_socket_path`: where gRPC is served as well, nowhere when both are None; `grpc`
-    says more of how.
-    `log_requests`: which requests are logged, and where; without it those that configs name.
+    `grpc_port` (0: any free one), `grpc_socket_path`: where gRPC is served as well, nowhere when both are None.
+    `runtime` asks for one, and `prefer` for one to be tried first (`versions.artifacts`); `engines` says more of how
+    they are opened. `threads`: cores to compute with, all by default; `poll_interval`: seconds between looks for new
+    versions. `configs` are served too, and those of `config_file`, which is looked at again every
+    `config_poll_interval` seconds (0: never). `log_requests`: which requests
+    are logged, and where; those that configs name are. The options say more of each part.
     """
 
     def __init__(
@@ -86,32 +75,22 @@ class Server:
         *models: str | Path,
         host: str = "127.0.0.1",
         port: int | None = DEFAULT_PORT,
+        grpc_port: int | None = None,
+        grpc_socket_path: str | None = None,
         poll_interval: float = 1.0,
         runtime: RuntimeChoice = "auto",
         prefer: Engine | None = None,
         threads: int | None = None,
-        body_limit: int = DEFAULT_BODY_LIMIT,
-        io_timeout: float = 60.0,
-        drain_timeout: float = 30.0,
-        drain_delay: float = 0.0,
-        cors: bool = False,
-        rest_timeout: float | None = DEFAULT_TIMEOUT,
-        gzip_answers: bool = True,
-        metrics_path: str | None = DEFAULT_PATH,
-        metrics_by_version: bool = False,
-        engines: Engines | None = None,
-        request_threads: int | None = None,
         configs: Sequence[ModelConfig] | None = None,
         config_file: Path | None = None,
         config_poll_interval: float = 0.0,
-        rules: Rules | None = None,
-        load_threads: int | None = None,
-        unload_threads: int = 1,
-        ports_wait: bool = False,
-        grpc_port: int | None = None,
-        grpc_socket_path: str | None = None,
-        grpc: GrpcOptions | None = None,
-        log_requests: LogSettings | None = None,
+        engines: Engines | None = None,
+        rest: RestOptions = RestOptions(),
+        grpc: GrpcOptions = GrpcOptions(),
+        versions: VersionOptions = VersionOptions(),
+        drain: DrainOptions = DrainOptions(),
+        metrics: MetricsOptions = MetricsOptions(),
+        log_requests: LogSettings = LogSettings(),
     ) -> None:
         """Raises NotFound, UsageError for models that are none, or to prefer another runtime than the one asked for,
         and for a config file that cannot be served; RequestError for configs that cannot be."""
@@ -119,58 +98,30 @@ class Server:
             raise UsageError(f"--runtime {runtime} leaves nothing to prefer", hint="leave out one of the two")
         self._host = host
         self._port = port
-        self._ports_wait = ports_wait
+        self._ports_wait = versions.ports_wait
+        self._drain = drain
         cores = threads or available_cores()
-        slots = threading.Semaphore(load_threads or cores)
-        metrics = Metrics(details=metrics_by_version)
-        load = metrics.timing_loads(
-            partial(load_version, choice=runtime, engines=engines or Engines(cores), prefer=prefer)
-        )
-        self._unloader = Unloader(unload_threads)
-        rules = rules or Rules()
-
-        def make(config: ModelConfig) -> ModelVersions:
-            return ModelVersions(
-                config.name,
-                config.source,
-                load,
-                policy=config.policy,
-                labels=config.labels,
-                poll_interval=poll_interval,
-                rules=rules,
-                slots=slots,
-                unload=self._unloader,
-                observe=partial(self._observe, config.name),
-            )
-
+        counted = Metrics(details=metrics.by_version)
+        load = partial(load_version, choice=runtime, engines=engines or Engines(cores), prefer=prefer)
+        self._unloader = Unloader(versions.unload_threads)
+        make = _maker(counted.timing_loads(load), versions, self._unloader, poll_interval, cores, self._observe)
         served = _all_configs(models, configs, config_file)
-        logging_of = log_requests or LogSettings()
-        self._metrics = metrics
-        self._request_log = RequestLog(metrics, total=logging_of.total, inputs=logging_of.inputs)
+        self._metrics = counted
+        self._request_log = RequestLog(counted, total=log_requests.total, inputs=log_requests.inputs)
 
         def log_as_told(configs: Sequence[ModelConfig]) -> None:
-            self._request_log.targets = logging_of.targets(configs)
+            self._request_log.targets = log_requests.targets(configs)
 
-        self.models = Models(served, make, unavailable_labels=rules.unavailable_labels, changed=log_as_told)
+        labels = versions.rules.unavailable_labels
+        self.models = Models(served, make, unavailable_labels=labels, changed=log_as_told)
         self._config_file: ConfigFile | None = None
         if config_file is not None and config_poll_interval > 0:
             self._config_file = ConfigFile(config_file, self.models, config_poll_interval)
+        self.plane = Plane(self.models, counted, ended=self.models.ended)
         # Twice the cores: while some wait for the engine, others read and write JSON.
-        self._executor = ThreadPoolExecutor(request_threads or 2 * cores, "tfopt-request")
-        self.plane = Plane(self.models, metrics, ended=self.models.ended)
-        app = RestApp(
-            self.plane,
-            self._executor,
-            body_limit=body_limit,
-            timeout=rest_timeout,
-            cors=cors,
-            gzip=gzip_answers,
-            metrics_path=metrics_path,
-        )
-        self._app = app
-        self._drain_delay = drain_delay
-        self._drain_timeout = drain_timeout
-        self._uvicorn = Uvicorn(_config(app, drain_timeout), io_timeout)
+        self._executor = ThreadPoolExecutor(rest.threads or 2 * cores, "tfopt-request")
+        self._app = RestApp(self.plane, self._executor, rest, metrics_path=metrics.path)
+        self._uvicorn = Uvicorn(_config(self._app, drain.timeout), rest.io_timeout)
         self._grpc: GrpcServer | None = None
         if grpc_port is not None or grpc_socket_path is not None:
             server = _grpc_server()
@@ -234,8 +185,8 @@ class Server:
         """Take no more requests, finish those under way, unload the models. Loads under way are not waited for longer
         than `load_timeout` seconds. Until then health is told: alive, and not ready."""
         self.plane.draining = True
-        deadline = time.monotonic() + self._drain_timeout
-        drained = None if self._grpc is None else self._grpc.stop(self._drain_timeout)
+        deadline = time.monotonic() + self._drain.timeout
+        drained = None if self._grpc is None else self._grpc.stop(self._drain.timeout)
         while self._app.running and time.monotonic() < deadline:
             time.sleep(0.01)
         self._uvicorn.config.timeout_graceful_shutdown = max(1, round(deadline - time.monotonic()))
@@ -280,13 +231,37 @@ class Server:
                     started()
                 signals.wait()
                 log.info("stopping: finishing the requests under way")
-                end_process_after(self._drain_delay + self._drain_timeout + _SLACK)
+                end_process_after(self._drain.delay + self._drain.timeout + _SLACK)
                 self.plane.leaving = True
                 if self._grpc is not None:
                     self._grpc.leave()
-                time.sleep(self._drain_delay)
+                time.sleep(self._drain.delay)
         except Stopped:
             end_process_after(_SLACK)
+
+
+def _maker(
+    load: Callable[[Path], Loaded],
+    options: VersionOptions,
+    unloader: Unloader,
+    poll_interval: float,
+    cores: int,
+    observe: Callable[[str, Run], None],
+) -> Callable[[ModelConfig], ModelVersions]:
+    """How a config becomes a model."""
+    slots = threading.Semaphore(options.load_threads or cores)
+    return lambda config: ModelVersions(
+        config.name,
+        config.source,
+        load,
+        policy=config.policy,
+        labels=config.labels,
+        poll_interval=poll_interval,
+        rules=options.rules,
+        slots=slots,
+        unload=unloader,
+        observe=partial(observe, config.name),
+    )
 
 
 def _all_configs(

@@ -16,6 +16,7 @@ import tfopt
 from tests.models import weights
 from tests.serve import models as own_models
 from tests.serve.conftest import Ask, ask_at
+from tfopt.serve.settings.options import RestOptions
 
 ROW = [1.0, 2.0, 5.0]
 LINEAR = "/v1/models/linear"
@@ -363,7 +364,7 @@ def test_health_and_the_list_of_models(ask: Ask) -> None:
 def test_a_run_beyond_the_timeout_is_ended(tmp_path: Path, built: Callable[..., Path]) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "1").symlink_to(built(own_models.counter))
-    with tfopt.Server(tmp_path / "m", port=0, rest_timeout=0.2) as server:
+    with tfopt.Server(tmp_path / "m", port=0, rest=RestOptions(timeout=0.2)) as server:
         for path, body in (
             ("/v1/models/m:predict", {"inputs": 1e9}),
             ("/v2/models/m/infer", {"inputs": [{"name": "x", "datatype": "FP32", "shape": [], "data": 1e9}]}),

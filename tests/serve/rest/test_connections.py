@@ -17,6 +17,7 @@ import pytest
 import tfopt
 from tests.serve.asking import BODY, PREDICT, connect, predicts, resident
 from tests.serve.conftest import Publish, ask_at
+from tfopt.serve.settings.options import RestOptions
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_an_answer_that_nobody_reads_is_cut_off(own_base: Path, publish: Publish
     publish(1)
     # The answer is larger than what the kernel takes off the server's hands (4 MB).
     rows = json.dumps({"instances": [[0.1234567, 0.2, 0.3]] * 500_000}).encode()
-    with tfopt.Server(own_base, port=0, io_timeout=1.0) as own_server, socket.socket() as deaf:
+    with tfopt.Server(own_base, port=0, rest=RestOptions(io_timeout=1.0)) as own_server, socket.socket() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         parts = urlsplit(own_server.url)
         deaf.connect((parts.hostname, parts.port))
@@ -157,7 +158,7 @@ def test_many_clients_at_once(own_server: tfopt.Server) -> None:
 
 def test_cors_when_asked_for(own_base: Path, publish: Publish) -> None:
     publish(1)
-    with tfopt.Server(own_base, port=0, cors=True) as own_server:
+    with tfopt.Server(own_base, port=0, rest=RestOptions(cors=True)) as own_server:
         for reply in (
             ask_at(own_server.url, "POST", PREDICT, BODY),
             ask_at(own_server.url, "GET", "/v1/models/nobody"),

@@ -19,15 +19,13 @@ from tfopt.serve.rest.describe import error_text
 from tfopt.serve.rest.messages import Answer, Headers, Request, refusal
 from tfopt.serve.rest.oip import handlers as oip
 from tfopt.serve.rest.routes import Ask, Route, find_route
+from tfopt.serve.settings.options import RestOptions
 
 log = logging.getLogger("tfopt.serve")
 
 Send = Callable[[Message], Awaitable[None]]
 Handler = Callable[[Plane, Request], Answer]
 
-DEFAULT_BODY_LIMIT = 256 * 2**20
-#: Seconds that a model may run for a request.
-DEFAULT_TIMEOUT = 30.0
 
 #: Requests that have a body, and that take their time: on the executor.
 INFERENCE: Mapping[Ask, Handler] = {
@@ -59,27 +57,17 @@ _CORS = [
 
 
 class RestApp:
-    """Inference runs on `executor`, all else in the event loop. `body_limit` is in bytes, `timeout` the seconds that a
-    model may run; `cors` adds its headers to every answer; `gzip` packs long answers for clients that ask for it.
-    Prometheus finds the metrics at `metrics_path`, when there is one."""
+    """Inference runs on `executor`, all else in the event loop. Prometheus finds the metrics at `metrics_path`, when
+    there is one."""
 
     def __init__(
-        self,
-        plane: Plane,
-        executor: Executor,
-        *,
-        body_limit: int = DEFAULT_BODY_LIMIT,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        cors: bool = False,
-        gzip: bool = True,
-        metrics_path: str | None = None,
+        self, plane: Plane, executor: Executor, options: RestOptions, *, metrics_path: str | None = None
     ) -> None:
         self._plane = plane
         self._executor = executor
-        self._intake = Intake(body_limit)
-        self._timeout = timeout
-        self._cors = _CORS if cors else []
-        self._gzip = gzip
+        self._options = options
+        self._intake = Intake(options.body_limit)
+        self._cors = _CORS if options.cors else []
         self._metrics_path = metrics_path
         #: Requests for inference that have come and are not answered.
         self.running = 0
@@ -165,10 +153,10 @@ class RestApp:
 
     def _infer(self, route: Route, headers: Headers, body: bytes) -> Answer:
         """One request from its body to its answer, in a thread of the executor."""
-        request = Request(route, headers, unpacked(headers, body), self._timeout)
+        request = Request(route, headers, unpacked(headers, body), self._options.timeout)
         del body
         answer = INFERENCE[route.ask](self._plane, request)
-        return packed(headers, answer) if self._gzip else answer
+        return packed(headers, answer) if self._options.gzip else answer
 
 
 def _peer(scope: Message) -> str:

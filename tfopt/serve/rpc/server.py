@@ -49,11 +49,11 @@ class GrpcServer:
         host: str = "127.0.0.1",
         port: int | None = None,
         socket_path: str | None = None,
-        options: GrpcOptions | None = None,
+        options: GrpcOptions = GrpcOptions(),
         reconfigure: Reconfigure | None = None,
     ) -> None:
         """Raises UsageError for settings that make no server."""
-        settings = options or GrpcOptions()
+        settings = options
         self._host = host
         self._port = port
         self._socket_path = socket_path

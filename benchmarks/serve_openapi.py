@@ -73,7 +73,11 @@ def _is_empty_refusal(case: Any, response: Any) -> bool:
 
 def main(url: str, examples: int = 100, number: int = 0) -> None:
     statuses = hold_to_description(url, examples, number)
-    print_table(["status", "answers"], [[str(status), str(count)] for status, count in sorted(statuses.items())])
+    print_table(
+        "Answers to requests made of the description",
+        ["status", "answers"],
+        [[str(status), str(count)] for status, count in sorted(statuses.items())],
+    )
 
 
 if __name__ == "__main__":

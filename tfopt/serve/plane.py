@@ -37,12 +37,15 @@ class Plane:
         metrics: Metrics | None = None,
         *,
         ended: Mapping[str, Statuses] | None = None,
+        check_method_names: bool = False,
     ) -> None:
-        """`ended`: what became of models that are served no more. Both mappings may change at any time."""
+        """`ended`: what became of models that are served no more. Both mappings may change at any time.
+        `check_method_names`: a signature answers only the call that its method_name names."""
         self.models = models
         self._ended = {} if ended is None else ended
         self.metrics = metrics or Metrics()
         self.metrics.watch(models)
+        self.check_method_names = check_method_names
         #: The server is about to stop: it says that it is not ready.
         self.leaving = False
         #: It stops: it takes no more requests for inference.

@@ -66,8 +66,9 @@ class Server:
     `runtime` asks for one, and `prefer` for one to be tried first (`versions.artifacts`); `engines` says more of how
     they are opened. `threads`: cores to compute with, all by default; `poll_interval`: seconds between looks for new
     versions. `configs` are served too, and those of `config_file`, which is looked at again every
-    `config_poll_interval` seconds (0: never). `log_requests`: which requests
-    are logged, and where; those that configs name are. The options say more of each part.
+    `config_poll_interval` seconds (0: never). `log_requests`: which requests are logged, and where; those that configs
+    name are. `check_method_names`: a signature answers only the call that its method_name names. The options say more
+    of each part.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Server:
         drain: DrainOptions = DrainOptions(),
         metrics: MetricsOptions = MetricsOptions(),
         log_requests: LogSettings = LogSettings(),
+        check_method_names: bool = False,
     ) -> None:
         """Raises NotFound, UsageError for models that are none, or to prefer another runtime than the one asked for,
         and for a config file that cannot be served; RequestError for configs that cannot be."""
@@ -117,7 +119,7 @@ class Server:
         self._config_file: ConfigFile | None = None
         if config_file is not None and config_poll_interval > 0:
             self._config_file = ConfigFile(config_file, self.models, config_poll_interval)
-        self.plane = Plane(self.models, counted, ended=self.models.ended)
+        self.plane = Plane(self.models, counted, ended=self.models.ended, check_method_names=check_method_names)
         # Twice the cores: while some wait for the engine, others read and write JSON.
         self._executor = ThreadPoolExecutor(rest.threads or 2 * cores, "tfopt-request")
         self._app = RestApp(self.plane, self._executor, rest, metrics_path=metrics.path)

@@ -90,10 +90,8 @@ def test_tensor_content_by_option(plane: Plane) -> None:
 
 
 def test_the_check_of_method_names_by_option(plane: Plane) -> None:
-    with (
-        serving(plane, options=GrpcOptions(check_method_name=True)) as server,
-        grpc.insecure_channel(server.address) as channel,
-    ):
+    checking = Plane(plane.models, check_method_names=True)
+    with serving(checking) as server, grpc.insecure_channel(server.address) as channel:
         stub = PredictionServiceStub(channel)
         assert threes(stub.Predict(ONES))
         request = predict("m").SerializeToString()

@@ -16,6 +16,7 @@ from tfopt.serve.refusals import INTERNAL
 from tfopt.serve.rest import own, serving
 from tfopt.serve.rest.bodies import Gone, Intake, Message, Receive, Unread, linger, packed, unpacked
 from tfopt.serve.rest.describe import error_text
+from tfopt.serve.rest.examples import answer_examples
 from tfopt.serve.rest.messages import Answer, Headers, Request, refusal
 from tfopt.serve.rest.oip import handlers as oip
 from tfopt.serve.rest.routes import Ask, Route, find_route
@@ -30,8 +31,8 @@ Handler = Callable[[Plane, Request], Answer]
 #: Requests that have a body, and that take their time: on the executor.
 INFERENCE: Mapping[Ask, Handler] = {
     Ask.PREDICT: serving.predict,
-    Ask.CLASSIFY: serving.examples,
-    Ask.REGRESS: serving.examples,
+    Ask.CLASSIFY: answer_examples,
+    Ask.REGRESS: answer_examples,
     Ask.INFER: oip.infer,
 }
 #: Requests that are answered at once, in the event loop.

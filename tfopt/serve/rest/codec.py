@@ -27,6 +27,15 @@ Arrays = dict[str, NDArray[Any]]
 Infos = Mapping[str, TensorInfo]
 
 
+def signature_name(document: dict[str, Any]) -> str:
+    """The signature that a request asks for; "" is the default one. Raises RequestError."""
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        shape = "not formatted correctly. 'signature_name' key must be a string value."
+        raise RequestError(f"JSON Value: {echo(document)} {shape}")
+    return name
+
+
 class PredictBody:
     """A parsed request. Its form decides the form of the answer."""
 
@@ -38,11 +47,7 @@ class PredictBody:
     @property
     def signature(self) -> str:
         """The signature asked for; "" is the default one. Raises RequestError."""
-        name = self.document.get("signature_name", "")
-        if not isinstance(name, str):
-            shape = "not formatted correctly. 'signature_name' key must be a string value."
-            raise RequestError(f"JSON Value: {echo(self.document)} {shape}")
-        return name
+        return signature_name(self.document)
 
     @property
     def is_row(self) -> bool:

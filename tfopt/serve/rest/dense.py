@@ -72,12 +72,12 @@ def _element(value: Any, dtype: DType) -> Any:
     if isinstance(value, dict):
         if dtype is not DType.STRING:
             raise _type_error(value, dtype)
-        return _decode_base64(value)
+        return decode_base64(value)
     if dtype not in IN_JSON:
         raise _unsupported(value, dtype)
     if not fits(value, dtype):
         raise _type_error(value, dtype)
-    return _encode(value) if dtype is DType.STRING else value
+    return encode_text(value) if dtype is DType.STRING else value
 
 
 def _unsupported(value: Any, dtype: DType) -> RequestError:
@@ -90,14 +90,16 @@ def _type_error(value: Any, dtype: DType) -> RequestError:
     return RequestError(f"JSON Value: {echo(value)} {kind}")
 
 
-def _encode(text: str) -> bytes:
+def encode_text(text: str) -> bytes:
+    """Raises RequestError for half a surrogate pair."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise RequestError("JSON Parse error: The surrogate pair in string is invalid.") from error
 
 
-def _decode_base64(value: dict[str, Any]) -> bytes:
+def decode_base64(value: dict[str, Any]) -> bytes:
+    """Of an object that `is_base64` ought to hold for. Raises RequestError."""
     if not is_base64(value):
         raise RequestError(f"JSON Value: {echo(value)} not formatted correctly for base64 data")
     text = "".join(value["b64"].split()).rstrip("=")

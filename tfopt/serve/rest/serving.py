@@ -23,14 +23,9 @@ def predict(plane: Plane, request: Request) -> Answer:
             raise RequestError(f'Serving signature name: "{signature}" not found in signature def')
         inputs, answer = body.arrays(info.inputs), answer_form(request, is_row=body.is_row)
         del body  # Python's numbers take ten times the memory of the arrays: not while the engine runs
-        outputs = inference.predict(servable, signature, inputs, timeout=request.timeout)
+        check = plane.check_method_names
+        outputs = inference.predict(servable, signature, inputs, timeout=request.timeout, check_method_name=check)
     return answer(outputs)
-
-
-def examples(plane: Plane, request: Request) -> Answer:
-    """Classify and regress."""
-    verb = request.route.ask.value
-    raise RequestError(f"This server does not answer :{verb} yet", code=Code.UNIMPLEMENTED, hint="call :predict")
 
 
 def status(plane: Plane, request: Request) -> Answer:

@@ -26,8 +26,8 @@ class Tls:
 @dataclass(frozen=True)
 class GrpcOptions:
     """`max_threads`: requests answered at once, four times the cores when None; `max_message`: bytes of a request;
-    `channel_arguments`: gRPC's own settings; `health`, `reflection`: serve these services too; `as_content`,
-    `check_method_name`: see `prediction.PredictionCalls`; `enforce_deadlines`: a run ends with its client's deadline.
+    `channel_arguments`: gRPC's own settings; `health`, `reflection`: serve these services too; `as_content`: see
+    `prediction.PredictionCalls`; `enforce_deadlines`: a run ends with its client's deadline.
     """
 
     tls: Tls | None = None
@@ -37,7 +37,6 @@ class GrpcOptions:
     health: bool = True
     reflection: bool = True
     as_content: bool = False
-    check_method_name: bool = False
     enforce_deadlines: bool = True
 
 

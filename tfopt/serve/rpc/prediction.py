@@ -54,14 +54,13 @@ class _Seen:
 class PredictionCalls:
     """The calls by name, each `(body, timeout in seconds) -> answer's body`; they raise TfoptError.
 
-    `as_content`: tensors are answered in tensor_content, not in the fields of their type; `check_method_name`: a
-    signature only answers the call that its method_name names.
+    `as_content`: tensors are answered in tensor_content, not in the fields of their type.
     """
 
-    def __init__(self, plane: Plane, *, as_content: bool = False, check_method_name: bool = False) -> None:
+    def __init__(self, plane: Plane, *, as_content: bool = False) -> None:
         self._plane = plane
         self._as_content = as_content
-        self._check = check_method_name
+        self._check = plane.check_method_names
         self.methods = {
             "Predict": self.predict,
             "Classify": self.classify,

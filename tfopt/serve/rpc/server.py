@@ -61,10 +61,7 @@ class GrpcServer:
         self._enforce_deadlines = settings.enforce_deadlines
         threads = settings.max_threads or 4 * (os.cpu_count() or 1)
         self._server = grpc.server(ThreadPoolExecutor(threads, "tfopt-grpc"), options=_channel_options(settings))
-        predictions = PredictionCalls(
-            plane, as_content=settings.as_content, check_method_name=settings.check_method_name
-        )
-        self._add(PREDICTION_SERVICE, predictions.methods)
+        self._add(PREDICTION_SERVICE, PredictionCalls(plane, as_content=settings.as_content).methods)
         self._add(MODEL_SERVICE, ModelCalls(plane, reconfigure).methods)
         self._health = Health(self._server, SERVICES) if settings.health else None
         if settings.reflection:

@@ -85,6 +85,7 @@ def build(flags: Flags) -> Server:
         grpc_port=flags.number("port") or None,
         grpc_socket_path=flags.text("grpc_socket_path") or None,
         grpc=_grpc(flags),
+        check_method_names=flags.is_on("enable_signature_method_name_check"),
         log_requests=_log_settings(flags),
         prefer="litert" if flags.is_on("prefer_tflite_model") else None,
         engines=_engines(flags),
@@ -176,7 +177,6 @@ def _grpc(flags: Flags) -> GrpcOptions:
         health=flags.is_on("enable_grpc_healthcheck_service"),
         reflection=False,
         as_content=flags.is_on("enable_serialization_as_tensor_content"),
-        check_method_name=flags.is_on("enable_signature_method_name_check"),
     )
 
 

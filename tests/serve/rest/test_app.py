@@ -214,12 +214,6 @@ def test_a_path_of_nobody(ask: Ask) -> None:
     assert ask("HEAD", LINEAR).status == 400
 
 
-def test_classify_and_regress_are_not_there_yet(ask: Ask) -> None:
-    for verb in ("classify", "regress"):
-        reply = ask("POST", f"{LINEAR}:{verb}", {"examples": [{"x": 1}]})
-        assert reply.status == 501 and verb in reply.error
-
-
 STATUS = """{
  "model_version_status": [
   {

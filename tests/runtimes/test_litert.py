@@ -10,9 +10,11 @@ import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from flatbuffers import flexbuffers
 
 from tests.targets import ir_models
 from tfopt.errors import ExecutionError, InvalidModel, NotFound, UnsupportedModel
+from tfopt.formats.serving.tensorflow_messages import SignatureDef
 from tfopt.ir import DType, Shape, TensorType
 from tfopt.runtimes.litert import LiteRTRuntime
 from tfopt.runtimes.tensorflow import ModelRunner
@@ -82,6 +84,55 @@ def test_a_file_without_signatures_gets_the_tensors_names(convolution: Path, tmp
         assert (key, set(info.inputs), set(info.outputs)) == ("serving_default", {"image"}, {"features"})
         found = runtime.run("serving_default", {"image": image})
         np.testing.assert_array_equal(found["features"], signed.run("serving_default", {"image": image})["features"])
+
+
+def in_metadata(path: Path, target: Path, content: bytes) -> Path:
+    """The file without signatures, but with what older converters wrote into its metadata."""
+
+    def change(model: schema.ModelT) -> None:
+        model.signatureDefs = []
+        buffer, entry = schema.BufferT(), schema.MetadataT()
+        buffer.data = np.frombuffer(content, np.uint8)
+        model.buffers.append(buffer)
+        entry.name, entry.buffer = "signature_defs_metadata", len(model.buffers) - 1
+        model.metadata = [*(model.metadata or ()), entry]
+
+    return repacked(path, target, change)
+
+
+def signature_def(inputs: dict[str, str], outputs: dict[str, str]) -> bytes:
+    message = SignatureDef(method_name="tensorflow/serving/predict")
+    for field, names in ((message.inputs, inputs), (message.outputs, outputs)):
+        for name, tensor in names.items():
+            field[name].name = tensor
+    serialized: bytes = message.SerializeToString()
+    return serialized
+
+
+def test_signatures_in_the_metadata(convolution: Path, tmp_path: Path) -> None:
+    signed = {"classify": signature_def({"x": "image:0"}, {"y": "features:0"})}
+    old = in_metadata(convolution, tmp_path / "old.tflite", bytes(flexbuffers.Dumps(signed)))
+    image = ir_models.normal(3, 6, 6, 2)
+    with LiteRTRuntime(old) as runtime, LiteRTRuntime(convolution) as new:
+        ((key, info),) = runtime.signatures.items()
+        assert (key, info.method_name) == ("classify", "tensorflow/serving/predict")
+        assert (info.inputs["x"].name, info.outputs["y"].name) == ("image:0", "features:0")
+        found = runtime.run("classify", {"x": image})
+        np.testing.assert_array_equal(found["y"], new.run("serving_default", {"image": image})["features"])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xff\xff\xff\xff", "cannot be read"),
+        (bytes(flexbuffers.Dumps([1, 2])), "cannot be read"),
+        (bytes(flexbuffers.Dumps({"k": b"\xff\xff"})), "cannot be read"),
+        (bytes(flexbuffers.Dumps({"k": signature_def({"x": "other:0"}, {})})), "tensors that it has not got: other"),
+    ],
+)
+def test_signatures_in_the_metadata_that_are_none(content: bytes, said: str, convolution: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidModel, match=said):
+        LiteRTRuntime(in_metadata(convolution, tmp_path / "bad.tflite", content))
 
 
 def test_an_unknown_rank_is_no_scalar(tmp_path: Path) -> None:

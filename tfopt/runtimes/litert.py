@@ -32,6 +32,8 @@ from tfopt.runtimes.base import (
 try:
     from ai_edge_litert.interpreter import Interpreter
     from ai_edge_litert.schema_py_generated import Model as File
+
+    from tfopt.runtimes.litert_metadata import NamedTensors, metadata_signatures
 except ModuleNotFoundError as error:
     raise MissingExtra.of("ai-edge-litert", "litert", "running a .tflite file") from error
 
@@ -55,7 +57,7 @@ class LiteRTRuntime(Closing):
     """A .tflite file and up to `interpreters` interpreters, so that as many runs may go on at once.
 
     `threads`: of one interpreter; None is LiteRT's own choice, which is one. A file without signatures gets one
-    called serving_default, with the tensors' names (TensorFlow Serving does the same).
+    called serving_default, with the tensors' names, unless its metadata has some (TensorFlow Serving does the same).
     """
 
     kind = "tflite"
@@ -144,7 +146,10 @@ class LiteRTRuntime(Closing):
             raise InvalidModel(f"LiteRT cannot load the file: {said}", where=where) from error
         keys = interpreter.get_signature_list()
         if not keys:
-            return {_MOCK_SIGNATURE: _WholeGraph(interpreter)}
+            named = metadata_signatures(self._content, where)
+            if not named:
+                return {_MOCK_SIGNATURE: _WholeGraph(interpreter)}
+            return {key: _WholeGraph(interpreter, _known(named[key], interpreter, where)) for key in sorted(named)}
         return {key: interpreter.get_signature_runner(key) for key in sorted(keys)}
 
 
@@ -159,12 +164,18 @@ def _read(path: Path) -> bytes:
 
 
 class _WholeGraph:
-    """What a SignatureRunner is, for a file without signatures: its first subgraph, by the tensors' names."""
+    """What a SignatureRunner is, for a file without signatures: its first subgraph, by the tensors' names, or as a
+    signature in the file's metadata calls them."""
 
-    def __init__(self, interpreter: Any) -> None:
+    def __init__(self, interpreter: Any, named: NamedTensors | None = None) -> None:
         self._interpreter = interpreter
         self._inputs = _by_name(interpreter.get_input_details())
         self._outputs = _by_name(interpreter.get_output_details())
+        self.method_name = ""
+        if named is not None:
+            self._inputs = {name: self._inputs[tensor] for name, tensor in named.inputs.items()}
+            self._outputs = {name: self._outputs[tensor] for name, tensor in named.outputs.items()}
+            self.method_name = named.method_name
 
     def get_input_details(self) -> dict[str, dict[str, Any]]:
         return self._inputs
@@ -182,6 +193,16 @@ class _WholeGraph:
         return {name: self._interpreter.get_tensor(details["index"]) for name, details in self._outputs.items()}
 
 
+def _known(named: NamedTensors, interpreter: Any, where: str) -> NamedTensors:
+    """Raises InvalidModel for a signature that names tensors which are no inputs or outputs of the file."""
+    inputs, outputs = _by_name(interpreter.get_input_details()), _by_name(interpreter.get_output_details())
+    missing = {*named.inputs.values()} - inputs.keys() | {*named.outputs.values()} - outputs.keys()
+    if missing:
+        what = f"the signatures in its metadata name tensors that it has not got: {', '.join(sorted(missing))}"
+        raise InvalidModel(what, where=where)
+    return named
+
+
 def _by_name(tensors: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {details["name"].removesuffix(":0"): details for details in tensors}
 
@@ -191,7 +212,11 @@ def _signatures(runners: Mapping[str, _Runner], unranked: frozenset[tuple[str, s
         return {name: _tensor_info(tensors[name], (key, tensors[name]["name"]) in unranked) for name in sorted(tensors)}
 
     return {
-        key: SignatureInfo(infos(key, runner.get_input_details()), infos(key, runner.get_output_details()))
+        key: SignatureInfo(
+            infos(key, runner.get_input_details()),
+            infos(key, runner.get_output_details()),
+            runner.method_name if isinstance(runner, _WholeGraph) else "",
+        )
         for key, runner in runners.items()
     }
 

@@ -9,6 +9,7 @@ import os
 import re
 
 from tfopt.errors import MissingExtra
+from tfopt.formats.native_libraries import load_libraries
 from tfopt.formats.native_stderr import without_lines
 
 # Read while TensorFlow is imported; what the user has set wins.
@@ -23,6 +24,7 @@ _NOISE = re.compile(
 
 try:
     with without_lines(_NOISE):
+        load_libraries("tensorflow", "libtensorflow_framework.so.2", "libtensorflow_cc.so.2")
         import tensorflow as tf
 except ModuleNotFoundError as error:
     raise MissingExtra.of("tensorflow", "tensorflow", "reading, writing or running a SavedModel") from error

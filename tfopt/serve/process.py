@@ -21,6 +21,14 @@ _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 
 
+_dedicated = False
+
+
+def is_dedicated() -> bool:
+    """Does this process do nothing but serve?"""
+    return _dedicated
+
+
 def dedicate_process() -> None:
     """Make this process one that serves.
 
@@ -28,6 +36,8 @@ def dedicate_process() -> None:
     half a megabyte and more go back to the system when they are freed, and there are two heaps, not eight a core:
     under requests of megabytes that is a third of the memory.
     """
+    global _dedicated
+    _dedicated = True
     sys.setswitchinterval(0.0005)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:  # musl has none

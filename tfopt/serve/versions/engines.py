@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tfopt.runtimes.base import Runtime
 from tfopt.serve.versions.artifacts import Candidate
+from tfopt.serve.versions.heavy import import_heavy
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Engines:
         return self._litert(candidate.path, under_contract)
 
     def _tensorflow(self, candidate: Candidate) -> Runtime:
+        import_heavy("tfopt.runtimes.tensorflow")
         from tfopt.runtimes.tensorflow import SessionThreads, TensorFlowRuntime, read_session_config
 
         threads = SessionThreads(self.intra_op or self.cores, self.inter_op or self.cores)

@@ -74,7 +74,7 @@ def test_a_broken_version_is_told_of_and_the_old_one_serves_on(
     eventually(lambda: version_state(own_server, 50)["state"] == "END")
     status = version_state(own_server, 50)["status"]
     assert status["error_code"] == "DATA_LOSS" and "sha256" in status["error_message"]
-    assert predicts(own_server) == 16
+    eventually(lambda: predicts(own_server) == 16)
     assert ask_at(own_server.url, "GET", "/readyz").status == 200
 
 

@@ -129,7 +129,7 @@ def _model(flags: Flags) -> ModelConfig:
 
 def _rest(flags: Flags) -> RestOptions:
     return RestOptions(
-        timeout=flags.number("rest_api_timeout_in_ms") / 1000,
+        timeout=max(0, flags.number("rest_api_timeout_in_ms")) / 1000 or None,  # 0 and less: as long as it takes
         threads=flags.number("rest_api_num_threads") or None,
         cors=flags.is_on("rest_api_enable_cors_support"),
         gzip=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tfopt.errors import UsageError
+from tfopt.serve.model_server import _rest
 from tfopt.serve.settings.flag_help import help_text, table
 from tfopt.serve.settings.flag_parser import parse_flags
 from tfopt.serve.settings.flags import FLAGS
@@ -100,3 +101,8 @@ def test_a_flag_that_changes_nothing_is_told_of_when_it_asks_for_something_else(
     idle = parse_flags(["--flush_filesystem_caches=false", "--enable_profiler", "--skip_initialize_tpu"]).idle()
     assert idle == ["--enable_profiler=true has no effect: there is none"]
     assert parse_flags([]).idle() == [], "defaults are nobody's wish"
+
+
+@pytest.mark.parametrize(("given", "timeout"), [("1500", 1.5), ("0", None), ("-1", None)])
+def test_a_rest_timeout_of_nothing_is_none(given: str, timeout: float | None) -> None:
+    assert _rest(parse_flags([f"--rest_api_timeout_in_ms={given}"])).timeout == timeout

@@ -19,6 +19,8 @@ from tfopt.serve.settings.options import MetricsOptions
 REQUESTS = ":tensorflow:serving:request_count"
 LATENCY = ":tensorflow:serving:request_latency"
 
+INFER = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 5]}]}
+
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -119,6 +121,25 @@ def test_version_and_signature_are_labels_when_asked_for(details: bool) -> None:
     assert find(seen, f"{LATENCY}_sum", model_name="m", API="Predict", entrypoint="GRPC", **more) == 2000
     runtime = {"model_name": "m", "API": "Predict", "runtime": "TF1"}
     assert find(seen, ":tensorflow:serving:runtime_latency_sum", **runtime, **more) == 1000
+
+
+def test_labels_of_requests_over_rest(own_base: Path, publish: Publish) -> None:
+    publish(1)
+    with tfopt.Server(own_base, port=0, metrics=MetricsOptions(by_version=True)) as server:
+        ask_at(server.url, "POST", PREDICT, BODY)
+        ask_at(server.url, "POST", "/v2/models/m/infer", INFER)
+        ask_at(server.url, "POST", PREDICT, {"signature_name": "x", "instances": [[1, 2, 5]]})
+        ask_at(server.url, "POST", "/v1/models/m/versions/9:predict", BODY)
+        seen = scrape(server)
+    for status, version, signature, count in (
+        ("OK", "1", "serving_default", 2),
+        ("INVALID_ARGUMENT", "1", "", 1),
+        ("NOT_FOUND", "", "", 1),
+    ):
+        labels = {"model_name": "m", "status": status, "version": version, "signature": signature}
+        assert find(seen, REQUESTS, **labels) == count, status
+    runtime = {"model_name": "m", "API": "Predict", "runtime": "TFLite", "version": "1", "signature": "serving_default"}
+    assert find(seen, ":tensorflow:serving:runtime_latency_count", **runtime) == 2
 
 
 def test_examples_log_and_warmup() -> None:

@@ -40,7 +40,7 @@ class Metrics:
     """Safe for threads; counting one request takes about a microsecond.
 
     With `details`, requests are counted by version and signature too: two more labels, empty where a request fails
-    before it is known whom it is for.
+    before it is known whom it is for; the signature is empty for all that fail.
     """
 
     def __init__(self, *, details: bool = False) -> None:
@@ -75,7 +75,10 @@ class Metrics:
         """One request that has been answered; only those that succeed are timed."""
         if model not in self._models:
             model = self._stranger(model)
-        more = (str(version or ""), signature) if self._details else ()
+        more: Labels = ()
+        if self._details:
+            # What a request that fails calls a signature may be any text: no label of that.
+            more = ("" if version is None else str(version), signature if code is Code.OK else "")
         self._requests.add((model, code.value, *more))
         if code is Code.OK:
             self._latency.add((model, api, entrypoint, *more), seconds * 1e6)
@@ -88,11 +91,9 @@ class Metrics:
         self._strangers.add(model)
         return model
 
-    def runtime(
-        self, *, model: str, api: str, kind: str, seconds: float, version: int | None = None, signature: str = ""
-    ) -> None:
+    def runtime(self, *, model: str, api: str, kind: str, seconds: float, version: int, signature: str) -> None:
         """One run of an artifact of this `kind`, which gave an answer."""
-        more = (str(version or ""), signature) if self._details else ()
+        more = (str(version), signature) if self._details else ()
         self._runtime.add((model, api, _RUNTIMES.get(kind, kind), *more), seconds * 1e6)
 
     def examples(self, model: str, count: int) -> None:

@@ -17,7 +17,7 @@ from tfopt.serve.rest import own, serving
 from tfopt.serve.rest.bodies import Gone, Intake, Message, Receive, Unread, linger, packed, unpacked
 from tfopt.serve.rest.describe import error_text
 from tfopt.serve.rest.examples import answer_examples
-from tfopt.serve.rest.messages import Answer, Headers, Request, refusal
+from tfopt.serve.rest.messages import Answer, Headers, Request, Seen, refusal
 from tfopt.serve.rest.oip import handlers as oip
 from tfopt.serve.rest.routes import Ask, Route, find_route
 from tfopt.serve.settings.options import RestOptions
@@ -105,10 +105,10 @@ class RestApp:
         if target == self._metrics_path and scope["method"] in ("GET", "HEAD"):
             page = await asyncio.get_running_loop().run_in_executor(self._executor, self._plane.metrics.page)
             return Answer(page.encode(), content_type=b"text/plain")
-        start, route, code = perf_counter(), None, Code.CANCELLED
+        start, route, code, seen = perf_counter(), None, Code.CANCELLED, Seen()
         try:
             route = find_route(scope["method"], target)
-            answer = await self._routed(route, scope["headers"], receive)
+            answer = await self._routed(route, scope["headers"], receive, seen)
             code = answer.code
         except TfoptError as error:
             answer = refusal(error)
@@ -125,13 +125,13 @@ class RestApp:
         finally:
             seconds = perf_counter() - start
             if target[:4].lower() == "/v1/" or (route is not None and route.ask in INFERENCE):
-                self._count(route, code, seconds)
+                self._count(route, code, seconds, seen)
             request = f"{scope['method']} {target}"
             model = "" if route is None else route.spec.name
             log_access(peer=_peer(scope), request=request, model=model, code=code, seconds=seconds)
         return answer
 
-    async def _routed(self, route: Route, headers: Headers, receive: Receive) -> Answer:
+    async def _routed(self, route: Route, headers: Headers, receive: Receive, seen: Seen) -> Answer:
         if route.ask not in INFERENCE:
             return self._talk[route.ask](self._plane, Request(route, headers))
         self._plane.check_open()
@@ -140,21 +140,29 @@ class RestApp:
             body = await self._intake.read(headers, receive)
             try:
                 loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._executor, self._infer, route, headers, body)
+                return await loop.run_in_executor(self._executor, self._infer, route, headers, body, seen)
             finally:
                 self._intake.release(body)
         finally:
             self.running -= 1
 
-    def _count(self, route: Route | None, code: Code, seconds: float) -> None:
+    def _count(self, route: Route | None, code: Code, seconds: float, seen: Seen) -> None:
         """All under /v1/, naming a model or not; what is no inference has no API. So TensorFlow Serving counts."""
         model = "" if route is None else route.spec.name
         api = route.ask.value if route is not None and route.ask in INFERENCE else ""
-        self._plane.metrics.request(model=model, api=api, entrypoint="REST", code=code, seconds=seconds)
+        self._plane.metrics.request(
+            model=model,
+            api=api,
+            entrypoint="REST",
+            code=code,
+            seconds=seconds,
+            version=seen.version,
+            signature=seen.signature,
+        )
 
-    def _infer(self, route: Route, headers: Headers, body: bytes) -> Answer:
+    def _infer(self, route: Route, headers: Headers, body: bytes, seen: Seen) -> Answer:
         """One request from its body to its answer, in a thread of the executor."""
-        request = Request(route, headers, unpacked(headers, body), self._options.timeout)
+        request = Request(route, headers, unpacked(headers, body), self._options.timeout, seen)
         del body
         answer = INFERENCE[route.ask](self._plane, request)
         return packed(headers, answer) if self._options.gzip else answer

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tfopt.errors import RequestError
 from tfopt.formats.serving.tensorflow_messages import Example
+from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.serve.inference import Classification, classify, regress
 from tfopt.serve.plane import Plane
 from tfopt.serve.rest.codec import signature_name
@@ -31,6 +32,7 @@ def answer_examples(plane: Plane, request: Request) -> Answer:
     signature, examples = signature_name(document), read_examples(document)
     call = classify if request.route.ask is Ask.CLASSIFY else regress
     with plane.servable(request.route.spec) as servable:
+        request.seen.version, request.seen.signature = servable.number, signature or DEFAULT_SIGNATURE
         found = call(
             servable,
             signature,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tfopt.errors import Code, TfoptError
 from tfopt.serve.refusals import told
@@ -36,14 +36,24 @@ HTTP_STATUS = {
 }
 
 
+@dataclass
+class Seen:
+    """What comes to be known of a request while it is answered: the version and the signature that it means."""
+
+    version: int | None = None
+    signature: str = ""
+
+
 @dataclass(frozen=True)
 class Request:
-    """`body` is unpacked already. `timeout`: seconds for the model's run, None for as long as it takes."""
+    """`body` is unpacked already. `timeout`: seconds for the model's run, None for as long as it takes. Its handler
+    fills in `seen`, for those who count."""
 
     route: Route
     headers: Headers = ()
     body: bytes = b""
     timeout: float | None = None
+    seen: Seen = field(default_factory=Seen)
 
     def header(self, name: bytes) -> bytes:
         """The first header of this name, in small letters; empty when there is none."""

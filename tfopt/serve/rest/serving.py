@@ -18,6 +18,7 @@ def predict(plane: Plane, request: Request) -> Answer:
     body = PredictBody(request.body) if form is Form.JSON else ArrayBody(request, form)
     signature = body.signature or DEFAULT_SIGNATURE
     with plane.servable(request.route.spec) as servable:
+        request.seen.version, request.seen.signature = servable.number, signature
         info = servable.signatures.get(signature)
         if info is None:
             raise RequestError(f'Serving signature name: "{signature}" not found in signature def')

@@ -72,6 +72,7 @@ def infer(plane: Plane, request: Request) -> Answer:
     spec, body = request.route.spec, InferBody(request)
     with plane.servable(spec) as servable:
         key, info = _signature(servable.signatures, body.signature)
+        request.seen.version, request.seen.signature = servable.number, key
         inputs, wanted = body.arrays(info.inputs), body.wanted(info.outputs)
         names = [output.name for output in wanted]
         outputs = inference.predict(servable, key, inputs, outputs=names, timeout=request.timeout)

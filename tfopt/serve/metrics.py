@@ -115,6 +115,10 @@ class Metrics:
         self._warmup_latency.add((path, status), seconds * 1e6)
         self._warmup_records.add((path, status), records)
 
+    def warmed_up(self, path: str, seconds: float, records: int) -> None:
+        """A version was warmed up, and no request of its records failed."""
+        self.warmup(path, status="OK", seconds=seconds, records=records)
+
     def timing_loads(self, load: Callable[[Path], Loaded]) -> Callable[[Path], Loaded]:
         """`load`, counted and timed."""
 

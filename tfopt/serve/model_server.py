@@ -142,6 +142,8 @@ def _versions(flags: Flags) -> VersionOptions:
         load_threads=flags.number("num_load_threads") or None,
         unload_threads=max(1, flags.number("num_unload_threads")),
         ports_wait=True,
+        warm_up=flags.is_on("enable_model_warmup"),
+        warmup_iterations=max(1, flags.number("num_request_iterations_for_warmup")),
     )
 
 

@@ -41,6 +41,7 @@ from tfopt.serve.versions.registry import Models
 from tfopt.serve.versions.servable import Run
 from tfopt.serve.versions.sources import find_sources
 from tfopt.serve.versions.unloading import Unloader
+from tfopt.serve.versions.warming import Warmup
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -104,7 +105,8 @@ class Server:
         self._drain = drain
         cores = threads or available_cores()
         counted = Metrics(details=metrics.by_version)
-        load = partial(load_version, choice=runtime, engines=engines or Engines(cores), prefer=prefer)
+        warmup = Warmup(versions.warm_up, versions.warmup_iterations, counted.warmed_up)
+        load = partial(load_version, choice=runtime, engines=engines or Engines(cores), prefer=prefer, warmup=warmup)
         self._unloader = Unloader(versions.unload_threads)
         make = _maker(counted.timing_loads(load), versions, self._unloader, poll_interval, cores, self._observe)
         served = _all_configs(models, configs, config_file)

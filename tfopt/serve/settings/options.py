@@ -31,12 +31,15 @@ class RestOptions:
 class VersionOptions:
     """`rules` say how versions come and go, `load_threads` how many models load at once, by default one a core, and
     `unload_threads` how many are freed at once. With `ports_wait` the ports open when the models have been loaded, and
-    a model whose base path is not there yet is no reason not to start."""
+    a model whose base path is not there yet is no reason not to start. `warm_up`: recorded requests are replayed before
+    a version is available, each `warmup_iterations` times."""
 
     rules: Rules = field(default_factory=Rules)
     load_threads: int | None = None
     unload_threads: int = 1
     ports_wait: bool = False
+    warm_up: bool = True
+    warmup_iterations: int = 1
 
 
 @dataclass(frozen=True)

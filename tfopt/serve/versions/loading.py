@@ -15,6 +15,7 @@ from tfopt.runtimes.edges import under
 from tfopt.serve.versions.artifacts import Candidate, Engine, RuntimeChoice, candidates, lone_file, saved_model_of
 from tfopt.serve.versions.contract import UnderContract
 from tfopt.serve.versions.engines import Engines
+from tfopt.serve.versions.warming import ONCE, Warmup, warm_up
 from tfopt.store import Manifest, verify_files
 
 
@@ -26,7 +27,9 @@ class Loaded:
     unmet: Mapping[str, str] = field(default_factory=dict)
 
 
-def load_version(path: Path, choice: RuntimeChoice, engines: Engines, prefer: Engine | None = None) -> Loaded:
+def load_version(
+    path: Path, choice: RuntimeChoice, engines: Engines, prefer: Engine | None = None, warmup: Warmup = ONCE
+) -> Loaded:
     """Verify the files against the manifest, load the first artifact that may serve (`artifacts.candidates`) and whose
     requirements this machine meets, replay the warmup requests. A lone file is served by its own runtime.
 
@@ -41,7 +44,8 @@ def load_version(path: Path, choice: RuntimeChoice, engines: Engines, prefer: En
     manifest = verify_files(path)
     loaded = _open_first(path, manifest, candidates(path, manifest, choice, prefer), engines, forced=choice != "auto")
     try:
-        _warm_up(loaded.runtime, path, manifest)
+        left_out = () if manifest is None else manifest.signatures.keys() - loaded.runtime.signatures.keys()
+        warm_up(loaded.runtime, path, left_out, warmup)
     except TfoptError:
         loaded.runtime.close()
         raise
@@ -107,19 +111,3 @@ def _signatures(path: Path, manifest: Manifest) -> dict[str, SignatureInfo]:
         return {key: SignatureInfo.from_dict(data) for key, data in manifest.signatures.items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidModel(f"the signatures in the manifest cannot be read: {error!r}", where=str(path)) from error
-
-
-def _warm_up(runtime: Runtime, path: Path, manifest: Manifest | None) -> None:
-    from tfopt.formats.serving.warmup import WARMUP_PATH, read_warmup
-
-    records = path / WARMUP_PATH
-    if not records.is_file():
-        return
-    left_out = () if manifest is None else manifest.signatures.keys() - runtime.signatures.keys()
-    for index, request in enumerate(read_warmup(records)):
-        if request.signature in left_out:
-            continue
-        try:
-            runtime.run(request.signature, request.inputs)
-        except TfoptError as error:
-            raise InvalidModel(f"warmup request {index} fails: {error}", where=str(records)) from error

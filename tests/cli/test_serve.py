@@ -48,7 +48,7 @@ def test_one_line_of_json_says_where_it_serves(base: Path) -> None:
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (0, "")
     assert f"serving again, linear at {event['url']}" in err
-    assert "linear: version 1 is available (tflite, loaded in" in err
+    assert "Successfully loaded servable version {name: linear version: 1} (tflite, in" in err
 
 
 def fails(capsys: pytest.CaptureFixture[str], code: int, *arguments: str | Path) -> str:

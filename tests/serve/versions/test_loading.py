@@ -244,6 +244,12 @@ def test_files_are_held_against_the_manifest(version: Path, name: str) -> None:
 WHY = "it requires VNNI, and this processor has none"
 
 
+def test_the_preferred_runtime_needs_no_manifest(version: Path) -> None:
+    for prefer, kind in ((None, "saved_model"), ("litert", "tflite"), ("onnxruntime", "saved_model")):
+        (found,) = candidates(version, None, "auto", prefer)  # type: ignore[arg-type]  # a literal, through a tuple
+        assert found.kind == kind
+
+
 def test_the_preferred_runtime_is_tried_first(version: Path) -> None:
     vouch(version, "saved_model", "tflite", requires=("oneDNN",))
     for prefer, kind in (

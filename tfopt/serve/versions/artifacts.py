@@ -47,7 +47,7 @@ def candidates(
 
     `auto` takes those that the manifest says have passed the gate, and the SavedModel: the preferred one, then what was
     surely faster when the version was published, else in `ORDER`. Without a manifest nobody has compared them: then it
-    is the SavedModel, or what there is without one.
+    is the preferred one, as with TensorFlow Serving's --prefer_tflite_model, else the SavedModel, or what there is.
     Raises InvalidModel when there is none, or not the one that `choice` asks for.
     """
     there = {found.engine: found for found in _found(path, manifest)}
@@ -57,7 +57,8 @@ def candidates(
     if not passed:
         raise _nothing(path)
     if manifest is None:
-        return (there.get("tensorflow", passed[0]),)
+        wanted = (prefer, "tensorflow", passed[0].engine)
+        return (next(there[engine] for engine in wanted if engine in there),)
     return tuple(sorted(_fastest_first(passed, manifest), key=lambda found: found.engine != prefer))
 
 

@@ -313,7 +313,9 @@ class ModelVersions:
         self._failures.forget(number)
         self.statuses.set(VersionStatus(number, State.AVAILABLE, kind=runtime.kind, unmet=loaded.unmet))
         seconds = time.monotonic() - start
-        log.info("%s: version %d is available (%s, loaded in %.2f s)", self.name, number, runtime.kind, seconds)
+        # TensorFlow Serving's line: those who start a server wait for it in its log.
+        what = "Successfully loaded servable version {name: %s version: %d} (%s, in %.2f s)"
+        log.info(what, self.name, number, runtime.kind, seconds)
         for kind, reason in loaded.unmet.items():
             what = "%s: version %d: its %s cannot be run on this machine, its %s serves: %s"
             log.warning(what, self.name, number, kind, runtime.kind, reason)

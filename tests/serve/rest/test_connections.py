@@ -162,6 +162,12 @@ def test_cors_when_asked_for(own_base: Path, publish: Publish) -> None:
         for reply in (
             ask_at(own_server.url, "POST", PREDICT, BODY),
             ask_at(own_server.url, "GET", "/v1/models/nobody"),
+            ask_at(own_server.url, "GET", "/nothing"),
+            ask_at(own_server.url, "DELETE", "/v2"),
+            ask_at(own_server.url, "OPTIONS", PREDICT, None, {"Origin": "http://page"}),
+            ask_at(own_server.url, "OPTIONS", "/v2/models/m/infer"),
+            ask_at(own_server.url, "POST", f"/v1/models/m/versions/{2**64}:predict", BODY),
+            ask_at(own_server.url, "POST", PREDICT, b" " * 2000),
         ):
             assert reply.headers["access-control-allow-origin"] == "*"
             assert reply.headers["access-control-allow-methods"] == "POST, GET"

@@ -75,7 +75,10 @@ def infer(plane: Plane, request: Request) -> Answer:
         request.seen.version, request.seen.signature = servable.number, key
         inputs, wanted = body.arrays(info.inputs), body.wanted(info.outputs)
         names = [output.name for output in wanted]
-        outputs = inference.predict(servable, key, inputs, outputs=names, timeout=request.timeout)
+        check = plane.check_method_names
+        outputs = inference.predict(
+            servable, key, inputs, outputs=names, timeout=request.timeout, check_method_name=check
+        )
         number = servable.number
     return infer_answer(spec.name, number, body, wanted, outputs)
 

@@ -27,6 +27,14 @@ def _ref(name: str) -> Schema:
 
 _EXAMPLE: Schema = {"type": "object", "description": "features by name; each is one value or a list of values"}
 
+_PAIR: Schema = {
+    "type": "array",
+    "items": {"type": ["string", "number"]},
+    "minItems": 2,
+    "maxItems": 2,
+    "description": "label and score",
+}
+
 #: What goes into a predict request; what goes into a tensor is the model's to say.
 _VALUES = (
     'Numbers, strings, booleans or {"b64": ...} for bytes, nested as the tensor\'s shape is. '
@@ -55,10 +63,7 @@ SCHEMAS: dict[str, Schema] = {
     "ExamplesRequest": _object(
         "examples", signature_name=_STRING, context=_EXAMPLE, examples=_array(_EXAMPLE, minItems=1)
     ),
-    "ClassifyResponse": _object(
-        "results",
-        results=_array(_array({"type": "array", "prefixItems": [_STRING, {"type": "number"}], "items": False})),
-    ),
+    "ClassifyResponse": _object("results", results=_array(_array(_PAIR))),
     "RegressResponse": _object("results", results=_array({"type": "number"})),
     "ModelStatus": _object(
         "model_version_status",

@@ -16,6 +16,8 @@ from tests.publishing import linear_tflite
 from tests.serve.conftest import ask_at
 from tfopt.cli.main import main
 from tfopt.errors import InvalidModel, NotFound, ServerUnavailable, UsageError
+from tfopt.formats.serving.warmup import read_warmup
+from tfopt.serve.sizes import parse_size
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +89,36 @@ def test_wrong_flags(base: Path, flags: list[str], capsys: pytest.CaptureFixture
 def test_a_runtime_that_the_version_lacks(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = fails(capsys, InvalidModel.exit_code, base, "--runtime", "tensorflow", "--port", "0")
     assert "there is no SavedModel" in said and "--runtime auto" in said
+
+
+def test_logs_as_asked_for(base: Path, tmp_path: Path) -> None:
+    logs = tmp_path / "requests"
+    flags = ["--log-requests", logs, "--log-requests-rate", "1", "--log-requests-inputs", "hash"]
+    process = start(base, "--port", "0", "--json", "--log-format", "json", "--access-log", *flags)
+    try:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        assert ask_at(url, "POST", "/v1/models/linear:predict", {"instances": [[1, 2, 5]]}).status == 200
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=20)
+    told = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    (request,) = [record for record in told if record["logger"] == "tfopt.access"]
+    assert (request["request"], request["code"]) == ("POST /v1/models/linear:predict", "OK")
+    (file,) = logs.iterdir()
+    assert file.name.startswith("linear-") and file.suffix == ".tfrecord"
+    (log,) = read_warmup(file)
+    assert len(log.inputs["x"].item()) == 64
+
+
+@pytest.mark.parametrize("size", ["much", "0", "-1GB", "1XB", "GB"])
+def test_a_size_that_is_none(base: Path, size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = fails(capsys, UsageError.exit_code, base, "--log-requests-bytes", size)
+    assert f"{size!r} is no size; a number with B, kB, MB, GB" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("1GB", 10**9), ("1.5 kB", 1500), ("2GiB", 2**31), ("7", 7), ("64mib", 2**26)]
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size

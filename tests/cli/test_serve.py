@@ -10,10 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grpc
 import pytest
+from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 from tests.publishing import linear_tflite
 from tests.serve.conftest import ask_at
+from tests.serve.rpc.requests import predict
 from tfopt.cli.main import main
 from tfopt.errors import InvalidModel, NotFound, ServerUnavailable, UsageError
 from tfopt.formats.serving.warmup import read_warmup
@@ -51,6 +54,35 @@ def test_one_line_of_json_says_where_it_serves(base: Path) -> None:
     assert (process.returncode, out) == (0, "")
     assert f"serving again, linear at {event['url']}" in err
     assert "Successfully loaded servable version {name: linear version: 1} (tflite, in" in err
+
+
+def test_grpc_beside_rest(base: Path, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    process = start(base, "--port", "0", "--grpc-port", "0", "--grpc-socket", path, "--json", "--threads", "1")
+    try:
+        assert process.stdout is not None
+        event = json.loads(process.stdout.readline())
+        for address in (event["grpc"], f"unix:{path}"):
+            with grpc.insecure_channel(address) as channel:
+                answer = PredictionServiceStub(channel).Predict(predict("linear", {"x": [[1.0, 2.0, 5.0]]}), timeout=20)
+            assert answer.model_spec.version.value == 1
+        modules = Path(f"/proc/{process.pid}/maps").read_text()
+        assert "cygrpc" in modules and "libtensorflow" not in modules, "the messages need no TensorFlow"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 0 and f"at {event['url']}, grpc://{event['grpc']}, {path}" in err
+
+
+def test_tls_takes_a_key_and_a_certificate(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key, words = tmp_path / "key", tmp_path / "words"
+    assert "TLS takes a key and a certificate; give both" in fails(
+        capsys, UsageError.exit_code, base, "--grpc-key", key
+    )
+    pair = ("--grpc-port", "0", "--grpc-key", words, "--grpc-certificate", words)
+    assert "words: cannot be read: No such file" in fails(capsys, UsageError.exit_code, base, *pair)
+    words.write_text("words")
+    assert "words: this is no PEM file" in fails(capsys, UsageError.exit_code, base, *pair)
 
 
 def fails(capsys: pytest.CaptureFixture[str], code: int, *arguments: str | Path) -> str:

@@ -40,6 +40,16 @@ def serve(
     ],
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8501,
+    grpc_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port for gRPC as well; 0 takes a free one.")
+    ] = None,
+    grpc_socket: Annotated[Path | None, typer.Option(metavar="PATH", help="Unix socket for gRPC.")] = None,
+    grpc_key: Annotated[Path | None, typer.Option(metavar="PEM", help="gRPC behind TLS: the server's key.")] = None,
+    grpc_certificate: Annotated[Path | None, typer.Option(metavar="PEM", help="The server's certificate.")] = None,
+    grpc_client_ca: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="Clients must have a certificate that this authority signed.")
+    ] = None,
+    grpc_reflection: Annotated[bool, typer.Option(help="Tell gRPC clients of the services and messages.")] = True,
     poll_interval: Annotated[float, typer.Option(min=0.01, help="Seconds between looks for new versions.")] = 1.0,
     runtime: Annotated[
         Runtime,
@@ -79,7 +89,7 @@ def serve(
     ] = LoggedInputs.keep,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON line on stdout once it serves.")] = False,
 ) -> None:
-    """Serve models over TensorFlow Serving's REST interface.
+    """Serve models over TensorFlow Serving's REST interface, and over its gRPC interface when asked to.
 
     New versions are picked up and old ones dropped without losing a request. SIGTERM and Ctrl-C finish the requests
     under way. GET /readyz tells whether every model serves, /tfopt/v1/models what is served by which runtime.
@@ -89,18 +99,24 @@ def serve(
       tfopt serve models/linear
       tfopt serve models/ --port 8080 --host 0.0.0.0
       tfopt serve digits=small/model.tflite
+      tfopt serve models/ --grpc-port 8500
       curl -d '{"instances": [5.0]}' http://localhost:8501/v1/models/linear:predict
     """
     from tfopt.cli.output import say
     from tfopt.serve.request_log.targets import LogSettings
+    from tfopt.serve.rpc.options import GrpcOptions
     from tfopt.serve.server import Server
     from tfopt.serve.settings.options import DrainOptions, MetricsOptions, RestOptions
+    from tfopt.serve.settings.ssl import read_tls_files
     from tfopt.serve.sizes import parse_size
 
     server = Server(
         *models,
         host=host,
         port=port,
+        grpc_port=grpc_port,
+        grpc_socket_path=None if grpc_socket is None else str(grpc_socket),
+        grpc=GrpcOptions(tls=read_tls_files(grpc_key, grpc_certificate, grpc_client_ca), reflection=grpc_reflection),
         poll_interval=poll_interval,
         runtime=runtime.value,
         prefer=None if prefer is None else prefer.value,
@@ -115,8 +131,10 @@ def serve(
 
     def started() -> None:
         if json:
-            _print_line({"event": "serving", "url": server.url, "models": sorted(server.models)})
-        say(f"serving {', '.join(sorted(server.models))} at {server.url}")
+            grpc = {} if server.grpc_address is None else {"grpc": server.grpc_address}
+            _print_line({"event": "serving", "url": server.url, **grpc, "models": sorted(server.models)})
+        places = [server.url, server.grpc_address and f"grpc://{server.grpc_address}", grpc_socket]
+        say(f"serving {', '.join(sorted(server.models))} at {', '.join(str(place) for place in places if place)}")
 
     with log_on_stderr(log_format, log_level, access=access_log):
         server.serve_forever(started)

@@ -32,13 +32,19 @@ def test_strings(client: Any) -> None:
     assert set(answer) == {"ids", "vectors"}
 
 
-def test_status_and_metadata(client: Any) -> None:
+def test_status(client: Any) -> None:
     assert client.get_model_status("linear") == {
         123: {"state": "AVAILABLE", "error_code": 0, "error_message": ""},
     }
-    found = client.get_model_metadata("linear")
+
+
+def test_metadata(server: tfopt.Server) -> None:
+    found = ovmsclient.make_grpc_client(server.grpc_address).get_model_metadata("linear")
     assert found["model_version"] == 123
     assert found["inputs"]["x"] == {"shape": [-1, 3], "dtype": "DT_FLOAT"}
+    # Over HTTP it looks for OpenVINO's own spelling (modelSpec), and hands out TensorFlow Serving's as it came.
+    found = ovmsclient.make_http_client(server.url.removeprefix("http://")).get_model_metadata("linear")
+    assert found["model_spec"]["version"] == "123"
 
 
 def test_a_model_that_is_not_there(client: Any) -> None:

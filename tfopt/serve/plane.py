@@ -73,7 +73,7 @@ class Plane:
                 code = Code.UNAVAILABLE if _is_loading(model) else Code.INVALID_ARGUMENT
                 raise RequestError(f"Unrecognized servable version label: {spec.label}", code=code)
             spec = replace(spec, version=labels[spec.label], label=None)
-        found = model.acquire(spec.version) if model is not None else None
+        found = model.acquire(_version(model, spec)) if model is not None else None
         if found is None:
             raise self._not_found(spec, model)
         return found
@@ -86,6 +86,8 @@ class Plane:
         """Of the version that `spec` names, else of all, newest first. Labels are ignored, as in TensorFlow Serving."""
         model = self.models.get(spec.name)
         statuses = self._ended.get(spec.name) if model is None else model.statuses
+        if model is not None and _version(model, spec) is None:
+            spec = replace(spec, version=None)
         if spec.version is not None:
             status = statuses.get(spec.version) if statuses is not None else None
             if status is None:
@@ -106,3 +108,9 @@ class Plane:
 def _is_loading(model: ModelVersions | None) -> bool:
     # TensorFlow Serving opens its port only when all is loaded; ours is open before, and 503 asks to come again.
     return model is not None and not model.started.is_set()
+
+
+def _version(model: ModelVersions, spec: ModelSpec) -> int | None:
+    """OpenVINO's client (ovmsclient) says version 0 when it means none. So it is taken where a model has no version 0,
+    which TensorFlow Serving would say it cannot find."""
+    return None if spec.version == 0 and model.statuses.get(0) is None else spec.version

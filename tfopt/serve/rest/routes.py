@@ -102,9 +102,16 @@ def _compiled(template: str) -> re.Pattern[str]:
 _OWN = [(method, _compiled(template), ask) for method, template, ask in OWN]
 
 
-@lru_cache(maxsize=1024)
+#: Characters of a target up to which its route is remembered.
+_SHORT = 500
+
+
 def find_route(method: str, target: str) -> Route:
     """`target` is the path with its query, still percent-encoded. Raises RequestError."""
+    return _known_route(method, target) if len(target) <= _SHORT else _find_route(method, target)
+
+
+def _find_route(method: str, target: str) -> Route:
     if not _API.fullmatch(target):
         path, _, query = target.partition("?")
         for allowed, template, ask in _OWN:
@@ -125,6 +132,9 @@ def find_route(method: str, target: str) -> Route:
         raise RequestError("Missing model name in request.")
     verb = (found["verb"] or "status").lower().lstrip("/")
     return Route(Ask(verb), spec)
+
+
+_known_route = lru_cache(maxsize=1024)(_find_route)
 
 
 def _own_route(method: str, target: str, allowed: str, route: Route) -> Route:

@@ -144,6 +144,7 @@ BASE_PATH = "--model_base_path=/nothing/here"
             [BASE_PATH, *(f"--tensorflow_{name}_parallelism=2" for name in ("session", "intra_op", "inter_op"))],
             "Either configure server_options.tensorflow_session_parallelism or (server_options.",
         ),
+        ([BASE_PATH, "--mixed_precision=float16"], "--mixed_precision=float16 is not supported; bfloat16 is"),
     ],
 )
 def test_flags_that_do_not_fit_together(flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,6 +160,10 @@ def test_settings_files_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixt
     assert told.startswith(f"INVALID_ARGUMENT: {bad}: Error parsing text-format tensorflow.serving.BatchingParameters:")
     told = fails(capsys, UsageError.exit_code, BASE_PATH, f"--monitoring_config_file={tmp_path}/gone")
     assert told == f"INVALID_ARGUMENT: {tmp_path}/gone: cannot be read: No such file or directory"
+    told = fails(capsys, UsageError.exit_code, BASE_PATH, f"--tensorflow_session_config_file={bad}")
+    assert "is no ConfigProto as text" in told
+    told = fails(capsys, UsageError.exit_code, BASE_PATH, f"--ssl_config_file={bad}")
+    assert "Error parsing text-format tensorflow.serving.SSLConfig" in told
     told = fails(capsys, UsageError.exit_code, f"--model_config_file={bad}")
     assert "Error parsing text-format tensorflow.serving.ModelServerConfig" in told
 

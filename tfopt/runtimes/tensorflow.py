@@ -16,6 +16,7 @@ import numpy as np
 from google.protobuf import text_format
 from google.protobuf.message import Error as ProtobufError
 from numpy.typing import NDArray
+from tensorflow.core.protobuf import rewriter_config_pb2
 from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.util import deprecation
 
@@ -293,6 +294,16 @@ def read_session_config(path: Path) -> Any:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from error
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise UsageError(f"is no ConfigProto as text: {error}", where=str(path)) from error
+
+
+def with_bfloat16(base: Any) -> Any:
+    """A ConfigProto, of `base` or of none, whose sessions compute in bfloat16 where oneDNN and the processor can."""
+    config = tf.compat.v1.ConfigProto()
+    if base is not None:
+        config.CopyFrom(base)
+    on = rewriter_config_pb2.RewriterConfig.ON
+    config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = on
+    return config
 
 
 def _make_plan(graph: Any, info: SignatureInfo) -> _Plan:

@@ -32,6 +32,10 @@ _MANY_THREADS = (
     "(server_options.tensorflow_intra_op_parallelism, server_options.tensorflow_inter_op_parallelism) separately. "
     "You cannot configure all."
 )
+_SAME_PORT = (
+    "server_options.http_port cannot be same as grpc_port. "
+    "Please use a different port for HTTP/REST API. Skipped exporting HTTP/REST API."
+)
 
 
 def run_model_server(flags: Flags) -> None:
@@ -43,6 +47,8 @@ def run_model_server(flags: Flags) -> None:
     check(flags)
     for warning in flags.idle():
         log.warning("%s", warning)
+    if flags.number("rest_api_port") and _rest_port(flags) is None:
+        log.error("%s", _SAME_PORT)
     server = build(flags)
     server.serve_forever(lambda: announce(flags))
 
@@ -67,6 +73,8 @@ def check(flags: Flags) -> None:
         )
     if all(flags.number(f"tensorflow_{name}_parallelism") > 0 for name in ("intra_op", "inter_op", "session")):
         raise UsageError(_MANY_THREADS)
+    if flags.text("mixed_precision") not in ("", "bfloat16"):
+        raise UsageError(f"--mixed_precision={flags.text('mixed_precision')} is not supported", hint="bfloat16 is")
 
 
 def build(flags: Flags) -> Server:
@@ -111,14 +119,9 @@ def announce(flags: Flags) -> None:
 
 
 def _rest_port(flags: Flags) -> int | None:
+    """None without REST. A port that gRPC has already is none, which TensorFlow Serving says and carries on."""
     port = flags.number("rest_api_port")
-    if port and port == flags.number("port"):
-        log.error(
-            "server_options.http_port cannot be same as grpc_port. "
-            "Please use a different port for HTTP/REST API. Skipped exporting HTTP/REST API."
-        )
-        return None
-    return port or None
+    return None if port in (0, flags.number("port")) else port
 
 
 def _model(flags: Flags) -> ModelConfig:
@@ -165,9 +168,20 @@ def _engines(flags: Flags) -> Engines:
         tags=tuple(flags.text("saved_model_tags").split(",")),
         intra_op=max(intra_op, 0) or None,
         inter_op=max(inter_op, 0) or None,
-        session_config=Path(session_config) if session_config else None,
+        session_config=_session_config(session_config),
         interpreters=max(1, pools * flags.number("num_tflite_interpreters_per_pool")),
+        bfloat16=flags.text("mixed_precision") == "bfloat16",
     )
+
+
+def _session_config(file: str) -> Path | None:
+    """The path of a file that is read when a version is loaded; what is wrong with it is told now."""
+    if not file:
+        return None
+    from tfopt.runtimes.tensorflow import read_session_config
+
+    read_session_config(Path(file))
+    return Path(file)
 
 
 def _grpc(flags: Flags) -> GrpcOptions:

@@ -75,7 +75,7 @@ FLAGS: Final[tuple[Flag, ...]] = (
     Flag("prefer_tflite_model", "bool", False, "Serve model.tflite where a version has one."),
     Flag("num_tflite_pools", "int32", 0, "Interpreter pools of a LiteRT version; 0: one for each core."),
     Flag("num_tflite_interpreters_per_pool", "int32", 1, "Interpreters of a pool."),
-    Flag("mixed_precision", "string", "", "bfloat16: compute in it.", idle="models run in their own types", as_if=""),
+    Flag("mixed_precision", "string", "", "bfloat16: let TensorFlow compute in it, where the processor does."),
     Flag("enable_batching", "bool", False, "Put requests that wait into one run."),
     Flag("batching_parameters_file", "string", "", "BatchingParameters as text."),
     Flag(

@@ -14,7 +14,8 @@ from tfopt.serve.versions.heavy import import_heavy
 class Engines:
     """`cores` to compute with. TensorFlow's threads within an op and beside each other are as many, unless told;
     `session_config` is a file with a ConfigProto as text, whose threads are overridden; `tags` name the graph of a
-    SavedModel. `interpreters` of LiteRT run beside each other in each version, by default one a core.
+    SavedModel; with `bfloat16` it computes in that where it can. `interpreters` of LiteRT run beside each other in each
+    version, by default one a core.
     """
 
     cores: int
@@ -23,6 +24,7 @@ class Engines:
     inter_op: int | None = None
     session_config: Path | None = None
     interpreters: int | None = None
+    bfloat16: bool = False
 
     def open(self, candidate: Candidate, *, under_contract: bool = False) -> Runtime:
         """Raises InvalidModel, UnsupportedModel, UnsafeModel, UnmetRequirement, and MissingExtra for a runtime that is
@@ -35,10 +37,12 @@ class Engines:
 
     def _tensorflow(self, candidate: Candidate) -> Runtime:
         import_heavy("tfopt.runtimes.tensorflow")
-        from tfopt.runtimes.tensorflow import SessionThreads, TensorFlowRuntime, read_session_config
+        from tfopt.runtimes.tensorflow import SessionThreads, TensorFlowRuntime, read_session_config, with_bfloat16
 
         threads = SessionThreads(self.intra_op or self.cores, self.inter_op or self.cores)
         config = None if self.session_config is None else read_session_config(self.session_config)
+        if self.bfloat16:
+            config = with_bfloat16(config)
         if candidate.kind == "graph_def":
             from tfopt.runtimes.frozen_graph import FrozenGraphRuntime
 

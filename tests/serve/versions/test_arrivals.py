@@ -15,11 +15,13 @@ import tfopt
 from tests import models
 from tests.serve.asking import eventually
 from tests.serve.conftest import ask_at
+from tests.targets import ir_models
 from tfopt.formats.checkpoint_index import data_files
 from tfopt.formats.saved_model import read_saved_model
 from tfopt.serve.versions.wholeness import lacking
 from tfopt.store import Manifest, write_manifest
 from tfopt.targets.onnx import write_onnx
+from tfopt.targets.saved_model import write_saved_model
 
 SECONDS = 3.0
 
@@ -155,3 +157,11 @@ def test_assets_belong_to_a_version(built: Callable[..., Path], tmp_path: Path) 
 def test_the_index_tells_how_long_the_data_is(whole: Path) -> None:
     index = whole / "variables" / "variables.index"
     assert data_files(index) == {path.name: path.stat().st_size for path in index.parent.glob("*.data-*")}
+
+
+def test_without_variables_nothing_is_awaited(tmp_path: Path) -> None:
+    """As TensorFlow 1 and tfopt write such a model: the directory for variables is there, and empty."""
+    write_saved_model(ir_models.with_default(), tmp_path / "m")
+    (tmp_path / "m" / "variables").mkdir(exist_ok=True)
+    assert not list((tmp_path / "m" / "variables").iterdir())
+    assert lacking(tmp_path / "m") is None

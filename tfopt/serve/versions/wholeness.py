@@ -46,7 +46,8 @@ def _lacking_saved_model(path: Path) -> str | None:
     variables = path / "variables"
     index = variables / "variables.index"
     if not index.is_file():
-        if parts.variables or variables.is_dir():
+        # Without variables the directory is made all the same, and may stay empty.
+        if parts.variables:
             return "variables/variables.index is missing"
     else:
         for name, size in data_files(index).items():

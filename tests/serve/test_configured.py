@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -117,3 +118,21 @@ def answers(url: str) -> bool:
     with socket.socket() as probe:
         listens = probe.connect_ex((str(parts.hostname), parts.port or 0)) == 0
     return listens and ask_at(url, "GET", "/readyz").status == 200
+
+
+def test_the_command_line_takes_a_config_file(own_base: Path, publish: Publish, tmp_path: Path) -> None:
+    publish(1)
+    file = tmp_path / "models.config"
+    entry = f'name: "m" base_path: "{own_base}" model_platform: "tensorflow"'
+    file.write_text(f"model_config_list {{ config {{ {entry} }} }}")
+    arguments = ["--config", str(file), "--on-empty", "keep", "--port", "0", "--json"]
+    process = subprocess.Popen([sys.executable, "-m", "tfopt", "serve", *arguments], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        (own_base / "1").rename(own_base / "1.held")
+        eventually(lambda: ask_at(url, "GET", "/tfopt/v1/models").json["models"][0]["problem"] is not None)
+        assert ask_at(url, "POST", PREDICT, BODY).json["predictions"] == [8.0]
+    finally:
+        process.kill()
+        process.communicate()

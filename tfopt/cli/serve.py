@@ -30,14 +30,19 @@ class Preferred(str, Enum):
     onnxruntime = "onnxruntime"
 
 
+class OnEmpty(str, Enum):
+    unload = "unload"
+    keep = "keep"
+
+
 def serve(
     models: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             help="Each PATH or NAME=PATH: a model's base path, a directory of such, a SavedModel, a .tflite "
             "or a .onnx file.",
         ),
-    ],
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8501,
     grpc_port: Annotated[
@@ -51,6 +56,16 @@ def serve(
     ] = None,
     grpc_reflection: Annotated[bool, typer.Option(help="Tell gRPC clients of the services and messages.")] = True,
     poll_interval: Annotated[float, typer.Option(min=0.01, help="Seconds between looks for new versions.")] = 1.0,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Serve the models of TensorFlow Serving's ModelServerConfig in it, too."),
+    ] = None,
+    config_poll_interval: Annotated[
+        float, typer.Option(min=0, help="Seconds between looks at --config for another one; 0 never looks again.")
+    ] = 0.0,
+    on_empty: Annotated[
+        OnEmpty, typer.Option(help="What becomes of what serves when its base path has no version any more.")
+    ] = OnEmpty.unload,
     runtime: Annotated[
         Runtime,
         typer.Option(
@@ -100,24 +115,32 @@ def serve(
       tfopt serve models/ --port 8080 --host 0.0.0.0
       tfopt serve digits=small/model.tflite
       tfopt serve models/ --grpc-port 8500
+      tfopt serve --config models.config --config-poll-interval 5
       curl -d '{"instances": [5.0]}' http://localhost:8501/v1/models/linear:predict
     """
     from tfopt.cli.output import say
+    from tfopt.errors import UsageError
     from tfopt.serve.request_log.targets import LogSettings
     from tfopt.serve.rpc.options import GrpcOptions
     from tfopt.serve.server import Server
-    from tfopt.serve.settings.options import DrainOptions, MetricsOptions, RestOptions
+    from tfopt.serve.settings.options import DrainOptions, MetricsOptions, RestOptions, VersionOptions
     from tfopt.serve.settings.ssl import read_tls_files
     from tfopt.serve.sizes import parse_size
+    from tfopt.serve.versions.model import Rules
 
+    if not models and config is None:
+        raise UsageError("no model to serve", hint="name one or a --config; see tfopt serve --help")
     server = Server(
-        *models,
+        *(models or ()),
         host=host,
         port=port,
         grpc_port=grpc_port,
         grpc_socket_path=None if grpc_socket is None else str(grpc_socket),
         grpc=GrpcOptions(tls=read_tls_files(grpc_key, grpc_certificate, grpc_client_ca), reflection=grpc_reflection),
         poll_interval=poll_interval,
+        config_file=config,
+        config_poll_interval=config_poll_interval,
+        versions=VersionOptions(Rules(on_empty=on_empty.value)),
         runtime=runtime.value,
         prefer=None if prefer is None else prefer.value,
         threads=threads,

@@ -22,7 +22,7 @@ from tfopt.serve.settings.ssl import read_tls
 from tfopt.serve.sizes import parse_size
 from tfopt.serve.versions.config import ModelConfig
 from tfopt.serve.versions.engines import Engines
-from tfopt.serve.versions.model import Rules
+from tfopt.serve.versions.model import OnEmpty, Rules
 from tfopt.serve.versions.retries import Retries
 
 log = logging.getLogger("tfopt.serve")
@@ -154,7 +154,10 @@ def _rules(flags: Flags) -> Rules:
     interval = max(0.0, flags.number("load_retry_interval_micros") / 1e6)
     retries = Retries(max(0, flags.number("max_num_load_retries")), interval)
     new = flags.is_on("allow_version_labels_for_unavailable_models")
-    return Rules(retries, unavailable_labels="new" if new else "none")
+    on_empty = flags.text("tfopt_on_empty")
+    if on_empty not in get_args(OnEmpty):
+        raise UsageError(f"--tfopt_on_empty: {on_empty!r} is none of {', '.join(get_args(OnEmpty))}")
+    return Rules(retries, cast(OnEmpty, on_empty), "new" if new else "none")
 
 
 def _engines(flags: Flags) -> Engines:

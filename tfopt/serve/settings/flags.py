@@ -121,6 +121,7 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "tfopt_drain_delay_seconds", "float", 0.0,
         "Seconds after SIGTERM in which requests are still taken, while readiness says no.",
     ),
+    Flag("tfopt_on_empty", "string", "unload", "unload or keep what serves when no version is there any more."),
     Flag("tfopt_log_format", "string", "text", "text, or json: an object a line."),
     Flag("tfopt_log_level", "string", "info", "debug, info, warning or error."),
     Flag("tfopt_access_log", "bool", False, "A line in the log for each request."),

@@ -35,6 +35,9 @@ _REST: Final = 1.0
 _BREATH: Final = 0.1
 
 
+OnEmpty = Literal["unload", "keep"]
+
+
 @dataclass(frozen=True)
 class Rules:
     """How versions come and go.
@@ -44,7 +47,7 @@ class Rules:
     """
 
     retries: Retries = PATIENT
-    on_empty: Literal["unload", "keep"] = "unload"
+    on_empty: OnEmpty = "unload"
     unavailable_labels: Literal["none", "new", "any"] = "none"
 
 

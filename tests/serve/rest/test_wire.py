@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import socket
 
 import numpy as np
 import pytest
@@ -67,6 +68,29 @@ def test_the_client_is_told_to_go_on(own_server: tfopt.Server) -> None:
         assert client.recv(1000).startswith(b"HTTP/1.1 200")
     statuses, _ = exchange(own_server, POST + b"Content-Length: 1000000000\r\nExpect: 100-continue\r\n\r\n")
     assert statuses == [413], "who sends too much is not told to go on"
+
+
+@pytest.mark.parametrize(
+    ("sent", "statuses"),
+    [
+        ((POST + LENGTH + b"\r\n" + BODY) * 3, [200, 200, 200]),
+        ((POST + LENGTH + b"\r\n" + BODY) + POST + LENGTH + b"\r\n{", [200]),
+        (POST + LENGTH + b"\r\n{", []),
+        (b"", []),
+    ],
+    ids=["three", "one and a half", "half", "none"],
+)
+def test_a_client_that_says_no_more_gets_its_answers(
+    own_server: tfopt.Server, sent: bytes, statuses: list[int]
+) -> None:
+    with connect(own_server) as client:
+        client.sendall(sent)
+        client.shutdown(socket.SHUT_WR)
+        received = b""
+        with contextlib.suppress(ConnectionResetError):
+            while part := client.recv(100_000):
+                received += part
+    assert [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", received)] == statuses
 
 
 def test_upgrades_in_a_row_and_in_pieces(own_server: tfopt.Server) -> None:

@@ -39,6 +39,7 @@ class Connection(HttpToolsProtocol):
     _received = b""
     _again = b""
     _upgrade_asked = False
+    _at_end = False
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -55,6 +56,20 @@ class Connection(HttpToolsProtocol):
             self._again = b""
             super().data_received(self._received)
             self._received = self._again
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio reads the answer, uvicorn gives none
+        """Stay for the answers when the client says no more behind its requests."""
+        self._at_end = True
+        return self._is_answering()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._at_end and not self._is_answering():
+            self.transport.close()
+
+    def _is_answering(self) -> bool:
+        waits = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
+        return waits or bool(self.pipeline)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

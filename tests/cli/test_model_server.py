@@ -144,6 +144,8 @@ BASE_PATH = "--model_base_path=/nothing/here"
             [BASE_PATH, *(f"--tensorflow_{name}_parallelism=2" for name in ("session", "intra_op", "inter_op"))],
             "Either configure server_options.tensorflow_session_parallelism or (server_options.",
         ),
+        ([BASE_PATH, "--tfopt_runtime=onnx"], "'onnx' is none of auto, litert, onnxruntime, tensorflow"),
+        ([BASE_PATH, "--tfopt_log_requests_inputs=all"], "'all' is none of keep, hash, omit"),
         ([BASE_PATH, "--mixed_precision=float16"], "--mixed_precision=float16 is not supported; bfloat16 is"),
     ],
 )

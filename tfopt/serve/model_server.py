@@ -20,6 +20,7 @@ from tfopt.serve.settings.monitoring import read_metrics_path
 from tfopt.serve.settings.options import DrainOptions, MetricsOptions, RestOptions, VersionOptions
 from tfopt.serve.settings.ssl import read_tls
 from tfopt.serve.sizes import parse_size
+from tfopt.serve.versions.artifacts import RuntimeChoice
 from tfopt.serve.versions.config import ModelConfig
 from tfopt.serve.versions.engines import Engines
 from tfopt.serve.versions.model import OnEmpty, Rules
@@ -95,6 +96,7 @@ def build(flags: Flags) -> Server:
         grpc=_grpc(flags),
         check_method_names=flags.is_on("enable_signature_method_name_check"),
         log_requests=_log_settings(flags),
+        runtime=cast(RuntimeChoice, _one_of(flags, "tfopt_runtime", get_args(RuntimeChoice))),
         prefer="litert" if flags.is_on("prefer_tflite_model") else None,
         engines=_engines(flags),
         rest=_rest(flags),
@@ -154,10 +156,8 @@ def _rules(flags: Flags) -> Rules:
     interval = max(0.0, flags.number("load_retry_interval_micros") / 1e6)
     retries = Retries(max(0, flags.number("max_num_load_retries")), interval)
     new = flags.is_on("allow_version_labels_for_unavailable_models")
-    on_empty = flags.text("tfopt_on_empty")
-    if on_empty not in get_args(OnEmpty):
-        raise UsageError(f"--tfopt_on_empty: {on_empty!r} is none of {', '.join(get_args(OnEmpty))}")
-    return Rules(retries, cast(OnEmpty, on_empty), "new" if new else "none")
+    on_empty = cast(OnEmpty, _one_of(flags, "tfopt_on_empty", get_args(OnEmpty)))
+    return Rules(retries, on_empty, "new" if new else "none")
 
 
 def _engines(flags: Flags) -> Engines:
@@ -200,11 +200,15 @@ def _grpc(flags: Flags) -> GrpcOptions:
 
 
 def _log_settings(flags: Flags) -> LogSettings:
-    inputs = flags.text("tfopt_log_requests_inputs")
-    if inputs not in get_args(Inputs):
-        what = f"--tfopt_log_requests_inputs: {inputs!r} is none of {', '.join(get_args(Inputs))}"
-        raise UsageError(what)
-    return LogSettings(total=parse_size(flags.text("tfopt_log_requests_bytes")), inputs=cast(Inputs, inputs))
+    inputs = cast(Inputs, _one_of(flags, "tfopt_log_requests_inputs", get_args(Inputs)))
+    return LogSettings(total=parse_size(flags.text("tfopt_log_requests_bytes")), inputs=inputs)
+
+
+def _one_of(flags: Flags, name: str, known: tuple[str, ...]) -> str:
+    value = flags.text(name)
+    if value not in known:
+        raise UsageError(f"--{name}: {value!r} is none of {', '.join(known)}")
+    return value
 
 
 def _batching(flags: Flags) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tfopt
+from tests.cli.test_model_server import free_port
 from tests.models import linear
-from tests.serve.asking import ROW
+from tests.serve.asking import BODY, PREDICT, ROW, eventually
+from tests.serve.conftest import Publish, ask_at
 from tfopt.errors import ServerUnavailable
 from tfopt.serve.model_server import build, run_model_server
 from tfopt.serve.settings.flag_parser import parse_flags
@@ -31,6 +34,17 @@ def test_without_a_rest_port_there_is_no_rest() -> None:
     server = build(parse_flags(["--model_base_path=/nowhere", "--port=0", "--grpc_socket_path=/tmp/nowhere"]))
     with pytest.raises(ServerUnavailable, match="no REST port"):
         server.url  # noqa: B018 - asking is the test
+
+
+def test_what_serves_may_stay_when_its_base_path_is_empty(own_base: Path, publish: Publish) -> None:
+    publish(1)
+    keep = [f"--model_base_path={own_base}", "--model_name=m", "--port=0", f"--rest_api_port={free_port()}"]
+    drop = [*keep[:-1], f"--rest_api_port={free_port()}"]
+    with build(parse_flags([*keep, "--tfopt_on_empty=keep"])) as keeping, build(parse_flags(drop)) as dropping:
+        (own_base / "1").rename(own_base / "1.away")
+        eventually(lambda: ask_at(dropping.url, "POST", PREDICT, BODY).status == 404)
+        time.sleep(1.2)  # its own look comes a second after the last at the latest
+        assert ask_at(keeping.url, "POST", PREDICT, BODY).status == 200
 
 
 def test_bfloat16(tmp_path: Path) -> None:

@@ -116,6 +116,7 @@ FLAGS: Final[tuple[Flag, ...]] = (
     Flag("skip_initialize_tpu", "bool", False, "Leave TPUs alone.", idle=_GPU, as_if=True),
     Flag("version", "bool", False, "Print the versions and exit."),
     Flag("tfopt_host", "string", "", "Address to listen on; every one by default, as TensorFlow Serving does."),
+    Flag("tfopt_runtime", "string", "auto", "auto takes the fastest artifact that passed; else the one named."),
     Flag("tfopt_drain_seconds", "float", 30.0, "Seconds in which requests under way may finish after SIGTERM."),
     Flag(
         "tfopt_drain_delay_seconds", "float", 0.0,

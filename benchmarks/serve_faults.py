@@ -152,16 +152,19 @@ REST = {
     "a body that says it is endless": Fault(lambda r: _post(b"", length=10**r.randint(10, 30)), _answers("400", "413")),
 }  # fmt: skip
 _BOMB = gzip.compress(b" " * 150_000_000)
+#: These may be no whole request: the client says that no more will come.
+IN_PIECES = {"bytes that are no HTTP", "a request that is damaged"}
 #: Of these the client hangs up early and reads no answer.
 HANGING_UP = {"a body that is shorter than it says"}
 
 
-def _rest(address: tuple[str, int], content: bytes, *, hang_up: bool) -> str:
+def _rest(address: tuple[str, int], content: bytes, *, hang_up: bool, half_close: bool) -> str:
     with socket.create_connection(address, timeout=PATIENCE) as connection, suppress(ConnectionError):
         connection.sendall(content)
         if hang_up:
             return CLOSED
-        connection.shutdown(socket.SHUT_WR)
+        if half_close:  # what is no whole request is else waited for
+            connection.shutdown(socket.SHUT_WR)
         answer = connection.recv(4096)
         if answer.startswith(b"HTTP/1.1 "):
             return answer[9:12].decode()
@@ -296,7 +299,7 @@ def _run(pid: int, told: dict[str, str], count: int, rng: random.Random) -> list
             fault = (REST if face == "rest" else GRPC)[name]
             made = fault.make(rng)
             if face == "rest":
-                answer = _rest((host, int(port)), made, hang_up=name in HANGING_UP)
+                answer = _rest((host, int(port)), made, hang_up=name in HANGING_UP, half_close=name in IN_PIECES)
             else:
                 answer = _grpc(channel, *made)
             found.setdefault((face, name), Counter())[answer] += 1

@@ -99,7 +99,7 @@ def test_versions_and_loads(own_server: tfopt.Server, own_base: Path, publish: P
 def test_another_path_and_none(own_base: Path, publish: Publish) -> None:
     publish(1)
     with tfopt.Server(own_base, port=0, metrics=MetricsOptions("/elsewhere")) as server:
-        assert find(scrape(server, "/elsewhere"), "tfopt_versions", model_name="m", state="AVAILABLE") == 1
+        assert find(scrape(server, "/elsewhere?name[]=up"), "tfopt_versions", model_name="m", state="AVAILABLE") == 1
         assert ask_at(server.url, "GET", DEFAULT_PATH).status == 404
     with tfopt.Server(own_base, port=0, metrics=MetricsOptions(None)) as server:
         assert ask_at(server.url, "GET", DEFAULT_PATH).status == 404

@@ -184,10 +184,16 @@ def test_what_cannot_be_written_is_told_once_and_tried_again(
     assert told[0].startswith("the request log cannot be written") and told[1] == "the request log is written again"
 
 
-def test_what_is_no_example_is_counted(log: RequestLog, metrics: Metrics) -> None:
+def test_what_cannot_be_expressed_is_counted_and_the_rest_is_logged(
+    log: RequestLog, tmp_path: Path, metrics: Metrics
+) -> None:
     log.offer("m", run("Classify", inputs=np.array([b"\xff\xff"], object)))
+    odd = {"outputs": np.array([["a", "b"]], object)}
+    log.offer("m", run("Regress", inputs=np.array([b""], object))._replace(outputs=odd))
+    log.offer("m", run())
     log.stop()
-    assert dropped(metrics, "not expressible") == 1
+    assert dropped(metrics, "not expressible") == 2
+    assert len(logged(tmp_path)) == 1
 
 
 def test_too_large_for_the_log(tmp_path: Path, metrics: Metrics) -> None:

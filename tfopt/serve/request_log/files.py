@@ -31,6 +31,11 @@ class _Open:
     since: float
     size: int = 0
 
+    @property
+    def is_deleted(self) -> bool:
+        """Somebody has cleaned up, and what is written now nobody would ever see."""
+        return os.fstat(self.file.fileno()).st_nlink == 0
+
 
 class LogFiles:
     """The files of each prefix (`/logs/name` writes `/logs/name-20261123T180412-77-0.tfrecord`, by time in UTC,
@@ -42,6 +47,8 @@ class LogFiles:
         self._open: dict[Path, _Open] = {}
         self._prefixes: set[Path] = set()
         self._count = 0
+        #: Bytes that may be written before somebody has to look at what there is.
+        self._room = 0
 
     def write(self, prefix: Path, record: bytes) -> bool:
         """Append a record. False when it is larger than the whole log may be. Raises OSError; then nothing of it is
@@ -59,17 +66,19 @@ class LogFiles:
 
     def _append(self, prefix: Path, encoded: bytes) -> None:
         current = self._open.get(prefix)
-        if current is not None and current.size + len(encoded) > self._largest:
+        if current is not None and (current.size + len(encoded) > self._largest or current.is_deleted):
             self._close(prefix)
             current = None
         if current is None:
             current = self._open[prefix] = self._create(prefix)
-        self._make_room(len(encoded))
+        if len(encoded) > self._room:
+            self._make_room(len(encoded))
         written = current.file.write(encoded)
         if written != len(encoded):
             current.file.truncate(current.size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(current.path))
         current.size += len(encoded)
+        self._room -= len(encoded)
 
     def close_old(self) -> None:
         """Close what has been open for long, so that readers get it though few requests come."""
@@ -83,7 +92,9 @@ class LogFiles:
 
     def _create(self, prefix: Path) -> _Open:
         prefix.parent.mkdir(parents=True, exist_ok=True)
-        self._prefixes.add(prefix)
+        if prefix not in self._prefixes:
+            self._prefixes.add(prefix)
+            self._room = 0  # earlier processes may have left files there
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         path = prefix.with_name(f"{prefix.name}-{stamp}-{os.getpid()}-{self._count}{SUFFIX}{OPEN}")
         self._count += 1
@@ -94,7 +105,7 @@ class LogFiles:
         if current is None:
             return
         current.file.close()
-        with suppress(FileNotFoundError):  # somebody has cleaned up
+        with suppress(FileNotFoundError):  # deleted
             current.path.rename(current.path.with_name(current.path.name.removesuffix(OPEN)))
 
     def _make_room(self, more: int) -> None:
@@ -103,10 +114,11 @@ class LogFiles:
         held = {current.path for current in self._open.values()}
         for _, freed, path in found:
             if size + more <= self._total:
-                return
+                break
             if path not in held:
                 path.unlink(missing_ok=True)
                 size -= freed
+        self._room = self._total - size
 
     def _files(self) -> Iterator[tuple[int, int, Path]]:
         """When they were last written, their bytes, and their paths: of this process and those before it."""

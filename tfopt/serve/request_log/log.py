@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from google.protobuf.message import Error as ProtobufError
 from numpy.typing import NDArray
 
 from tfopt.errors import Code
@@ -98,26 +97,24 @@ class RequestLog:
     # -- the writing thread ---------------------------------------------------------------------------------------
 
     def _write(self) -> None:
-        while entries := self._next():
+        while (entries := self._next()) is not None:
             for entry in entries:
                 self._write_one(entry)
             self._guarded(self._files.close_old)
         self._guarded(self._files.close)
 
-    def _next(self) -> list[_Entry | None]:
-        """What waits; one None when nothing has come for a while; nothing at the end."""
+    def _next(self) -> list[_Entry] | None:
+        """What waits, which may be nothing after a while; None at the end."""
         with self._changed:
             if not self._waiting and not self._stopping:
                 self._changed.wait(_LOOK)
-            if not self._waiting:
-                return [] if self._stopping else [None]
-            entries: list[_Entry | None] = list(self._waiting)
+            if not self._waiting and self._stopping:
+                return None
+            entries = list(self._waiting)
             self._waiting.clear()
             return entries
 
-    def _write_one(self, entry: _Entry | None) -> None:
-        if entry is None:
-            return
+    def _write_one(self, entry: _Entry) -> None:
         with self._changed:
             self._size -= entry.size
         if time.monotonic() < self._broken_until:
@@ -125,12 +122,12 @@ class RequestLog:
             return
         try:
             self._append(entry)
-        except (ProtobufError, ValueError) as error:
-            log.debug("%s: a request cannot be logged: %s", entry.model, error)
-            self._drop(entry.model, "not expressible")
         except OSError as error:
             self._break(error)
             self._drop(entry.model, "not writable")
+        except Exception as error:  # noqa: BLE001 - a rim: what one request holds must not end the log of the others
+            log.warning("%s: a request cannot be logged: %r", entry.model, error)
+            self._drop(entry.model, "not expressible")
 
     def _append(self, entry: _Entry) -> None:
         record = prediction_log(

@@ -102,8 +102,9 @@ class RestApp:
         target = scope["raw_path"].decode("latin-1")
         if scope["query_string"]:
             target += "?" + scope["query_string"].decode("latin-1")
-        if target == self._metrics_path and scope["method"] in ("GET", "HEAD"):
-            page = await asyncio.get_running_loop().run_in_executor(self._executor, self._plane.metrics.page)
+        if scope["raw_path"].decode("latin-1") == self._metrics_path and scope["method"] in ("GET", "HEAD"):
+            # Not among the inferences: when these are slow, somebody wants to know.
+            page = await asyncio.get_running_loop().run_in_executor(None, self._plane.metrics.page)
             return Answer(page.encode(), content_type=b"text/plain")
         start, route, code, seen = perf_counter(), None, Code.CANCELLED, Seen()
         try:

@@ -148,7 +148,7 @@ def test_many_threads_share_a_client(client: Client) -> None:
     for thread in threads:
         thread.join()
     assert not failures
-    assert len(client._idle) <= 8
+    assert len(client._connections._idle) <= 8
 
 
 # -- servers that are not there, or are strange -------------------------------------------------------------------

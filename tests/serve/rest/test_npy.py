@@ -263,6 +263,8 @@ def test_errors_are_json(ask: Ask, body: bytes, kind: str, status: int, part: st
 def test_an_unknown_signature(ask: Ask) -> None:
     reply = ask("POST", LINEAR, npy(ROWS), {"Content-Type": NPY, "Signature-Name": "nope"})
     assert (reply.status, reply.error) == (400, 'Serving signature name: "nope" not found in signature def')
+    encoded = ask("POST", LINEAR, npy(ROWS), {"Content-Type": NPY, "Signature-Name": "n%C3%A9%0A"})
+    assert encoded.error == 'Serving signature name: "n\u00e9\n" not found in signature def'
 
 
 # -- the client -------------------------------------------------------------------------------------------------------
@@ -282,6 +284,8 @@ def test_the_client_on_either_wire(server: tfopt.Server) -> None:
         assert npz_client.predict("echo", np.array([[1.5]], np.float16), signature="half").dtype == np.float16
         with pytest.raises(RequestError, match="Servable not found"):
             npz_client.predict("nobody", [1.0])
+        with pytest.raises(RequestError, match='"n\u00e9\n" not found'):
+            npz_client.predict("echo", [1.0], signature="n\u00e9\n")
         with pytest.raises(UsageError, match="end in a zero byte"):
             npz_client.predict("echo", [b"a\0"], signature="text")
     with pytest.raises(UsageError, match="cannot travel as 'xml'"):

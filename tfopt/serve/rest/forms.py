@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
+from urllib.parse import unquote
 
 from numpy.typing import NDArray
 
@@ -39,12 +40,13 @@ def form_of(request: Request) -> Form:
 
 
 class ArrayBody:
-    """A request of arrays, answered as columns are. The signature is named in the header `Signature-Name`."""
+    """A request of arrays, answered as columns are. The signature is named in the header `Signature-Name`,
+    percent-encoded."""
 
     is_row = False
 
     def __init__(self, request: Request, form: Form) -> None:
-        self.signature = request.header(b"signature-name").decode("latin-1")
+        self.signature = unquote(request.header(b"signature-name").decode("latin-1"))
         self._body = request.body
         self._form = form
 

@@ -67,7 +67,7 @@ ENTRIES: Mapping[Ask, Entry] = {
 }
 
 _DESCRIPTIONS = {
-    "Signature-Name": "the signature, for bodies that are arrays",
+    "Signature-Name": "the signature, percent-encoded, for bodies that are arrays",
     "Inference-Header-Content-Length": "how many bytes of the body are JSON; binary data follows",
     "signature_name": "the signature, where it is not the default one",
     "model": "the model's name, percent-encoded",

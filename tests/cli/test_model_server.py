@@ -21,7 +21,7 @@ from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
 from tests.cli.test_serve import base  # noqa: F401 - a fixture
 from tests.serve.conftest import ask_at
 from tfopt.cli.main import main
-from tfopt.errors import UsageError
+from tfopt.errors import RequestError, UsageError
 from tfopt.serve.metrics import DEFAULT_PATH
 
 
@@ -168,6 +168,16 @@ def test_settings_files_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "Error parsing text-format tensorflow.serving.SSLConfig" in told
     told = fails(capsys, UsageError.exit_code, f"--model_config_file={bad}")
     assert "Error parsing text-format tensorflow.serving.ModelServerConfig" in told
+
+
+def test_a_model_that_cannot_be_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = fails(capsys, RequestError.exit_code, "--model_base_path=models")
+    assert told == "INVALID_ARGUMENT: Expected model default to have an absolute path or URI; got base_path()=models"
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "model.tflite").write_bytes(b"nothing of the kind")
+    flags = [f"--port={free_port()}", f"--model_base_path={tmp_path}", "--model_name=m", "--max_num_load_retries=0"]
+    told = fails(capsys, RequestError.exit_code, *flags)
+    assert told.startswith("UNKNOWN: 1 servable(s) did not become available: {{{name: m version: 1} due to error: ")
 
 
 @pytest.mark.parametrize(

@@ -33,12 +33,13 @@ def model_server(context: typer.Context) -> int:
     kind, level = _choice(LogFormat, flags.text("tfopt_log_format")), _choice(LogLevel, flags.text("tfopt_log_level"))
     with log_on_stderr(kind, level, access=flags.is_on("tfopt_access_log")):
         from tfopt.serve.model_server import run_model_server
+        from tfopt.serve.refusals import told
 
         try:
             run_model_server(flags)
         except TfoptError as error:
             # On stdout, as tensorflow_model_server has it, beside the line on stderr that every command ends with.
-            print(f"Failed to start server. Error: {error.code.value}: {error}", flush=True)
+            print(f"Failed to start server. Error: {told(error)[0].value}: {error}", flush=True)
             raise
     return 0
 

@@ -69,6 +69,47 @@ def test_a_model_that_is_loading_asks_to_come_again(tmp_path: Path) -> None:
     loading.stop()
 
 
+def test_who_has_waited_too_long_for_a_turn_is_not_served(tmp_path: Path) -> None:
+    gate = threading.Event()
+    runs: list[str] = []
+
+    class Slow(Multiplier):
+        def run(self, *arguments: Any, **how: Any) -> Any:
+            runs.append(threading.current_thread().name)
+            return super().run(*arguments, **how)
+
+    slow = model(tmp_path, lambda _: Slow(2, gate))
+    slow.start()
+    assert slow.started.wait(10)
+    with ThreadPoolExecutor(1) as executor:
+        app = RestApp(Plane({"m": slow}), executor, RestOptions(timeout=0.3))
+
+        async def both() -> list[int]:
+            asked = [asyncio.create_task(post(app)) for _ in range(2)]
+            await asyncio.sleep(0.5)
+            gate.set()
+            return [await task for task in asked]
+
+        assert asyncio.run(both()) == [200, 504] and len(runs) == 1
+        assert asyncio.run(post(app)) == 200, "the next one has its time"
+    slow.stop()
+
+
+async def post(app: RestApp) -> int:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": BODY, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    path = b"/v1/models/m:predict"
+    await app({"type": "http", "method": "POST", "raw_path": path, "query_string": b"", "headers": []}, receive, send)
+    status: int = sent[0]["status"]
+    return status
+
+
 def test_a_bug_in_an_engine_is_an_internal_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Buggy(Multiplier):
         def run(self, *_: Any, **__: Any) -> Any:

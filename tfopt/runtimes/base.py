@@ -190,7 +190,7 @@ def failure(
 
 def timed_out(timeout: float | None) -> ExecutionError:
     """No interpreter or session was free in time."""
-    return ExecutionError(f"no turn to run within {timeout} s", status=Code.DEADLINE_EXCEEDED)
+    return ExecutionError(f"no turn to run within {timeout or 0:.3g} s", status=Code.DEADLINE_EXCEEDED)
 
 
 def _fits(info: SignatureInfo, name: str, value: NDArray[Any]) -> bool:

@@ -10,6 +10,7 @@ from functools import partial
 from time import perf_counter
 
 from tfopt.errors import Code, TfoptError
+from tfopt.runtimes.base import timed_out
 from tfopt.serve.logs import log_access
 from tfopt.serve.plane import Plane
 from tfopt.serve.refusals import INTERNAL
@@ -139,9 +140,9 @@ class RestApp:
         self.running += 1
         try:
             body = await self._intake.read(headers, receive)
+            infer = partial(self._infer, route, headers, body, seen, came=perf_counter())
             try:
-                loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._executor, self._infer, route, headers, body, seen)
+                return await asyncio.get_running_loop().run_in_executor(self._executor, infer)
             finally:
                 self._intake.release(body)
         finally:
@@ -161,12 +162,20 @@ class RestApp:
             signature=seen.signature,
         )
 
-    def _infer(self, route: Route, headers: Headers, body: bytes, seen: Seen) -> Answer:
+    def _infer(self, route: Route, headers: Headers, body: bytes, seen: Seen, *, came: float) -> Answer:
         """One request from its body to its answer, in a thread of the executor."""
-        request = Request(route, headers, unpacked(headers, body), self._options.timeout, seen)
-        del body
+        request = Request(route, headers, unpacked(headers, body), self._time_left(came), seen)
         answer = INFERENCE[route.ask](self._plane, request)
         return packed(headers, answer) if self._options.gzip else answer
+
+    def _time_left(self, came: float) -> float | None:
+        """What the wait for a thread has left of the timeout. Raises ExecutionError when that is nothing: whoever asked
+        has most likely gone, and those behind are to be answered in time."""
+        timeout = self._options.timeout
+        left = None if timeout is None else timeout - (perf_counter() - came)
+        if left is not None and left <= 0:
+            raise timed_out(timeout)
+        return left
 
 
 def _peer(scope: Message) -> str:

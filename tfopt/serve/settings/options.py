@@ -14,9 +14,9 @@ DEFAULT_BODY_LIMIT: Final = 256 * 2**20
 @dataclass(frozen=True)
 class RestOptions:
     """`body_limit`: bytes of a request; `io_timeout`: seconds in which a request must have arrived, and for which a
-    client may leave an answer unread; `timeout`: seconds that a model may run for a request, None for as long as it
-    takes; `threads` read requests, run models and write answers, two for each core when None; `cors`: web pages from
-    anywhere may read the answers; `gzip`: pack long answers for clients that ask for it.
+    client may leave an answer unread; `timeout`: seconds for which a request may wait for its turn and the model may
+    run, None for as long as it takes; `threads` read requests, run models and write answers, two for each core when
+    None; `cors`: web pages from anywhere may read the answers; `gzip`: pack long answers for clients that ask for it.
     """
 
     body_limit: int = DEFAULT_BODY_LIMIT

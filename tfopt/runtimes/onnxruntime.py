@@ -32,6 +32,7 @@ except ModuleNotFoundError as error:
     raise MissingExtra.of("onnxruntime", "onnx", "running a .onnx file") from error
 
 from tfopt.runtimes.onnxruntime_integers import saturates
+from tfopt.store.onnx_files import onnx_files
 
 #: Where tfopt tells, in a file's metadata, which signatures there are, and in which file each of them.
 _SIGNATURES = "tfopt.signatures"
@@ -53,20 +54,24 @@ class ONNXRuntime(Closing):
     """A .onnx file, and those beside it that hold the model's other signatures.
 
     `threads`: within one op; None is ONNX Runtime's own choice, one for each core. `at_once`: runs that compute at one
-    time, each of them with these threads; None is as many as call.
+    time, each of them with these threads; None is as many as call. `in_memory`: weights beside the file are read, not
+    mapped: a mapped file that is cut off later, as when another one is copied over it, ends the process.
     """
 
     kind = "onnx"
 
-    def __init__(self, path: Path, *, threads: int | None = None, at_once: int | None = None) -> None:
+    def __init__(
+        self, path: Path, *, threads: int | None = None, at_once: int | None = None, in_memory: bool = False
+    ) -> None:
         """Raises InvalidModel for what is no ONNX file, UnsupportedModel for ops and types that ONNX Runtime lacks."""
         self._path = path
         self._turn = Semaphore(_UNLIMITED if at_once is None else at_once)
-        first = _session(path, threads)
+        weights = _weights(path) if in_memory else {}
+        first = _session(path, threads, weights)
         told = _told(first, path)
         sessions = {path.name: first}
         for name in {entry["file"] for entry in told.values()} - sessions.keys():
-            sessions[name] = _session(path.with_name(Path(name).name), threads)
+            sessions[name] = _session(path.with_name(Path(name).name), threads, weights)
         self._files = {key: path.with_name(entry["file"]) for key, entry in told.items()}
         self._sessions = {key: sessions[entry["file"]] for key, entry in told.items()}
         self.signatures: Mapping[str, SignatureInfo] = {
@@ -128,9 +133,23 @@ def session_options(threads: int | None) -> onnxruntime.SessionOptions:
     return options
 
 
-def _session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:
+def _weights(path: Path) -> dict[str, bytes]:
+    """The contents of the files beside it that hold weights, by the names that it has for them."""
+    files = [file for file in onnx_files(path) if file.suffix != ".onnx" and file.is_file()]
     try:
-        return onnxruntime.InferenceSession(str(path), session_options(threads), providers=["CPUExecutionProvider"])
+        return {file.relative_to(path.parent).as_posix(): file.read_bytes() for file in files}
+    except OSError as error:
+        raise InvalidModel(f"the weights cannot be read: {error.strerror}", where=str(error.filename)) from error
+
+
+def _session(path: Path, threads: int | None, weights: Mapping[str, bytes]) -> onnxruntime.InferenceSession:
+    options = session_options(threads)
+    # ONNX Runtime has this since 1.23; before, it always maps.
+    give = getattr(options, "add_external_initializers_from_files_in_memory", None)
+    if weights and give is not None:
+        give(list(weights), list(weights.values()), [len(content) for content in weights.values()])
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except _LACKS as error:
         raise UnsupportedModel(f"ONNX Runtime lacks an op: {_one_line(error)}", where=str(path)) from error
     except _FAILURES as error:

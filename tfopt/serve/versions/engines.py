@@ -53,7 +53,7 @@ class Engines:
         from tfopt.runtimes.onnxruntime import ONNXRuntime
 
         # As for LiteRT; threads within a run would spin on the cores of the runs beside it.
-        return ONNXRuntime(path, threads=1, at_once=self.cores)
+        return ONNXRuntime(path, threads=1, at_once=self.cores, in_memory=True)
 
     def _litert(self, path: Path, under_contract: bool) -> Runtime:
         from tfopt.runtimes.litert import LiteRTRuntime

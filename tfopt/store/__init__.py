@@ -10,7 +10,15 @@ base/name/.tfopt/staging/     versions in the making, and versions on their way 
 ```
 """
 
-from tfopt.store.base_path import VersionEntry, frozen_graph_in, is_version_directory, read_labels, scan, version_number
+from tfopt.store.base_path import (
+    VersionEntry,
+    frozen_graph_in,
+    is_version_directory,
+    read_labels,
+    scan,
+    version_number,
+    visible,
+)
 from tfopt.store.digest import digest_files, joint_digest, tree_digest
 from tfopt.store.manifest import MANIFEST_PATH, Manifest, read_manifest, verify_files, write_manifest
 from tfopt.store.store import Store
@@ -30,5 +38,6 @@ __all__ = [
     "tree_digest",
     "verify_files",
     "version_number",
+    "visible",
     "write_manifest",
 ]

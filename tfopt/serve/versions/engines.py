@@ -37,7 +37,13 @@ class Engines:
 
     def _tensorflow(self, candidate: Candidate) -> Runtime:
         import_heavy("tfopt.runtimes.tensorflow")
-        from tfopt.runtimes.tensorflow import SessionThreads, TensorFlowRuntime, read_session_config, with_bfloat16
+        from tfopt.runtimes.tensorflow import (
+            SessionRuntime,
+            SessionThreads,
+            TensorFlowRuntime,
+            read_session_config,
+            with_bfloat16,
+        )
 
         threads = SessionThreads(self.intra_op or self.cores, self.inter_op or self.cores)
         config = None if self.session_config is None else read_session_config(self.session_config)
@@ -46,8 +52,11 @@ class Engines:
         if candidate.kind == "graph_def":
             from tfopt.runtimes.frozen_graph import FrozenGraphRuntime
 
-            return FrozenGraphRuntime(candidate.path, threads=threads, config=config)
-        return TensorFlowRuntime(candidate.path, threads=threads, tags=self.tags, config=config)
+            runtime: SessionRuntime = FrozenGraphRuntime(candidate.path, threads=threads, config=config)
+        else:
+            runtime = TensorFlowRuntime(candidate.path, threads=threads, tags=self.tags, config=config)
+        runtime.keep_short_runs()
+        return runtime
 
     def _onnx(self, path: Path) -> Runtime:
         from tfopt.runtimes.onnxruntime import ONNXRuntime

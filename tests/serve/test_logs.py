@@ -52,6 +52,17 @@ def test_levels(level: str, count: int, capsys: pytest.CaptureFixture[str]) -> N
     assert "nobody" not in capsys.readouterr().err
 
 
+def test_errors_of_what_the_server_is_built_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with log_on_stderr(LogFormat.json, access=False):
+        for name in ("uvicorn.error", "asyncio", "grpc._server"):
+            logging.getLogger(name).error("it is over")
+            logging.getLogger(name).info("nobody asks")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["logger"], line["message"]) for line in lines] == [
+        ("uvicorn.error", "it is over"), ("asyncio", "it is over"), ("grpc._server", "it is over")
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("access", [False, True])
 def test_requests_are_told_of_when_asked_for(access: bool, capsys: pytest.CaptureFixture[str]) -> None:
     with log_on_stderr(LogFormat.json, LogLevel.error, access=access):

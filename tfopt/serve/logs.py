@@ -16,6 +16,8 @@ from typing import Final
 from tfopt.errors import Code
 
 ACCESS: Final = logging.getLogger("tfopt.access")
+#: Whose errors are told of too.
+_BELOW: Final = ("uvicorn", "asyncio", "grpc")
 #: Beside the message, in JSON: what a record is about, by name.
 _FIELDS = "tfopt_fields"
 
@@ -34,20 +36,23 @@ class LogLevel(str, Enum):
 
 @contextmanager
 def log_on_stderr(kind: LogFormat = LogFormat.text, level: LogLevel = LogLevel.info, *, access: bool) -> Iterator[None]:
-    """Let everything under `tfopt` be logged while the block runs; `access`: each request too, whatever the level."""
+    """Let everything under `tfopt` be logged while the block runs, and the errors of what it is built on; `access`:
+    each request too, whatever the level."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Json() if kind is LogFormat.json else _Text())
-    log = logging.getLogger("tfopt")
-    before = log.level, ACCESS.level
-    log.addHandler(handler)
-    log.setLevel(level.value.upper())
+    logs = [logging.getLogger(name) for name in ("tfopt", *_BELOW)]
+    before = [(log, log.level) for log in (*logs, ACCESS)]
+    for log in logs:
+        log.addHandler(handler)
+        log.setLevel(level.value.upper() if log.name == "tfopt" else logging.ERROR)
     ACCESS.setLevel(logging.INFO if access else logging.CRITICAL)
     try:
         yield
     finally:
-        log.removeHandler(handler)
-        log.setLevel(before[0])
-        ACCESS.setLevel(before[1])
+        for log in logs:
+            log.removeHandler(handler)
+        for log, known in before:
+            log.setLevel(known)
 
 
 def access_is_logged() -> bool:

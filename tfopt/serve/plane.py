@@ -15,6 +15,8 @@ from tfopt.serve.versions.model import ModelVersions
 from tfopt.serve.versions.servable import Servable
 from tfopt.serve.versions.statuses import Statuses, VersionStatus
 
+SHUTTING_DOWN = "The server is shutting down"
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -63,7 +65,7 @@ class Plane:
     def check_open(self) -> None:
         """Raises RequestError when the server stops, for a client to go elsewhere."""
         if self.draining:
-            raise RequestError("The server is shutting down", code=Code.UNAVAILABLE)
+            raise RequestError(SHUTTING_DOWN, code=Code.UNAVAILABLE)
 
     def _acquire(self, spec: ModelSpec) -> Servable:
         model = self.models.get(spec.name)

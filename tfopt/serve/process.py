@@ -76,13 +76,16 @@ class StopSignals:
             raise Stopped
 
 
-def end_process_after(seconds: float) -> None:
-    """End this process, with exit code 0, unless it has ended by itself: threads in native code cannot be stopped."""
-
-    def end() -> None:
-        log.warning("stopping: requests that did not finish in time are given up")
-        os._exit(0)
-
-    timer = threading.Timer(seconds, end)
+def end_process_after(seconds: float) -> threading.Timer:
+    """`end_process` then, unless this process has ended by itself or the timer is cancelled."""
+    timer = threading.Timer(seconds, end_process)
     timer.daemon = True
     timer.start()
+    return timer
+
+
+def end_process() -> None:
+    """End this process with exit code 0, whatever its threads do: those in native code cannot be stopped."""
+    log.warning("stopping: requests that did not finish in time are given up")
+    logging.shutdown()
+    os._exit(0)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ except ModuleNotFoundError as error:
 from tfopt.serve.listening import listen
 from tfopt.serve.metrics import Metrics
 from tfopt.serve.plane import Plane
-from tfopt.serve.process import Stopped, StopSignals, dedicate_process, end_process_after
+from tfopt.serve.process import Stopped, StopSignals, dedicate_process, end_process, end_process_after
 from tfopt.serve.request_log.log import RequestLog
 from tfopt.serve.request_log.targets import LogSettings
 from tfopt.serve.rpc.options import GrpcOptions
@@ -228,20 +229,22 @@ class Server:
         Raises as `start`.
         """
         dedicate_process()
-        try:
-            with StopSignals() as signals, self:
+        with StopSignals() as signals, suppress(Stopped):
+            with self:
                 signals.serving = True
                 if started is not None:
                     started()
                 signals.wait()
                 log.info("stopping: finishing the requests under way")
-                end_process_after(self._drain.delay + self._drain.timeout + _SLACK)
+                end = end_process_after(self._drain.delay + self._drain.timeout + _SLACK)
                 self.plane.leaving = True
                 if self._grpc is not None:
                     self._grpc.leave()
                 time.sleep(self._drain.delay)
-        except Stopped:
-            end_process_after(_SLACK)
+                served = [one for model in self.models.values() for one in model.snapshot.servables.values()]
+            end.cancel()
+            if any(one.users for one in served):
+                end_process()  # the interpreter would wait for the threads of runs that hang
 
 
 def _maker(

@@ -9,10 +9,10 @@ from concurrent.futures import Executor
 from functools import partial
 from time import perf_counter
 
-from tfopt.errors import Code, TfoptError
+from tfopt.errors import Code, RequestError, TfoptError
 from tfopt.runtimes.base import timed_out
 from tfopt.serve.logs import log_access
-from tfopt.serve.plane import Plane
+from tfopt.serve.plane import SHUTTING_DOWN, Plane
 from tfopt.serve.refusals import INTERNAL
 from tfopt.serve.rest import own, serving
 from tfopt.serve.rest.bodies import Gone, Intake, Message, Receive, Unread, linger, packed, unpacked
@@ -120,6 +120,9 @@ class RestApp:
             raise
         except Gone:
             raise
+        except asyncio.CancelledError:  # uvicorn stops, and has waited as long as it was told to
+            answer = refusal(RequestError(SHUTTING_DOWN, code=Code.UNAVAILABLE))
+            code = answer.code
         except Exception:  # the rim: a request that fails in an unforeseen way must not end the connection's others
             log.exception("a request failed: %s %s", scope["method"], target)
             code = Code.INTERNAL

@@ -69,6 +69,7 @@ def base(tmp_path_factory: pytest.TempPathFactory, built: Callable[..., Path], l
         ("words", saved_models.table, 1),
         ("echo", own_models.echo, 1),
         ("examples", own_models.examples, 1),
+        ("counter", own_models.counter, 1),
     ):
         (directory / name).mkdir()
         (directory / name / str(number)).symlink_to(built(builder), target_is_directory=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -156,9 +157,12 @@ class Tensor:
 
 def dtype_of(array: NDArray[Any]) -> DType:
     """The DType of a numpy array; object, bytes and str arrays are strings."""
-    if array.dtype.kind in "OSU":
-        return DType.STRING
-    return DType(array.dtype.name)
+    return DType.STRING if array.dtype.kind in "OSU" else _named(array.dtype)
+
+
+@cache  # there are few, and a server asks for each request
+def _named(dtype: np.dtype[Any]) -> DType:
+    return DType(dtype.name)
 
 
 def numpy_dtype(dtype: DType) -> np.dtype[Any]:

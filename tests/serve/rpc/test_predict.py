@@ -13,7 +13,9 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
+import tfopt
 from tests.serve import models
+from tests.serve.asking import eventually
 from tests.serve.rpc.conftest import refused
 from tests.serve.rpc.requests import predict
 
@@ -149,6 +151,12 @@ def test_long_words_are_cut(predictions: PredictionServiceStub) -> None:
     code, text = refused(predictions.Predict, predict("é" * 2000, {"x": ROW}))
     assert code == "NOT_FOUND" and text.endswith("...TRUNCATED")
     assert 1020 <= len(text.removesuffix("...TRUNCATED").encode()) <= 1024
+
+
+def test_a_run_ends_with_its_clients_deadline(predictions: PredictionServiceStub, server: tfopt.Server) -> None:
+    code, _ = refused(predictions.Predict, predict("counter", {"x": np.float32(1e9)}), timeout=0.3)
+    assert code == "DEADLINE_EXCEEDED"
+    eventually(lambda: not server.models["counter"].snapshot.servables[1].users)
 
 
 def test_unpacked_values(predictions: PredictionServiceStub, send: Callable[..., bytes]) -> None:

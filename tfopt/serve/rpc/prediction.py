@@ -5,8 +5,7 @@ Source: model_servers/prediction_service_impl.cc, and the sources of `serve.infe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -42,6 +41,9 @@ from tfopt.serve.signatures import signature_def_map
 LARGEST_EXPANDED = 256 * 2**20
 
 
+Call = Callable[[bytes, float | None], bytes]
+
+
 @dataclass
 class _Seen:
     """What comes to be known of a request while it is answered."""
@@ -61,67 +63,64 @@ class PredictionCalls:
         self._plane = plane
         self._as_content = as_content
         self._check = plane.check_method_names
-        self.methods = {
-            "Predict": self.predict,
-            "Classify": self.classify,
-            "Regress": self.regress,
-            "MultiInference": self.multi_inference,
-            "GetModelMetadata": self.get_model_metadata,
+        self.methods: Mapping[str, Call] = {
+            "Predict": self._counting("Predict", self._predict),
+            "Classify": self._counting("Classify", self._classify),
+            "Regress": self._counting("Regress", self._regress),
+            "MultiInference": self._multi_inference,
+            "GetModelMetadata": self._get_model_metadata,
         }
 
-    def predict(self, body: bytes, timeout: float | None) -> bytes:
-        with self._counted("Predict") as seen:
-            request = parse(RawPredictRequest, body)
-            spec = self._see(seen, spec_of(request))
-            answer = RawPredictResponse()
-            with self._plane.servable(read_spec(spec)) as servable:
-                seen.version = servable.number
-                outputs = inference.predict(
-                    servable,
-                    spec.signature_name,
-                    request.inputs,
-                    outputs=request.output_filter,
-                    timeout=timeout,
-                    read=_read,
-                    check_method_name=self._check,
-                )
-                infos = servable.signatures[seen.signature].outputs
-            for name, array in outputs.items():
-                write_tensor(answer.outputs[name], array, _answered(array, infos[name]), as_content=self._as_content)
-            answer_spec(answer.model_spec, spec, seen.version)
-            return _serialized(answer)
+    def _predict(self, seen: _Seen, body: bytes, timeout: float | None) -> bytes:
+        request = parse(RawPredictRequest, body)
+        spec = self._see(seen, spec_of(request))
+        answer = RawPredictResponse()
+        with self._plane.servable(read_spec(spec)) as servable:
+            seen.version = servable.number
+            outputs = inference.predict(
+                servable,
+                spec.signature_name,
+                request.inputs,
+                outputs=request.output_filter,
+                timeout=timeout,
+                read=_read,
+                check_method_name=self._check,
+            )
+            infos = servable.signatures[seen.signature].outputs
+        for name, array in outputs.items():
+            write_tensor(answer.outputs[name], array, _answered(array, infos[name]), as_content=self._as_content)
+        answer_spec(answer.model_spec, spec, seen.version)
+        return _serialized(answer)
 
-    def classify(self, body: bytes, timeout: float | None) -> bytes:
-        with self._counted("Classify") as seen:
-            request = parse(RawSingleRequest, body)
-            spec = self._see(seen, spec_of(request))
-            answer = RawClassificationResponse()
-            with self._plane.servable(read_spec(spec)) as servable:
-                seen.version = servable.number
-                examples = _examples(request.input)
-                found = inference.classify(
-                    servable, spec.signature_name, examples, timeout=timeout, check_method_name=self._check
-                )
-            _fill_classes(answer.result, found)
-            answer_spec(answer.model_spec, spec, seen.version)
-            return _serialized(answer)
+    def _classify(self, seen: _Seen, body: bytes, timeout: float | None) -> bytes:
+        request = parse(RawSingleRequest, body)
+        spec = self._see(seen, spec_of(request))
+        answer = RawClassificationResponse()
+        with self._plane.servable(read_spec(spec)) as servable:
+            seen.version = servable.number
+            examples = _examples(request.input)
+            found = inference.classify(
+                servable, spec.signature_name, examples, timeout=timeout, check_method_name=self._check
+            )
+        _fill_classes(answer.result, found)
+        answer_spec(answer.model_spec, spec, seen.version)
+        return _serialized(answer)
 
-    def regress(self, body: bytes, timeout: float | None) -> bytes:
-        with self._counted("Regress") as seen:
-            request = parse(RawSingleRequest, body)
-            spec = self._see(seen, spec_of(request))
-            answer = RegressionResponse()
-            with self._plane.servable(read_spec(spec)) as servable:
-                seen.version = servable.number
-                examples = _examples(request.input)
-                found = inference.regress(
-                    servable, spec.signature_name, examples, timeout=timeout, check_method_name=self._check
-                )
-            _fill_values(answer.result, found)
-            answer_spec(answer.model_spec, spec, seen.version)
-            return _serialized(answer)
+    def _regress(self, seen: _Seen, body: bytes, timeout: float | None) -> bytes:
+        request = parse(RawSingleRequest, body)
+        spec = self._see(seen, spec_of(request))
+        answer = RegressionResponse()
+        with self._plane.servable(read_spec(spec)) as servable:
+            seen.version = servable.number
+            examples = _examples(request.input)
+            found = inference.regress(
+                servable, spec.signature_name, examples, timeout=timeout, check_method_name=self._check
+            )
+        _fill_values(answer.result, found)
+        answer_spec(answer.model_spec, spec, seen.version)
+        return _serialized(answer)
 
-    def multi_inference(self, body: bytes, timeout: float | None) -> bytes:
+    def _multi_inference(self, body: bytes, timeout: float | None) -> bytes:
         """The first task says which version answers all."""
         request = parse(RawMultiInferenceRequest, body)
         if not request.tasks:
@@ -143,7 +142,7 @@ class PredictionCalls:
             answer_spec(result.model_spec, spec, version)
         return _serialized(answer)
 
-    def get_model_metadata(self, body: bytes, timeout: float | None) -> bytes:
+    def _get_model_metadata(self, body: bytes, timeout: float | None) -> bytes:
         request = parse(GetModelMetadataRequest, body)
         spec = spec_of(request)
         if not request.metadata_field:
@@ -163,25 +162,28 @@ class PredictionCalls:
         seen.signature = spec.signature_name or DEFAULT_SIGNATURE
         return spec
 
-    @contextmanager
-    def _counted(self, api: str) -> Iterator[_Seen]:
-        seen, code, start = _Seen(), Code.INTERNAL, perf_counter()
-        try:
-            yield seen
-            code = Code.OK
-        except TfoptError as error:
-            code, _ = told(error)
-            raise
-        finally:
-            self._plane.metrics.request(
-                model=seen.model,
-                api=api,
-                entrypoint="GRPC",
-                code=code,
-                seconds=perf_counter() - start,
-                version=seen.version,
-                signature=seen.signature,
-            )
+    def _counting(self, api: str, answer: Callable[[_Seen, bytes, float | None], bytes]) -> Call:
+        def counted(body: bytes, timeout: float | None) -> bytes:
+            seen, code, start = _Seen(), Code.INTERNAL, perf_counter()
+            try:
+                answered = answer(seen, body, timeout)
+                code = Code.OK
+            except TfoptError as error:
+                code, _ = told(error)
+                raise
+            finally:
+                self._plane.metrics.request(
+                    model=seen.model,
+                    api=api,
+                    entrypoint="GRPC",
+                    code=code,
+                    seconds=perf_counter() - start,
+                    version=seen.version,
+                    signature=seen.signature,
+                )
+            return answered
+
+        return counted
 
 
 def _read(name: str, message: Any) -> NDArray[Any]:

@@ -19,12 +19,10 @@ from tfopt.serve.refusals import INTERNAL, told
 from tfopt.serve.rpc.beside import Health, add_reflection
 from tfopt.serve.rpc.models import ModelCalls, Reconfigure
 from tfopt.serve.rpc.options import LARGEST_MESSAGE, GrpcOptions, Tls
-from tfopt.serve.rpc.prediction import PredictionCalls
+from tfopt.serve.rpc.prediction import Call, PredictionCalls
 from tfopt.serve.rpc.specs import model_named
 
 log = logging.getLogger("tfopt.serve")
-
-Call = Callable[[bytes, float | None], bytes]
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,3 +112,15 @@ threading.Thread(target=threading.Event().wait).start()
 """
     status, seconds = run(code)
     assert status == 0 and seconds < 10
+
+
+def test_requests_are_still_taken_while_balancers_turn_away(own_base: Path, publish: Publish) -> None:
+    publish(1)
+    command = [sys.executable, "-m", "tfopt", "serve", str(own_base), "--port", "0", "--json", "--drain-delay", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        process.send_signal(signal.SIGTERM)
+        eventually(lambda: ask_at(url, "GET", "/readyz").status == 503)
+        assert ask_at(url, "POST", PREDICT, BODY).status == 200
+        assert process.wait(20) == 0

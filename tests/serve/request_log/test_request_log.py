@@ -267,3 +267,21 @@ def test_a_reload_changes_what_is_logged(own_base: Path, publish: Publish, tmp_p
         ask_at(server.url, "POST", PREDICT, BODY)
     (one,) = logged(tmp_path / "logs")
     assert np.frombuffer(one.predict_log.request.inputs["x"].tensor_content, np.float32).tolist() == ROW[0]
+
+
+def test_a_config_file_with_a_log_starts_the_server(own_base: Path, publish: Publish, tmp_path: Path) -> None:
+    """TensorFlow Serving refuses to: `No request-logger-creator provided.`"""
+    publish(1)
+    config = tmp_path / "models.config"
+    config.write_text(
+        f"""model_config_list {{ config {{
+          name: "m" base_path: "{own_base}" model_platform: "tensorflow"
+          logging_config {{
+            log_collector_config {{ type: "file" filename_prefix: "{tmp_path}/logs/of-m" }}
+            sampling_config {{ sampling_rate: 1.0 }}
+          }}
+        }} }}"""
+    )
+    with tfopt.Server(config_file=config, port=0) as server:
+        assert ask_at(server.url, "POST", PREDICT, BODY).status == 200
+    assert len(logged(tmp_path / "logs")) == 1

@@ -288,6 +288,14 @@ def test_reloads_at_once_end_in_one_of_them(build: Build, two: Path) -> None:
     assert not failures and len(models) == 2 and answer(models) == 2
 
 
+def test_reading_while_models_change(build: Build, two: Path) -> None:
+    models = build(ModelConfig("m", two), ModelConfig("n", two))
+    values, items = iter(models.values()), iter(models.items())
+    assert next(values) is next(items)[1]
+    models.reconfigure([ModelConfig("m", two)])
+    assert len(list(values)) == len(list(items)) == 1, "what was there when the reading began"
+
+
 def test_a_stopped_server_takes_no_config(build: Build, two: Path) -> None:
     models = build(ModelConfig("m", two))
     models.stop(5)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
 from threading import Lock
 from typing import Literal
 
@@ -59,6 +59,13 @@ class Models(Mapping[str, ModelVersions]):
 
     def __len__(self) -> int:
         return len(self._models)
+
+    # A mapping's own views ask for each name again, which may be gone by then.
+    def items(self) -> ItemsView[str, ModelVersions]:
+        return self._models.items()
+
+    def values(self) -> ValuesView[ModelVersions]:
+        return self._models.values()
 
     @property
     def configs(self) -> tuple[ModelConfig, ...]:

@@ -188,6 +188,11 @@ class SessionRuntime(Closing):
             results = pywrap_tf_session.TF_SessionRun_wrapper(session._session, options, feeds, fetches, [], metadata)
         except tf.errors.OpError as error:
             raise failure(signature, info, values, error.message, _CODES.get(error.error_code, Code.UNKNOWN)) from error
+        except UnicodeDecodeError as error:
+            # A kernel's words that hold bytes of the input, as those about an Example that is none, can be no message
+            # of TensorFlow's own errors.
+            said = bytes(error.object).decode("utf-8", "replace")
+            raise failure(signature, info, values, said, Code.INVALID_ARGUMENT) from error
         return [_plain_array(result) for result in results]
 
     def _know_ops(self, graph_def: protos.GraphDef) -> None:
@@ -355,7 +360,9 @@ def _session_array(array: NDArray[Any], dtype: DType) -> NDArray[Any]:
 
 
 def _plain_array(array: Any) -> Any:
-    """What a session hands out, a quantized tensor in the integers that carry it."""
+    """What a session hands out, a quantized tensor in the integers that carry it, a lone string in an array."""
+    if isinstance(array, bytes):
+        return np.array(array, object)
     names = array.dtype.names if isinstance(array, np.ndarray) else None
     return array[names[0]] if names else array
 

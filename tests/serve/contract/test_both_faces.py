@@ -49,6 +49,11 @@ def test_a_scalar(face: Face) -> None:
     assert found.shape == () and found == 2.5
 
 
+def test_a_lone_string(face: Face) -> None:
+    (found,) = face.predict("echo", {"x": "word"}, signature="string").values()
+    assert found.shape == () and found.item() in ("word", b"word")
+
+
 def test_numbers_that_are_not_finite(face: Face) -> None:
     (found,) = face.predict("echo", {"x": np.array([0.0, -0.0], np.float32)}, signature="divide").values()
     assert found.tolist() == [np.inf, -np.inf]

@@ -47,6 +47,13 @@ def test_a_context_stands_before_each_example(predictions: PredictionServiceStub
     assert [one.value for one in answer.result.regressions] == [52.0]
 
 
+def test_examples_that_are_none(send: Callable[..., bytes]) -> None:
+    head = regress("examples").model_spec.SerializeToString()
+    body = b"\x0a" + bytes([len(head)]) + head + b"\x12\x07\x0a\x05\x0a\x03\xff\x85\x00"
+    code, text = refused(lambda *_, **__: send("Regress", body))
+    assert code == "INVALID_ARGUMENT" and text.startswith("Could not parse example input, value: '\ufffd\ufffd")
+
+
 def test_multi_inference(predictions: PredictionServiceStub) -> None:
     tasks = [("examples", "", "regress"), ("examples", "scores", "classify"), ("examples", "flat", "regress")]
     answer = predictions.MultiInference(multi_inference(*tasks, values=(2.0, 4.0)))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tfopt.errors import Code, RequestError
 from tfopt.serve.rest.json_nesting import nested_value
-from tfopt.serve.rest.json_syntax import first_fault
+from tfopt.serve.rest.json_syntax import Faulty, value_end
 
 #: TensorFlow Serving cuts the JSON that it echoes in an error at the first token after so many bytes.
 ECHO_BYTES = 256
@@ -33,6 +33,9 @@ MEMORY_LIMIT = 4 * 2**30
 _SMALL = 2**20
 #: At most so many bytes for each of these bytes in a body: an element's value and place, a list, a dict, half a string.
 _COSTS = {b",": 32, b"[": 80, b"{": 200, b'"': 28}
+
+#: Bytes from which a body that is no strict JSON is looked through before it is read.
+_LARGE = 16 * 2**20
 
 #: Strings are matched first, so that a token inside of one is left alone.
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|-?Inf(?:inity)?|-NaN', re.DOTALL)
@@ -60,29 +63,35 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 def _parse_dialect(body: bytes) -> Any:
-    text = body.decode("utf-8", "surrogateescape").lstrip("\ufeff \n\r\t")
+    # The standard library lets half a surrogate pair pass. Of a large body only the first value is worth its memory.
+    end = _sound_end(body) if len(body) > _LARGE or b"\\u" in body else None
+    text = body[:end].decode("utf-8", "surrogateescape").lstrip("\ufeff \n\r\t")
     text = _TOKENS.sub(lambda found: _PLAIN_TOKENS.get(found[0], found[0]), text)
     decoder = json.JSONDecoder(parse_int=_integer, parse_float=_finite)
     try:
         value, _ = decoder.raw_decode(text)
     except RecursionError:
-        value = _parse_nested(body, text)
+        return _parse_nested(body, text)
     except ValueError as error:
-        fault = first_fault(body)
-        raise RequestError(_fault_text(fault) if fault else f"JSON Parse error: {error}") from error
-    # The standard library lets half a surrogate pair pass.
-    fault = first_fault(body) if b"\\u" in body else None
-    if fault:
-        raise RequestError(_fault_text(fault))
+        if len(body) <= _LARGE:
+            _sound_end(body)
+        raise RequestError(f"JSON Parse error: {error}") from error
     return value
+
+
+def _sound_end(body: bytes) -> int | None:
+    """As `value_end`. Raises RequestError with TensorFlow Serving's text."""
+    try:
+        return value_end(body)
+    except Faulty as faulty:
+        message, offset = faulty.fault
+        raise RequestError(f"JSON Parse error: {message} at offset: {offset}") from faulty
 
 
 def _parse_nested(body: bytes, text: str) -> Any:
     if len(body) > NESTING_BYTES:
         raise RequestError("JSON Parse error: The document is nested too deeply")
-    fault = first_fault(body)
-    if fault:
-        raise RequestError(_fault_text(fault))
+    _sound_end(body)
     return nested_value(text, _number)
 
 
@@ -90,11 +99,6 @@ def _number(token: str) -> int | float:
     if token.lstrip("-").isdigit():
         return _integer(token)
     return float(token)  # "Infinity" and "NaN" as well
-
-
-def _fault_text(fault: tuple[str, int]) -> str:
-    message, offset = fault
-    return f"JSON Parse error: {message} at offset: {offset}"
 
 
 def _integer(digits: str) -> int | float:

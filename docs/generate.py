@@ -82,8 +82,8 @@ def exit_codes_page() -> str:
 MODEL_SERVER = """# tfopt model-server
 
 `tfopt model-server` takes the place of `tensorflow_model_server`: the same flags, settings files, ports, log lines to
-wait for, and what it answers on [REST](../how-to/serve.md) and gRPC. `tfopt serve` is the same server with flags for
-people.
+wait for, and what it answers on [REST](serving-rest.md) and [gRPC](serving-grpc.md). `tfopt serve` is the same
+server with flags for people.
 
 Flags are read as TensorFlow reads them: `--flag=value`, `--flag` alone for what is true or false, the last one
 counts. `--flag value` does as well. Different from TensorFlow Serving:
@@ -97,6 +97,8 @@ counts. `--flag value` does as well. Different from TensorFlow Serving:
 - `logging_config` of a model works, where TensorFlow Serving refuses to start: see
   [monitoring](../how-to/monitoring.md);
 - `--enable_batching` reads and checks the parameters; requests are not put into batches yet, and the log says so;
+- `--mixed_precision` takes `bfloat16` alone, and a `--tensorflow_session_config_file` that is none ends the start;
+- there is no profiler service;
 - `--use_alts_credentials` is refused: serving in the open instead would be worse.
 
 A flag that changes nothing here is accepted, and a line in the log says why when it asks for something else than what

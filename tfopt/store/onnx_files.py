@@ -29,6 +29,9 @@ _WITHIN = {
 _ENTRIES = ("metadata", "external")
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 
+#: Bytes of a file that is read. A larger one is mapped, which ends the process when the file is cut off meanwhile.
+_READ = 64 << 20
+
 _Entry: TypeAlias = "tuple[str, bytes, bytes]"
 
 
@@ -74,15 +77,18 @@ def _beside(path: Path, name: str) -> Path:
 def _entries(path: Path) -> list[_Entry]:
     """Metadata and places of weights: kind, key and value."""
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if path.stat().st_size <= _READ:
+            content = path.read_bytes()
             return list(_walk(content, 0, len(content), "model"))
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            return list(_walk(mapped, 0, len(mapped), "model"))
     except OSError as error:
         raise InvalidModel(f"cannot be read: {error.strerror}", where=str(path)) from error
     except (ValueError, IndexError, RecursionError) as error:
         raise InvalidModel("is no ONNX file, or a damaged one", where=str(path)) from error
 
 
-def _walk(content: mmap.mmap, start: int, end: int, message: str) -> Iterator[_Entry]:
+def _walk(content: mmap.mmap | bytes, start: int, end: int, message: str) -> Iterator[_Entry]:
     if message in _ENTRIES:
         fields = {number: content[first:last] for number, first, last in _fields(content, start, end)}
         yield message, fields.get(1, b""), fields.get(2, b"")
@@ -93,7 +99,7 @@ def _walk(content: mmap.mmap, start: int, end: int, message: str) -> Iterator[_E
             yield from _walk(content, first, last, within)
 
 
-def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _fields(content: mmap.mmap | bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Number and place of every field that has a length. Raises ValueError when they do not fill the place exactly."""
     while start < end:
         key, start = _varint(content, start)
@@ -112,7 +118,7 @@ def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int
         raise ValueError("a field goes on behind its message")
 
 
-def _varint(content: mmap.mmap, start: int) -> tuple[int, int]:
+def _varint(content: mmap.mmap | bytes, start: int) -> tuple[int, int]:
     """The number, and where it ends."""
     value = shift = 0
     while True:

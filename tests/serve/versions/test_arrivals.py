@@ -13,6 +13,7 @@ import pytest
 
 import tfopt
 from tests import models
+from tests.publishing import layers_onnx
 from tests.serve.asking import eventually
 from tests.serve.conftest import ask_at
 from tests.targets import ir_models
@@ -98,6 +99,22 @@ def test_slow_copies_are_served_when_they_are_whole(
         assert "error" in first and "outputs" in second, "the old version has gone, the new one answers"
     errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert not [error for error in errors if error.startswith(("saved_model", "sealed"))], "it was not whole"
+
+
+def test_a_onnx_that_is_not_whole(built: Callable[..., Path], tmp_path: Path) -> None:
+    version = shutil.copytree(built(layers_onnx), tmp_path / "1")
+    model = (version / "layers.onnx").rename(version / "model.onnx")
+    assert lacking(version) is None
+    others = [path for path in sorted(version.iterdir()) if path != model]
+    assert len(others) == 2, "another signature, and weights"
+    for path in others:
+        path.rename(tmp_path / "aside")
+        assert lacking(version) == f"{path.name}, which model.onnx names, is missing"
+        (tmp_path / "aside").rename(path)
+    content = model.read_bytes()
+    for size in (0, 1, len(content) // 2, len(content) - 1):
+        model.write_bytes(content[:size])
+        assert lacking(version) == "model.onnx: is no ONNX file, or a damaged one", f"{size} bytes"
 
 
 @pytest.mark.parametrize(

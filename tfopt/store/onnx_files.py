@@ -79,6 +79,8 @@ def _entries(path: Path) -> list[_Entry]:
     try:
         if path.stat().st_size <= _READ:
             content = path.read_bytes()
+            if not content:
+                raise ValueError("an empty file")
             return list(_walk(content, 0, len(content), "model"))
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             return list(_walk(mapped, 0, len(mapped), "model"))

@@ -55,6 +55,11 @@ def test_only_the_outputs_asked_for_come_in_their_order(echo: TensorFlowRuntime,
         assert list(runtime.run("serving_default", {"x": np.ones(2, np.float32)}, outputs=["size"])) == ["size"]
 
 
+def test_litert_refuses_dimensions_beyond_its_own(lite: Path) -> None:
+    with LiteRTRuntime(lite) as runtime, pytest.raises(ExecutionError):
+        runtime.run("serving_default", {"image": np.empty((0, 2**31, 6, 2), np.float32)})
+
+
 def test_litert_gives_only_what_is_asked_for(lite: Path) -> None:
     with LiteRTRuntime(lite) as runtime:
         inputs = {"image": ir_models.normal(1, 6, 6, 2)}

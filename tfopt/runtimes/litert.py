@@ -99,7 +99,8 @@ class LiteRTRuntime(Closing):
         with self._interpreter(timeout) as runners:
             try:
                 made = runners[signature](**values)
-            except (ValueError, RuntimeError) as error:
+            # OverflowError: a dimension beyond 32 bits, which a tensor without elements may have.
+            except (ValueError, RuntimeError, OverflowError) as error:
                 raise failure(signature, info, values, str(error)) from error
         return made if outputs is None else {name: made[name] for name in outputs}
 

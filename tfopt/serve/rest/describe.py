@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tfopt.formats.serving.tensorflow_messages import data_type_name
 from tfopt.ir import Shape
 from tfopt.runtimes.base import SignatureInfo, TensorInfo
-from tfopt.serve.rest.dtypes import enum_name
 from tfopt.serve.versions.model import ModelVersions
 from tfopt.serve.versions.statuses import VersionStatus
 
@@ -56,7 +56,7 @@ def _signature(info: SignatureInfo) -> dict[str, Any]:
 
 
 def _tensor_info(info: TensorInfo) -> dict[str, Any]:
-    return {"dtype": enum_name(info.type.dtype), "tensor_shape": _shape(info.type.shape), "name": info.name}
+    return {"dtype": data_type_name(info.type.dtype), "tensor_shape": _shape(info.type.shape), "name": info.name}
 
 
 def _shape(shape: Shape) -> dict[str, Any]:

@@ -8,8 +8,6 @@ from tfopt.ir import DType
 
 #: Names of dtypes in error messages (tensorflow/core/framework/types.cc, DataTypeString), where they differ from ours.
 _TEXT = {DType.FLOAT16: "half", DType.FLOAT32: "float", DType.FLOAT64: "double"}
-#: Names in TensorInfo's JSON (types.proto), where they are not DT_ and our name in capitals.
-_ENUM = {DType.FLOAT16: "DT_HALF", DType.FLOAT32: "DT_FLOAT", DType.FLOAT64: "DT_DOUBLE"}
 
 FLOATS = frozenset({DType.FLOAT32, DType.FLOAT64})
 #: The smallest and largest integer that JSON may hold for a dtype. The narrow ones travel as int32 and are not
@@ -29,10 +27,6 @@ IN_JSON = FLOATS | INTEGERS.keys() | {DType.BOOL, DType.STRING}
 
 def text_name(dtype: DType) -> str:
     return _TEXT.get(dtype, dtype.value)
-
-
-def enum_name(dtype: DType) -> str:
-    return _ENUM.get(dtype, f"DT_{dtype.value.upper()}")
 
 
 def fits(value: Any, dtype: DType) -> bool:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tests import models
 from tests.serve.conftest import ask_at
 from tfopt import Server
-from tfopt.errors import InvalidModel, UnsafeModel
+from tfopt.errors import InvalidModel, NotFound, UnsafeModel
 from tfopt.ir import DType, Shape, TensorType
 from tfopt.runtimes.frozen_graph import FrozenGraphRuntime
 
@@ -86,5 +86,5 @@ def test_what_lies_beside_a_saved_model_is_no_version_by_itself(tmp_path: Path, 
     """A SavedModel that is being copied, its fingerprint first."""
     (tmp_path / "m" / "1").mkdir(parents=True)
     (tmp_path / "m" / "1" / "fingerprint.pb").write_bytes((built(models.linear) / "fingerprint.pb").read_bytes())
-    with pytest.raises(InvalidModel, match="there is no SavedModel"), Server(tmp_path / "m", port=0):
+    with pytest.raises(NotFound, match="no version is whole yet"), Server(tmp_path / "m", port=0):
         pass

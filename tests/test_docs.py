@@ -98,3 +98,12 @@ def test_generated_pages_are_fresh() -> None:
         [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_every_test_that_a_feature_of_tensorflow_serving_is_held_by_is_there() -> None:
+    page = ROOT / "docs" / "reference" / "serving-contract.md"
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", page.read_text())
+    assert len(named) > 60
+    for file, test in named:
+        path = ROOT / file if file.startswith("tests/") else ROOT / "tests" / "serve" / file
+        assert f"def {test}(" in path.read_text(), f"{file} has no {test}"

@@ -106,7 +106,10 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "remove_unused_fields_from_bundle_metagraph", "bool", True, "Keep less of the MetaGraph in memory.",
         idle="only what is needed of it is kept", as_if=True,
     ),
-    Flag("enable_profiler", "bool", True, "TensorFlow's profiler service.", idle="there is none", as_if=False),
+    Flag(
+        "enable_profiler", "bool", True, "TensorFlow's profiler service.",
+        idle="there is none: it would write into a directory that its client names", as_if=False,
+    ),
     Flag("per_process_gpu_memory_fraction", "float", 0.0, "Share of a GPU's memory.", idle=_GPU, as_if=0.0),
     Flag("xla_gpu_compilation_enabled", "bool", False, "XLA for GPUs.", idle=_GPU, as_if=False),
     Flag(

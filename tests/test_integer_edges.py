@@ -18,6 +18,7 @@ from tfopt.compression import Refused
 from tfopt.errors import ExecutionError, InvalidRecipe
 from tfopt.recipe import parse_recipe
 from tfopt.runtimes.litert import LiteRTRuntime
+from tfopt.serve.versions.engines import Engines
 from tfopt.serve.versions.loading import load_version
 from tfopt.store import read_manifest, write_manifest
 
@@ -86,7 +87,7 @@ def test_inspect_tells_what_the_integers_stand_for(
 
 
 def test_the_server_keeps_the_contract(version: Path, images: np.ndarray) -> None:
-    with load_version(version, "litert", 1).runtime as served:
+    with load_version(version, "litert", Engines(1)).runtime as served:
         assert str(served.signatures[KEY].inputs["image"].type) == "float32[?,28,28,1]"
         found = served.run(KEY, {"image": images})["probabilities"]
         assert found.dtype == np.float32

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from tfopt.ir.tensor_json import tensor_as_dict, tensor_from_dict
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+#: What a signature is for unless it says otherwise.
+PREDICT: Final = "tensorflow/serving/predict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class SignatureInfo:
 
     inputs: Mapping[str, TensorInfo]
     outputs: Mapping[str, TensorInfo]
-    method_name: str = "tensorflow/serving/predict"
+    method_name: str = PREDICT
     defaults: Mapping[str, Tensor] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:

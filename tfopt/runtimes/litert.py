@@ -18,6 +18,7 @@ from tfopt.formats.native_stderr import without_lines
 from tfopt.ir import DType, Shape, TensorType
 from tfopt.ir.grid import Grid
 from tfopt.runtimes.base import (
+    PREDICT,
     Closing,
     SignatureInfo,
     TensorInfo,
@@ -172,7 +173,7 @@ class _WholeGraph:
         self._interpreter = interpreter
         self._inputs = _by_name(interpreter.get_input_details())
         self._outputs = _by_name(interpreter.get_output_details())
-        self.method_name = ""
+        self.method_name = PREDICT
         if named is not None:
             self._inputs = {name: self._inputs[tensor] for name, tensor in named.inputs.items()}
             self._outputs = {name: self._outputs[tensor] for name, tensor in named.outputs.items()}
@@ -216,7 +217,8 @@ def _signatures(runners: Mapping[str, _Runner], unranked: frozenset[tuple[str, s
         key: SignatureInfo(
             infos(key, runner.get_input_details()),
             infos(key, runner.get_output_details()),
-            runner.method_name if isinstance(runner, _WholeGraph) else "",
+            # A file of today tells no method, and TensorFlow Serving takes Predict.
+            runner.method_name if isinstance(runner, _WholeGraph) else PREDICT,
         )
         for key, runner in runners.items()
     }

@@ -254,3 +254,14 @@ def test_each_session_has_the_threads_it_asked_for_and_nothing_is_said() -> None
     three, one = map(int, done.stdout.split())
     assert (three > 1, one) == (True, 1)
     assert done.stderr == ""
+
+
+def test_preparing_runs_no_op_and_changes_no_answer(built: Built) -> None:
+    with TensorFlowRuntime(built(models.stateful)) as runtime:
+        runtime.prepare("serving_default")
+        assert runtime.run("serving_default", {"x": np.float32(2)})["count"] == 2.0, "it has not counted before"
+    with TensorFlowRuntime(built(models.table)) as runtime:
+        runtime.prepare("serving_default")
+        assert runtime.run("serving_default", {"words": np.array([b"fox"], object)})["ids"].tolist() == [3]
+        with pytest.raises(NotFound):
+            runtime.prepare("nothing")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfopt.ir.graph import DEFAULT_SIGNATURE
 from tfopt.runtimes.base import Runtime
 from tfopt.serve.versions.artifacts import Candidate
 from tfopt.serve.versions.heavy import import_heavy
@@ -56,6 +57,9 @@ class Engines:
         else:
             runtime = TensorFlowRuntime(candidate.path, threads=threads, tags=self.tags, config=config)
         runtime.keep_short_runs()
+        # Of the others it would hold the weights once more for each, whether or not anybody asks.
+        if DEFAULT_SIGNATURE in runtime.signatures:
+            runtime.prepare(DEFAULT_SIGNATURE)
         return runtime
 
     def _onnx(self, path: Path) -> Runtime:

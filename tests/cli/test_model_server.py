@@ -65,12 +65,7 @@ def test_it_serves_and_says_what_others_wait_for(base: Path, tmp_path: Path) -> 
         assert lines[-1].endswith(f" INFO Exporting HTTP/REST API at:localhost:{port} ...")
         for address in (f"127.0.0.1:{grpc_port}", f"unix:{tmp_path}/grpc"):
             assert grpc_status(address, "m") == 1
-        assert any(
-            line.endswith(
-                "WARNING --enable_profiler=true has no effect: there is none: it would write into a directory that its client names"
-            )
-            for line in lines
-        )
+        assert any("WARNING --enable_profiler=true has no effect: there is none: it would" in line for line in lines)
         start = time.monotonic()
         process.send_signal(signal.SIGTERM)
         _, told = process.communicate(timeout=20)
